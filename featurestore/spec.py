@@ -1,0 +1,226 @@
+"""One mel configuration: what the numbers in an array mean."""
+
+import dataclasses
+import re
+from fractions import Fraction
+from functools import cached_property
+from typing import Literal, Self, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import SpecError
+
+Log = Literal["db", "log"]
+Window = Literal["hann", "hann-symmetric"]
+
+HOP_UNIT = 256
+"""Samples in a hop of ``x1``."""
+
+_NAME = re.compile(
+    r"sr(?P<sr>\d+)-mel(?P<n_mels>\d+)-(?:x(?P<hop>\d+)|hop(?P<hop_length>\d+))-(?P<log>[a-z]+)"
+    r"(?:-fft(?P<n_fft>\d+))?(?:-fmin(?P<fmin>[\d.]+))?(?:-fmax(?P<fmax>[\d.]+))?"
+    r"(?:-(?P<symmetric>symmetric))?",
+    re.ASCII,
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FeatureSpec:
+    """A mel-spectrogram's parameters, under librosa's names.
+
+    The array is ``(n_mels, n_frames)``: power spectra of centred, zero-padded frames, summed by
+    triangles on Slaney's mel scale with Slaney's area norm, then the amplitude law `log`.
+
+    Parameters
+    ----------
+    sr : int
+        Sample rate of the audio analysed [Hz].
+    n_mels : int
+        Mel bands.
+    hop : int or Fraction
+        Step from frame to frame in multiples of 256 samples; ``Fraction(160, 256)`` for a step of
+        160 samples.
+    log : {'db', 'log'}
+        ``db`` is ``10 log10(max(P, 1e-10))``, ``log`` is ``log10(1 + 10000 P)``, of mel power P.
+    n_fft : int
+        Frame length [samples].
+    fmin, fmax : float
+        Lower and upper edge of the filter bank [Hz], to 0.001 Hz. An `fmax` of None is ``sr / 2``.
+    window : {'hann', 'hann-symmetric'}
+        The periodic Hann window, or the symmetric one that Essentia used in the study.
+
+    Raises
+    ------
+    SpecError
+        If a value is out of range, or if a mel filter would be empty.
+
+    Examples
+    --------
+    >>> spec = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
+    >>> spec.name, spec.hop_length, spec.n_frames(465600)
+    ('sr16000-mel48-x2-db', 512, 910)
+    """
+
+    sr: int
+    n_mels: int
+    hop: int | Fraction = 1
+    log: Log = "db"
+    n_fft: int = 512
+    fmin: float = 0.0
+    fmax: float | None = None
+    window: Window = "hann"
+
+    def __post_init__(self) -> None:
+        for field, low, high, unit in (
+            ("sr", 1000, 768_000, " Hz"),
+            ("n_mels", 1, 4096, ""),
+            ("n_fft", 16, 65536, " samples"),
+        ):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise SpecError(f"{field} is {value!r}; it must be a whole number")
+            if not low <= value <= high:
+                raise SpecError(f"{field} is {value}{unit}; it must be from {low} to {high}{unit}")
+            object.__setattr__(self, field, int(value))
+        self._parse_hop()
+        self._parse_edges()
+        for field, choices in (("log", get_args(Log)), ("window", get_args(Window))):
+            if getattr(self, field) not in choices:
+                raise SpecError(
+                    f"{field} is {getattr(self, field)!r}; it must be one of {', '.join(choices)}"
+                )
+        self._refuse_empty_filters()
+
+    def _parse_hop(self) -> None:
+        try:
+            hop = Fraction(self.hop)
+        except (TypeError, ValueError, OverflowError):
+            raise SpecError(
+                f"hop is {self.hop!r}; it must be a multiple of {HOP_UNIT} samples, "
+                f"such as 2 (x2), or Fraction(160, {HOP_UNIT})"
+            ) from None
+        hop_length = hop * HOP_UNIT
+        if hop_length.denominator != 1 or not 1 <= hop_length <= 2**20:
+            raise SpecError(
+                f"hop is {hop}, a hop_length of {hop_length} samples; "
+                f"hop_length must be a whole number of samples from 1 to {2**20}"
+            )
+        object.__setattr__(self, "hop", hop.numerator if hop.denominator == 1 else hop)
+
+    def _parse_edges(self) -> None:
+        fmax = self.sr / 2 if self.fmax is None else self.fmax
+        for field, value in (("fmin", self.fmin), ("fmax", fmax)):
+            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
+                raise SpecError(f"{field} is {value!r}; it must be a frequency in Hz")
+            if round(float(value), 3) != value:
+                raise SpecError(f"{field} is {value} Hz; it must be a multiple of 0.001 Hz")
+        if not 0 <= self.fmin < fmax <= self.sr / 2:
+            raise SpecError(
+                f"fmin is {self.fmin:g} Hz and fmax {fmax:g} Hz; "
+                f"they must satisfy 0 <= fmin < fmax <= sr / 2 = {self.sr / 2:g} Hz"
+            )
+        object.__setattr__(self, "fmin", float(self.fmin))
+        object.__setattr__(self, "fmax", None if fmax == self.sr / 2 else float(fmax))
+
+    def _refuse_empty_filters(self) -> None:
+        edges = self._mel_edges
+        bins = np.fft.rfftfreq(self.n_fft, 1 / self.sr)
+        inside = np.searchsorted(bins, edges[2:], "left") > np.searchsorted(
+            bins, edges[:-2], "right"
+        )
+        if not inside.all():
+            empty = np.flatnonzero(~inside)
+            which = ", ".join(map(str, empty[:8])) + (", …" if len(empty) > 8 else "")
+            raise SpecError(
+                f"n_mels is {self.n_mels}: {len(empty)} mel filters hold no FFT bin (bands {which}"
+                f" at sr {self.sr} Hz, n_fft {self.n_fft}); use fewer bands or a larger n_fft"
+            )
+
+    @cached_property
+    def _mel_edges(self) -> npt.NDArray[np.float64]:
+        """Edges and centres of the triangles [Hz], ``(n_mels + 2,)``, even on Slaney's mel scale.
+
+        Linear below 1 kHz (200/3 Hz a mel), logarithmic above (27 mels to a factor of 6.4):
+        Slaney, *Auditory Toolbox*, 1998.
+        """
+        hz_per_mel, log_step, knee = 200 / 3, np.log(6.4) / 27, 1000.0
+
+        def to_mel(hz: float) -> float:
+            above = knee / hz_per_mel + np.log(max(hz, knee) / knee) / log_step
+            return float(above) if hz >= knee else hz / hz_per_mel
+
+        fmax = self.sr / 2 if self.fmax is None else self.fmax
+        mels = np.linspace(to_mel(self.fmin), to_mel(fmax), self.n_mels + 2)
+        knee_mel = knee / hz_per_mel
+        above = knee * np.exp(log_step * np.maximum(mels - knee_mel, 0))
+        return np.where(mels < knee_mel, mels * hz_per_mel, above)
+
+    @property
+    def mel_frequencies(self) -> npt.NDArray[np.float64]:
+        """Centre frequency of each band [Hz], ``(n_mels,)``."""
+        return self._mel_edges[1:-1]
+
+    @property
+    def hop_length(self) -> int:
+        """Step from frame to frame [samples]."""
+        return int(self.hop * HOP_UNIT)
+
+    def n_frames(self, n_samples: int) -> int:
+        """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
+        return 1 + n_samples // self.hop_length
+
+    @property
+    def name(self) -> str:
+        """What the spec is, in a word that `parse` reads back; fields off their default show."""
+        hop = f"x{self.hop}" if isinstance(self.hop, int) else f"hop{self.hop_length}"
+        parts = [f"sr{self.sr}", f"mel{self.n_mels}", hop, self.log]
+        if self.n_fft != 512:
+            parts.append(f"fft{self.n_fft}")
+        if self.fmin != 0:
+            parts.append(f"fmin{_hertz(self.fmin)}")
+        if self.fmax is not None:
+            parts.append(f"fmax{_hertz(self.fmax)}")
+        if self.window == "hann-symmetric":
+            parts.append("symmetric")
+        return "-".join(parts)
+
+    def __str__(self) -> str:
+        return self.name
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a spec from its `name`.
+
+        Raises
+        ------
+        SpecError
+            If `name` is not the name that some spec has.
+        """
+        match = _NAME.fullmatch(name)
+        if match is None:
+            raise SpecError(f"{name!r} is not a spec's name, such as sr16000-mel48-x2-db")
+        f = match.groupdict()
+        try:
+            hop = int(f["hop"]) if f["hop"] else Fraction(int(f["hop_length"]), HOP_UNIT)
+            spec = cls(
+                sr=int(f["sr"]),
+                n_mels=int(f["n_mels"]),
+                hop=hop,
+                log=f["log"],  # type: ignore[arg-type]  # __post_init__ looks
+                n_fft=int(f["n_fft"] or 512),
+                fmin=float(f["fmin"] or 0),
+                fmax=float(f["fmax"]) if f["fmax"] else None,
+                window="hann-symmetric" if f["symmetric"] else "hann",
+            )
+        except SpecError:
+            raise
+        except ValueError as error:
+            raise SpecError(f"{name!r} is not a spec's name: {error}") from None
+        if spec.name != name:
+            raise SpecError(f"{name!r} is not a spec's name; {spec.name!r} is")
+        return spec
+
+
+def _hertz(value: float) -> str:
+    return f"{value:.3f}".rstrip("0").rstrip(".")
