@@ -1,7 +1,8 @@
 """A collection of tracks, listed: what is to be computed, from where, and what is known of it."""
 
 import dataclasses
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,15 +11,23 @@ from featurestore.errors import CatalogError
 
 SPLITS = ("train", "validation", "test")
 
-RESERVED = frozenset(
-    "clip_id path split fold artist album status reason start n_valid sr digest".split()
-)
+# fmt: off
+RESERVED = frozenset({
+    "clip_id", "path", "split", "fold", "artist", "album",
+    "status", "reason", "start", "n_valid", "sr", "digest",
+})
+# fmt: on
 """Columns of the clip table that a tag may not be called."""
 
+_DRIVE_OR_URL = re.compile(r"[A-Za-z]:[/\\]|[^/\\]*://")
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Catalog:
     """Tracks with their splits and tags. Data only: nothing is opened or decoded here.
+
+    The columns are kept as tuples and read-only arrays, so that a catalog can be shared and
+    pickled. Two catalogs are equal only if they are the same object.
 
     Parameters
     ----------
@@ -33,28 +42,197 @@ class Catalog:
     split : sequence of str, n_tracks
         ``train``, ``validation``, ``test``, or empty where there is none.
     tags : tuple of str, n_tags
-        Names of the columns of `labels`.
+        Names of the columns of `labels`: unique, and none of `RESERVED`.
     labels : np.ndarray [shape=(n_tracks, n_tags), dtype=uint8]
         1 where the track has the tag, else 0.
     fold : np.ndarray [shape=(n_tracks,), dtype=int16] or None
         Fold for cross-validation, from 0; None where the collection has none.
     artist, album : sequence of str or None
         Where the collection knows them, to find leakage between splits.
+    where : callable (row) -> str, optional
+        Only for messages: where a row, counted from 0, was read, such as ``labels.csv:12``.
+        None for the catalog's name and the row.
 
     Raises
     ------
     CatalogError
         If the columns' lengths differ, an id occurs twice, a path leads out of `root`, a split
-        or a label is not one of the allowed values, or there is no track.
+        or a label is not one of the allowed values, a name is not text that can be stored as
+        UTF-8, a tag is called like a reserved column, or there is no track.
     """
 
     name: str
     root: str
-    track_id: Sequence[str]
-    path: Sequence[str]
-    split: Sequence[str]
+    track_id: Sequence[str] = dataclasses.field(repr=False)
+    path: Sequence[str] = dataclasses.field(repr=False)
+    split: Sequence[str] = dataclasses.field(repr=False)
     tags: tuple[str, ...] = ()
-    labels: npt.NDArray[np.uint8]
-    fold: npt.NDArray[np.int16] | None = None
-    artist: Sequence[str] | None = None
-    album: Sequence[str] | None = None
+    labels: npt.NDArray[np.uint8] = dataclasses.field(repr=False)
+    fold: npt.NDArray[np.int16] | None = dataclasses.field(default=None, repr=False)
+    artist: Sequence[str] | None = dataclasses.field(default=None, repr=False)
+    album: Sequence[str] | None = dataclasses.field(default=None, repr=False)
+    where: dataclasses.InitVar[Callable[[int], str] | None] = None
+
+    def __len__(self) -> int:
+        return len(self.track_id)
+
+    def __post_init__(self, where: Callable[[int], str] | None) -> None:
+        place = where or (lambda row: f"catalog {self.name!r}, row {row}")
+        for column in ("track_id", "path", "split", "artist", "album"):
+            if getattr(self, column) is not None:
+                object.__setattr__(self, column, tuple(getattr(self, column)))
+                self._refuse_unstorable(column, place)
+        if not len(self):
+            raise CatalogError(f"catalog {self.name!r} lists no track; give it at least one")
+        self._refuse_bad_ids(place)
+        self._refuse_outside_paths(place)
+        self._refuse_unknown_splits(place)
+        self._parse_tags()
+        self._parse_labels(place)
+        self._parse_fold(place)
+
+    def _refuse_unstorable(self, column: str, place: Callable[[int], str]) -> None:
+        values = getattr(self, column)
+        if len(values) != len(self):
+            raise CatalogError(
+                f"catalog {self.name!r} has {len(self)} track_id and {len(values)} {column}; "
+                "give one a track"
+            )
+        if not set(map(type, values)) <= {str}:
+            row = next(row for row, value in enumerate(values) if type(value) is not str)
+            raise CatalogError(f"{place(row)}: {column} is {values[row]!r}; it must be a str")
+        if "\0" in (text := "".join(values)) or not _is_utf8(text):
+            row = next(row for row, v in enumerate(values) if "\0" in v or not _is_utf8(v))
+            raise CatalogError(
+                f"{place(row)}: {column} is {values[row]!r}, which has a NUL or is not valid "
+                "UTF-8; rename it"
+            )
+
+    def _refuse_bad_ids(self, place: Callable[[int], str]) -> None:
+        if "" in self.track_id:
+            raise CatalogError(f"{place(self.track_id.index(''))}: the id is empty; give it one")
+        if len(set(self.track_id)) == len(self):
+            return
+        first: dict[str, int] = {}
+        for row, track_id in enumerate(self.track_id):
+            if first.setdefault(track_id, row) != row:
+                raise CatalogError(
+                    f"{place(row)}: the id {track_id!r} is also that of {place(first[track_id])};"
+                    " ids must be unique: drop one of the two or give it another id"
+                )
+
+    def _refuse_outside_paths(self, place: Callable[[int], str]) -> None:
+        for row, path in enumerate(self.path):
+            if _leads_out(path):
+                raise CatalogError(
+                    f"{place(row)}: path is {path!r}; it must be relative to {self.root} and stay"
+                    " inside: no absolute path, no URL, no '..'"
+                )
+
+    def _refuse_unknown_splits(self, place: Callable[[int], str]) -> None:
+        if unknown := set(self.split).difference(SPLITS, [""]):
+            row = next(row for row, split in enumerate(self.split) if split in unknown)
+            raise CatalogError(
+                f"{place(row)}: split is {self.split[row]!r}; "
+                f"it must be one of {', '.join(SPLITS)}, or empty"
+            )
+
+    def _parse_tags(self) -> None:
+        object.__setattr__(self, "tags", tuple(self.tags))
+        seen: set[str] = set()
+        for index, tag in enumerate(self.tags):
+            if not isinstance(tag, str) or not tag.strip() or "\0" in tag or not _is_utf8(tag):
+                raise CatalogError(
+                    f"catalog {self.name!r}: tag {index} is {tag!r}; give it a name in UTF-8"
+                )
+            if tag in RESERVED:
+                raise CatalogError(
+                    f"catalog {self.name!r}: a tag is called {tag!r}, which is a column of the clip"
+                    f" table; rename it, to {tag + '_tag'!r} for instance"
+                )
+            if tag in seen:
+                raise CatalogError(
+                    f"catalog {self.name!r}: tag {tag!r} occurs twice; drop or rename one"
+                )
+            seen.add(tag)
+
+    def _parse_labels(self, place: Callable[[int], str]) -> None:
+        labels = np.asarray(self.labels)
+        if labels.shape != (len(self), len(self.tags)):
+            raise CatalogError(
+                f"catalog {self.name!r}: labels have shape {labels.shape}; they must be "
+                f"({len(self)}, {len(self.tags)}), a row a track and a column a tag"
+            )
+        # One pass where nothing is wrong; NaN and text fail the comparison too.
+        allowed = labels <= 1 if labels.dtype == np.uint8 else (labels == 0) | (labels == 1)
+        if not allowed.all():
+            row, tag = np.argwhere(~allowed)[0]
+            raise CatalogError(
+                f"{place(row)}: {self.tags[tag]!r} is {labels[row, tag]}; a label must be 0 or 1"
+            )
+        self._freeze("labels", labels.astype(np.uint8))
+
+    def _parse_fold(self, place: Callable[[int], str]) -> None:
+        if self.fold is None:
+            return
+        fold = np.asarray(self.fold)
+        if fold.shape != (len(self),) or fold.dtype.kind not in "iu":
+            raise CatalogError(
+                f"catalog {self.name!r}: fold is {fold.dtype} of shape {fold.shape}; "
+                f"it must be ({len(self)},) whole numbers"
+            )
+        outside = (fold < 0) | (fold > np.iinfo(np.int16).max)
+        if outside.any():
+            row = int(outside.argmax())
+            raise CatalogError(
+                f"{place(row)}: fold is {fold[row]}; it must be from 0 to {np.iinfo(np.int16).max}"
+            )
+        self._freeze("fold", fold.astype(np.int16))
+
+    def _freeze(self, field: str, array: npt.NDArray[np.generic]) -> None:
+        array.setflags(write=False)
+        object.__setattr__(self, field, array)
+
+
+def multi_hot(
+    tags_of: Sequence[Iterable[str]],
+) -> tuple[tuple[str, ...], npt.NDArray[np.uint8]]:
+    """Tags and labels of tracks whose tags are given as words.
+
+    Parameters
+    ----------
+    tags_of : sequence of iterables of str, n_tracks
+        Each track's tags.
+
+    Returns
+    -------
+    tags : tuple of str, n_tags
+        Every tag that occurs, in alphabetical order.
+    labels : np.ndarray [shape=(n_tracks, n_tags), dtype=uint8]
+        1 where the track has the tag.
+    """
+    tags = tuple(sorted({tag for tags in tags_of for tag in tags}))
+    column = {tag: index for index, tag in enumerate(tags)}
+    labels = np.zeros((len(tags_of), len(tags)), np.uint8)
+    for row, present in enumerate(tags_of):
+        for tag in present:
+            labels[row, column[tag]] = 1
+    return tags, labels
+
+
+def _leads_out(path: str) -> bool:
+    # The cheap looks come first: there may be a million paths, and nearly none is suspect.
+    return (
+        path[:1] in ("", "/", "\\")
+        or (":" in path and _DRIVE_OR_URL.match(path) is not None)
+        or (".." in path and "/../" in f"/{path}/".replace("\\", "/"))
+    )
+
+
+def _is_utf8(text: str) -> bool:
+    # Names of files that are not UTF-8 come as lone surrogates, which no store can keep.
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

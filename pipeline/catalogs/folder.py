@@ -1,0 +1,108 @@
+r"""A folder of audio: every file below it that libsndfile reads, with tags from the sub-folders.
+
+- Files are known by their ending, in any case. Names that start with a dot are skipped, folders
+  too. The id of a track is its path relative to the folder, with ``/``.
+- A folder that is called like a track, ``x.mp3``, and holds no track is listed as one, so that it
+  shows as a failed row and not as nothing. So does a file whose name is not valid UTF-8: it is
+  listed with the bytes in question written as in ``caf\xe9.mp3``, and cannot be opened by that name.
+- Symbolic links to files are tracks like others, since somebody put them there. Linked folders
+  are not entered: they may lead anywhere, and round in circles.
+- A sub-folder that cannot be read is an error: a part of the collection is not to be missing
+  without a word.
+"""
+
+import os
+import posixpath
+from bisect import bisect_left
+from collections.abc import Iterator
+from typing import NoReturn
+
+import numpy as np
+
+from featurestore.errors import CatalogError
+from pipeline.catalogs.catalog import RESERVED, Catalog, multi_hot
+
+EXTENSIONS = (".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
+"""Endings of files that are taken for audio, in any case."""
+
+MAX_FOLDER_TAGS = 64
+"""More sub-folders than this are taken for artists, albums or numbers, not for tags."""
+
+
+def list_folder(folder: str, *, tags: bool | None = None) -> Catalog:
+    """List a folder of audio, sorted by path.
+
+    Parameters
+    ----------
+    folder : str
+        A path or an fsspec URL.
+    tags : bool or None
+        Whether the sub-folder at the top that a track is in is its tag. None for yes if each track
+        is in one, if there are from 2 to `MAX_FOLDER_TAGS` of them, and if none is called like a
+        column of the clip table.
+
+    Raises
+    ------
+    CatalogError
+        If there is no audio, or if a sub-folder cannot be read.
+    """
+    paths = sorted(_remote_paths(folder) if "://" in folder else _local_paths(folder))
+    if not paths:
+        raise CatalogError(
+            f"{folder} holds no audio: no file ends in {', '.join(EXTENSIONS)} (names that start "
+            "with a dot and linked folders are not looked into); give the folder that holds it"
+        )
+    tops = [path.split("/")[:-1][:1] for path in paths]
+    names, labels = multi_hot(tops)
+    if tags is None:
+        tags = all(tops) and 2 <= len(names) <= MAX_FOLDER_TAGS and not RESERVED.intersection(names)
+    return Catalog(
+        name=posixpath.basename(folder.rstrip("/")) or "folder",
+        root=folder,
+        track_id=paths,
+        path=paths,
+        split=[""] * len(paths),
+        tags=names if tags else (),
+        labels=labels if tags else np.zeros((len(paths), 0), np.uint8),
+    )
+
+
+def _local_paths(folder: str) -> Iterator[str]:
+    found: list[str] = []
+    folders: list[str] = []
+    for parent, children, files in os.walk(folder, onerror=_refuse):
+        children[:] = [name for name in children if not name.startswith(".")]
+        inside = os.path.relpath(parent, folder)
+        prefix = "" if inside == os.curdir else _text(inside).replace(os.sep, "/") + "/"
+        found += [prefix + _text(name) for name in files if _is_audio(name)]
+        folders += [prefix + _text(name) for name in children if _is_audio(name)]
+    found.sort()
+    yield from found
+    for name in folders:
+        first = bisect_left(found, name + "/")
+        if not found[first : first + 1] or not found[first].startswith(name + "/"):
+            yield name
+
+
+def _remote_paths(folder: str) -> Iterator[str]:
+    import fsspec
+
+    fs, root = fsspec.url_to_fs(folder)
+    for path in fs.find(root):
+        relative = path[len(root) :].strip("/")
+        if _is_audio(relative) and not any(part.startswith(".") for part in relative.split("/")):
+            yield relative
+
+
+def _is_audio(name: str) -> bool:
+    return name.lower().endswith(EXTENSIONS) and not name.startswith(".")
+
+
+def _text(name: str) -> str:
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
+def _refuse(error: OSError) -> NoReturn:
+    raise CatalogError(
+        f"{error.filename} cannot be read: {error.strerror}; allow it, or move it elsewhere"
+    ) from error
