@@ -84,8 +84,8 @@ class Catalog:
                 self._refuse_unstorable(column, place)
         if not len(self):
             raise CatalogError(f"catalog {self.name!r} lists no track; give it at least one")
-        self._refuse_bad_ids(place)
         self._refuse_outside_paths(place)
+        self._refuse_bad_ids(place)
         self._refuse_unknown_splits(place)
         self._parse_tags()
         self._parse_labels(place)
@@ -223,7 +223,7 @@ def multi_hot(
 def _leads_out(path: str) -> bool:
     # The cheap looks come first: there may be a million paths, and nearly none is suspect.
     return (
-        path[:1] in ("", "/", "\\")
+        path[:1] in ("", "/")
         or (":" in path and _DRIVE_OR_URL.match(path) is not None)
         or (".." in path and "/../" in f"/{path}/".replace("\\", "/"))
     )

@@ -32,10 +32,7 @@ def open_metadata(
     CatalogError
         If neither file is there, or if it cannot be read.
     """
-    import fsspec
-
-    fs, root = fsspec.url_to_fs(folder)
-    path = next((p for p in (f"{root}/{name}", f"{root}/{name}.gz") if fs.isfile(p)), None)
+    fs, path = _find(folder, name)
     if path is None:
         raise CatalogError(f"{folder} has no {name} (nor {name}.gz); {remedy}")
     text = {"encoding": "utf-8-sig", "newline": ""} if mode == "rt" else {}
@@ -50,7 +47,12 @@ def open_metadata(
 
 def has_metadata(folder: str, name: str) -> bool:
     """Whether `name`, or `name` with ``.gz``, is in `folder`."""
-    import fsspec
+    return _find(folder, name)[1] is not None
+
+
+def _find(folder: str, name: str) -> tuple[Any, str | None]:
+    import fsspec  # here, because it takes as long to import as numpy
 
     fs, root = fsspec.url_to_fs(folder)
-    return any(fs.isfile(f"{root}/{name}{suffix}") for suffix in ("", ".gz"))
+    paths = (f"{root.rstrip('/')}/{name}", f"{root.rstrip('/')}/{name}.gz")
+    return fs, next((path for path in paths if fs.isfile(path)), None)

@@ -55,10 +55,7 @@ _SUBSETS = {
     "full": ("small", "medium", "large"),
 }
 
-_SPLIT = {"training": "train"}
-
 _COLUMNS = {
-    "track_id": ("", ""),
     "subset": ("set", "subset"),
     "split": ("set", "split"),
     "genre": ("track", "genre_top"),
@@ -93,21 +90,20 @@ def list_fma(folder: str, *, edition: Edition) -> Catalog:
                 f"tracks.csv in {folder}/fma_metadata has no column {', '.join(missing)}; {_REMEDY}"
             )
         file.seek(0)
-        at = {found[pair]: name for name, pair in _COLUMNS.items()}
+        at = {0: "track_id"} | {found[pair]: name for name, pair in _COLUMNS.items()}
         table = pd.read_csv(
             file, skiprows=3, header=None, usecols=sorted(at), dtype=str, keep_default_na=False
         ).rename(columns=at)
-    table = table[table["subset"].isin(_SUBSETS[edition])]
     number = table["track_id"].str.zfill(6)
     table["path"] = f"fma_{edition}/" + number.str[:3] + "/" + number + ".mp3"
-    table = table[~table["path"].isin(KNOWN_BAD)]
+    table = table[table["subset"].isin(_SUBSETS[edition]) & ~table["path"].isin(KNOWN_BAD)]
     tags, labels = multi_hot([[genre] if genre else [] for genre in table["genre"]])
     return Catalog(
         name=f"fma-{edition}",
         root=folder,
         track_id=tuple(table["track_id"]),
         path=tuple(table["path"]),
-        split=tuple(table["split"].replace(_SPLIT)),
+        split=tuple(table["split"].replace("training", "train")),
         tags=tags,
         labels=labels,
         artist=tuple(table["artist"]),

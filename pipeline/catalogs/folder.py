@@ -4,7 +4,7 @@ r"""A folder of audio: every file below it that libsndfile reads, with tags from
   too. The id of a track is its path relative to the folder, with ``/``.
 - A folder that is called like a track, ``x.mp3``, and holds no track is listed as one, so that it
   shows as a failed row and not as nothing. So does a file whose name is not valid UTF-8: it is
-  listed with the bytes in question written as in ``caf\xe9.mp3``, and cannot be opened by that name.
+  listed with the bytes in question as escapes, ``caf\xe9.mp3``, and cannot be opened by that.
 - Symbolic links to files are tracks like others, since somebody put them there. Linked folders
   are not entered: they may lead anywhere, and round in circles.
 - A sub-folder that cannot be read is an error: a part of the collection is not to be missing
