@@ -17,8 +17,6 @@ from bisect import bisect_left
 from collections.abc import Iterator
 from typing import NoReturn
 
-import numpy as np
-
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import RESERVED, Catalog, multi_hot
 
@@ -53,17 +51,19 @@ def list_folder(folder: str, *, tags: bool | None = None) -> Catalog:
             "with a dot and linked folders are not looked into); give the folder that holds it"
         )
     tops = [path.split("/")[:-1][:1] for path in paths]
-    names, labels = multi_hot(tops)
     if tags is None:
-        tags = all(tops) and 2 <= len(names) <= MAX_FOLDER_TAGS and not RESERVED.intersection(names)
+        names = {name for top in tops for name in top}
+        tags = all(tops) and 2 <= len(names) <= MAX_FOLDER_TAGS and names.isdisjoint(RESERVED)
+    # Only now, because a table of tracks by artists could be as large as the memory.
+    tag_names, labels = multi_hot(tops if tags else [[]] * len(paths))
     return Catalog(
         name=posixpath.basename(folder.rstrip("/")) or "folder",
         root=folder,
         track_id=paths,
         path=paths,
         split=[""] * len(paths),
-        tags=names if tags else (),
-        labels=labels if tags else np.zeros((len(paths), 0), np.uint8),
+        tags=tag_names,
+        labels=labels,
     )
 
 
