@@ -1,0 +1,493 @@
+"""Command line: each command parses its options, calls one function and prints what it gives."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from fractions import Fraction
+
+    from featurestore.spec import FeatureSpec
+    from pipeline.run import RunSummary
+
+# Heavy imports live inside the commands, so that --help answers at once.
+
+DEMO_FOLDER = "melgrid-demo"
+
+T = TypeVar("T")
+
+
+class Command(click.Command):
+    """A command that turns what a user can cause into one line and an exit code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run; exit with 1 if it failed, 2 on wrong usage, 130 if interrupted."""
+        from featurestore.errors import (
+            CatalogError,
+            MelgridError,
+            SettingsError,
+            SpecError,
+            StoreMismatchError,
+        )
+
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            click.echo("\ninterrupted; what is done is kept: run again to continue", err=True)
+            ctx.exit(130)
+        except MelgridError as error:
+            click.echo(f"Error: {error}", err=True)
+            usage = (CatalogError, SettingsError, SpecError, StoreMismatchError)
+            ctx.exit(2 if isinstance(error, usage) else 1)
+
+
+class Several(click.ParamType[list[object]]):
+    """One or several values, separated by commas."""
+
+    def __init__(self, name: str, parse: Callable[[str], object]) -> None:
+        self.name = name
+        self._parse = parse
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> list[object]:
+        """Parse ``96,48``."""
+        try:
+            return [self._parse(part.strip()) for part in value.split(",")]
+        except ValueError:
+            self.fail(f"{value!r} is not {self.name}", param, ctx)
+
+
+def _parse_hop(text: str) -> "int | Fraction":
+    from fractions import Fraction
+
+    return int(text[1:]) if text.startswith("x") else Fraction(int(text), 256)
+
+
+def _parse_log(text: str) -> str:
+    if text not in ("db", "log"):
+        raise ValueError(text)
+    return text
+
+
+def spec_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say which specs: their product, or a named grid."""
+    several: list[tuple[str, str, Callable[[str], object], str, str]] = [
+        ("--sr", "HZ", int, "a sample rate in Hz", "Sample rates [Hz].  [16000]"),
+        ("--mels", "N", int, "a number of bands", "Numbers of mel bands.  [96]"),
+        ("--hop", "HOP", _parse_hop, "a hop such as x2, or samples",
+         "Hops: x2 is 2 x 256 samples; or samples.  [x1]"),
+        ("--log", "LAW", _parse_log, "db or log", "Amplitude laws: db, log.  [db]"),
+    ]  # fmt: skip
+    single = [
+        click.option("--grid", "grid_name", type=click.Choice(["ferraro2020"]),
+                     help="A named grid instead: ferraro2020 is the study's 88 specs."),
+        click.option("--n-fft", type=int, default=512, show_default=True,
+                     help="Frame length [samples]."),
+        click.option("--fmin", type=float, default=0.0, help="Lowest frequency [Hz].  [0]"),
+        click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
+        click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
+                     help="hann-symmetric gives the study's own numbers.  [hann]"),
+    ]  # fmt: skip
+    for option in reversed(single):
+        command = option(command)
+    for name, metavar, parse, what, text in reversed(several):
+        command = click.option(
+            name, multiple=True, type=Several(what, parse), metavar=f"{metavar},...", help=text
+        )(command)
+    return command
+
+
+def json_option(command: Callable[..., None]) -> Callable[..., None]:
+    """``--json``."""
+    return click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")(command)
+
+
+def _specs(
+    sr: Iterable[Iterable[int]],
+    mels: Iterable[Iterable[int]],
+    hop: "Iterable[Iterable[int | Fraction]]",
+    log: Iterable[Iterable[Any]],
+    grid_name: str | None,
+    n_fft: int,
+    fmin: float,
+    fmax: float | None,
+    window: Any,
+) -> "tuple[FeatureSpec, ...]":
+    from featurestore.grid import GRIDS, grid
+
+    if grid_name is not None:
+        if any((sr, mels, hop, log)) or (n_fft, fmin, fmax) != (512, 0, None):
+            raise click.UsageError("--grid says which specs; leave out all but --window")
+        return GRIDS[grid_name](window)
+    return grid(
+        sr=_flat(sr) or [16000],
+        n_mels=_flat(mels) or [96],
+        hop=_flat(hop) or [1],
+        log=_flat(log) or ["db"],
+        n_fft=n_fft,
+        fmin=fmin,
+        fmax=fmax,
+        window=window,
+    )
+
+
+def _flat(values: Iterable[Iterable[T]]) -> list[T]:
+    return [value for part in values for value in part]
+
+
+def _print_json(value: object) -> None:
+    click.echo(json.dumps(value, ensure_ascii=False))
+
+
+def _print_table(rows: Sequence[dict[str, object]]) -> None:
+    """Columns aligned, numbers to the right."""
+    cells = [list(rows[0]), *[[_text(value) for value in row.values()] for row in rows]]
+    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
+    left = [isinstance(value, str) for value in rows[0].values()]
+    for line in cells:
+        padded = [
+            text.ljust(width) if to_left else text.rjust(width)
+            for text, width, to_left in zip(line, widths, left, strict=True)
+        ]
+        click.echo("  ".join(padded).rstrip())
+
+
+def _text(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _size(nbytes: float) -> str:
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.3g} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:.3g} TB"
+
+
+@click.group(context_settings={"max_content_width": 80})
+@click.version_option(package_name="melgrid")
+def melgrid() -> None:
+    """Mel-spectrograms of a music collection at any number of resolutions, in one
+    Zarr store, ready to train on.
+    """  # noqa: D205
+
+
+melgrid.command_class = Command
+
+
+@melgrid.command()
+@click.argument("audio", required=False)
+@click.option(
+    "-o",
+    "--output",
+    "store",
+    default="features.zarr",
+    show_default=True,
+    help="The store: made if it is not there, else what it lacks is added.",
+)
+@spec_options
+@click.option(
+    "--catalog",
+    metavar="NAME",
+    help="AUDIO is the folder of a known data set: mtat, mtat-clean, mtat-all, "
+    "jamendo, gtzan, msd, fma-small, …",
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["float32", "float16"]),
+    default="float16",
+    show_default=True,
+    help="How values are kept.",
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["zstd", "lz4", "none"]),
+    default="zstd",
+    show_default=True,
+    help="How bytes are compressed.",
+)
+@click.option(
+    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
+)
+@click.option(
+    "--take",
+    type=click.Choice(["center", "first"]),
+    default="center",
+    show_default=True,
+    help="Which part of a track is the clip.",
+)
+@click.option(
+    "--short",
+    type=click.Choice(["pad", "skip"]),
+    default="pad",
+    show_default=True,
+    help="What to do with a track shorter than a clip.",
+)
+@click.option(
+    "--backend",
+    type=click.Choice(["native", "librosa", "essentia"]),
+    default="native",
+    show_default=True,
+    help="What computes the spectra.",
+)
+@click.option("--workers", type=int, help="Worker processes.  [one a core]")
+@click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler: tcp://…")
+@click.option(
+    "--timeout",
+    type=float,
+    default=300.0,
+    show_default=True,
+    help="How long one clip may take [s].",
+)
+@click.option(
+    "--max-failures",
+    default="5%",
+    show_default=True,
+    help="How many clips may fail, as a share or a number.",
+)
+@click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
+def featurize(
+    audio: str | None,
+    store: str,
+    catalog: str | None,
+    encoding: Any,
+    codec: Any,
+    duration: float,
+    take: Any,
+    short: Any,
+    backend: Any,
+    workers: int | None,
+    scheduler: str | None,
+    timeout: float,
+    max_failures: str,
+    dry_run: bool,
+    quiet: bool,
+    as_json: bool,
+    **spec_values: Any,
+) -> None:
+    """Turn AUDIO into a store of mel-spectrograms.
+
+    AUDIO is a folder, a CSV of paths and tags, or a data set's folder with
+    --catalog. Left out, a small labelled demo corpus is made and used. Options
+    that take several values, such as --mels 96,48, give a grid: every
+    combination, from one decode of each track.
+
+    Run again to continue after an interruption, or to add tracks or specs: only
+    what is missing is computed.
+    """
+    from featurestore.encoding import Codec, Encoding
+    from featurestore.window import ClipWindow
+
+    specs = _specs(**spec_values)
+    from pipeline.catalogs import open_catalog
+    from pipeline.run import FailureLimit, RunSettings, preview, run
+
+    settings = RunSettings(
+        window=ClipWindow(duration=duration, take=take, short=short),
+        encoding=Encoding(name=encoding),
+        codec=Codec(name=codec),
+        backend=backend,
+        workers=workers,
+        scheduler=scheduler,
+        timeout=timeout,
+    )
+    limit = FailureLimit.parse(max_failures)
+    if audio is None:
+        if not (quiet or as_json):
+            click.echo("No AUDIO given: the demo corpus is used, and made if need be.", err=True)
+        audio = _demo_corpus(DEMO_FOLDER, quiet=quiet or as_json)
+    tracks = open_catalog(audio, catalog)
+    if dry_run:
+        _print_preview(preview(tracks, specs, settings), as_json)
+        return
+    summary = run(tracks, store, specs, settings, quiet=quiet or as_json)
+    if as_json:
+        _print_json(_summary_json(summary, specs))
+    elif not quiet:
+        _print_summary(summary, specs)
+    if not limit.allows(summary):
+        raise click.ClickException(
+            f"{len(summary.failures)} of {summary.n_clips} clips failed, more than "
+            f"--max-failures {max_failures}; melgrid failures {store} lists them"
+        )
+
+
+def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
+    from tqdm import tqdm
+
+    from pipeline.demo import make_demo
+
+    with tqdm(unit=" clips", desc=f"demo corpus in {folder}/", disable=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return str(make_demo(folder, progress=progress, **options))
+
+
+def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
+    if as_json:
+        _print_json(preview)
+        return
+    _print_table(
+        [
+            {
+                "spec": spec["spec"],
+                "shape": " x ".join(map(str, spec["shape"])),
+                "encoding": spec["encoding"],
+                "a clip": _size(spec["bytes_per_clip"]),
+            }
+            for spec in preview["specs"]
+        ]
+    )
+    click.echo(
+        f"{preview['clips']:,} clips, {_size(preview['bytes_per_clip'])} each before compression,"
+        f" in {preview['tasks']:,} tasks of {preview['clips_per_task']}"
+    )
+
+
+def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict[str, Any]:
+    return {
+        "store": summary.store.path,
+        "clips": summary.n_clips,
+        "ready": summary.n_ready,
+        "computed": summary.n_computed,
+        "failed": len(summary.failures),
+        "seconds": round(summary.seconds, 3),
+        "specs": [
+            {
+                "spec": spec.name,
+                "shape": list(summary.store[spec].shape),
+                "bytes": summary.store[spec].nbytes_stored,
+            }
+            for spec in specs
+        ],
+        "failures": [dataclasses.asdict(failure) for failure in summary.failures],
+    }
+
+
+def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> None:
+    if summary.n_computed:
+        rate = summary.n_computed / summary.seconds
+        work = f"computed {summary.n_computed:,} in {summary.seconds:.1f} s ({rate:.0f} clips/s)"
+    else:
+        work = "nothing to do"
+    click.echo(f"{summary.n_ready:,} of {summary.n_clips:,} clips ready; {work}")
+    nbytes = [summary.store[spec].nbytes_stored for spec in specs]
+    click.echo(
+        f"{len(specs)} specs, {_size(sum(nbytes))}, "
+        f"{_size(sum(nbytes) / max(1, summary.n_ready))} a clip, in {summary.store.path}"
+    )
+    for failure in summary.failures[:5]:
+        click.echo(f"failed: {failure.clip_id}: {failure.reason}: {failure.detail}", err=True)
+    if len(summary.failures) > 5:
+        click.echo(
+            f"… and {len(summary.failures) - 5:,} more; melgrid failures {summary.store.path}",
+            err=True,
+        )
+
+
+@melgrid.command()
+@click.argument("store")
+@json_option
+def ls(store: str, as_json: bool) -> None:
+    """List the specs that STORE holds."""
+    from featurestore import FeatureStore
+    from featurestore.info import describe_spec
+
+    opened = FeatureStore.open(store)
+    specs = [describe_spec(opened, spec) for spec in opened.specs]
+    if as_json:
+        _print_json(specs)
+    elif specs:
+        _print_table(
+            [
+                {
+                    "spec": spec["spec"],
+                    "shape": " x ".join(map(str, spec["shape"])),
+                    "ready": spec["ready"],
+                    "encoding": spec["encoding"],
+                    "stored": _size(spec["bytes"]),
+                }
+                for spec in specs
+            ]
+        )
+
+
+@melgrid.command()
+@click.argument("store")
+@click.argument("spec", required=False)
+@json_option
+def info(store: str, spec: str | None, as_json: bool) -> None:
+    """Say what STORE holds, or one SPEC of it."""
+    from featurestore import FeatureStore
+    from featurestore.info import describe, describe_spec
+
+    opened = FeatureStore.open(store)
+    facts = describe_spec(opened, spec) if spec else describe(opened)
+    if as_json:
+        _print_json(facts)
+        return
+    for key, value in facts.items():
+        if key == "specs":
+            value = [entry["spec"] for entry in value]
+        _print_fact(key, value)
+
+
+def _print_fact(key: str, value: object) -> None:
+    """``key: value``, wrapped to the terminal under a hanging indent."""
+    import textwrap
+
+    if isinstance(value, dict):
+        value = ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+    elif isinstance(value, list):
+        value = ", ".join(
+            " ".join(f"{k} {v}" for k, v in part.items()) if isinstance(part, dict) else str(part)
+            for part in value
+        )
+    text = "-" if value in (None, "") else _text(value)
+    click.echo(
+        textwrap.fill(
+            text, 79, initial_indent=f"{key:<17}", subsequent_indent=" " * 17,
+            break_on_hyphens=False,
+        )
+    )  # fmt: skip
+
+
+@melgrid.command()
+@click.argument("store")
+@json_option
+def failures(store: str, as_json: bool) -> None:
+    """List the clips of STORE that failed, and why."""
+    from featurestore import FeatureStore
+
+    clips = FeatureStore.open(store).clips
+    failed = clips.loc[clips["status"] == "failed", ["clip_id", "path", "reason", "detail"]]
+    if as_json:
+        _print_json(failed.to_dict("records"))
+        return
+    for row in failed.itertuples():
+        click.echo(f"{row.clip_id}: {row.reason}: {row.detail}")
+    click.echo(f"{len(failed):,} of {len(clips):,} clips failed", err=True)
+
+
+@melgrid.command()
+@click.argument("folder", default=DEMO_FOLDER)
+@click.option("--clips", default=240, show_default=True, help="How many.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other music.")
+def demo(folder: str, clips: int, seed: int) -> None:
+    """Make the demo corpus in FOLDER: synthesised, labelled music to try melgrid on."""
+    click.echo(_demo_corpus(folder, quiet=False, n_clips=clips, seed=seed))
+
+
+if __name__ == "__main__":
+    melgrid()

@@ -3,7 +3,6 @@
 import dataclasses
 import re
 from fractions import Fraction
-from functools import cached_property
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -124,7 +123,7 @@ class FeatureSpec:
         object.__setattr__(self, "fmax", None if fmax == self.sr / 2 else float(fmax))
 
     def _refuse_empty_filters(self) -> None:
-        edges = self._mel_edges
+        edges = mel_edges(self.n_mels, self.fmin, self._upper_edge)
         bins = np.fft.rfftfreq(self.n_fft, 1 / self.sr)
         inside = np.searchsorted(bins, edges[2:], "left") > np.searchsorted(
             bins, edges[:-2], "right"
@@ -137,29 +136,14 @@ class FeatureSpec:
                 f" at sr {self.sr} Hz, n_fft {self.n_fft}); use fewer bands or a larger n_fft"
             )
 
-    @cached_property
-    def _mel_edges(self) -> npt.NDArray[np.float64]:
-        """Edges and centres of the triangles [Hz], ``(n_mels + 2,)``, even on Slaney's mel scale.
-
-        Linear below 1 kHz (200/3 Hz a mel), logarithmic above (27 mels to a factor of 6.4):
-        Slaney, *Auditory Toolbox*, 1998.
-        """
-        hz_per_mel, log_step, knee = 200 / 3, np.log(6.4) / 27, 1000.0
-
-        def to_mel(hz: float) -> float:
-            above = knee / hz_per_mel + np.log(max(hz, knee) / knee) / log_step
-            return float(above) if hz >= knee else hz / hz_per_mel
-
-        fmax = self.sr / 2 if self.fmax is None else self.fmax
-        mels = np.linspace(to_mel(self.fmin), to_mel(fmax), self.n_mels + 2)
-        knee_mel = knee / hz_per_mel
-        above = knee * np.exp(log_step * np.maximum(mels - knee_mel, 0))
-        return np.where(mels < knee_mel, mels * hz_per_mel, above)
+    @property
+    def _upper_edge(self) -> float:
+        return self.sr / 2 if self.fmax is None else self.fmax
 
     @property
     def mel_frequencies(self) -> npt.NDArray[np.float64]:
         """Centre frequency of each band [Hz], ``(n_mels,)``."""
-        return self._mel_edges[1:-1]
+        return mel_edges(self.n_mels, self.fmin, self._upper_edge)[1:-1]
 
     @property
     def hop_length(self) -> int:
@@ -220,6 +204,23 @@ class FeatureSpec:
         if spec.name != name:
             raise SpecError(f"{name!r} is not a spec's name; {spec.name!r} is")
         return spec
+
+
+def mel_edges(n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
+    """Edges and centres of `n_mels` triangles [Hz], ``(n_mels + 2,)``, even on Slaney's mel scale.
+
+    Linear below 1 kHz (200/3 Hz a mel), logarithmic above (27 mels to a factor of 6.4):
+    Slaney, *Auditory Toolbox*, 1998.
+    """
+    hz_per_mel, log_step, knee = 200 / 3, np.log(6.4) / 27, 1000.0
+    knee_mel = knee / hz_per_mel
+
+    def to_mel(hz: float) -> float:
+        return hz / hz_per_mel if hz < knee else knee_mel + float(np.log(hz / knee)) / log_step
+
+    mels = np.linspace(to_mel(fmin), to_mel(fmax), n_mels + 2)
+    above = knee * np.exp(log_step * np.maximum(mels - knee_mel, 0))
+    return np.where(mels < knee_mel, mels * hz_per_mel, above)
 
 
 def _hertz(value: float) -> str:

@@ -1,0 +1,1 @@
+"""Audio to store: catalogs, decoding, mel maths, plans, shards, Dask."""

@@ -1,0 +1,216 @@
+"""One spec's values, read by rows."""
+
+import os
+import threading
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import CorruptDataError, RowNotReadyError
+from featurestore.layout import Layout
+from featurestore.shard import Index, index_nbytes, is_absent, read_index, unseal
+from featurestore.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    from featurestore.files import OpenFile
+    from featurestore.store import FeatureStore
+
+_THREADS = 2
+
+_pool: ThreadPoolExecutor | None = None
+_pool_lock = threading.Lock()
+
+
+def _shared_pool() -> ThreadPoolExecutor:
+    global _pool
+    with _pool_lock:
+        if _pool is None:
+            _pool = ThreadPoolExecutor(_THREADS, "melgrid-read")
+        return _pool
+
+
+def _forget_pool() -> None:
+    """A forked child has none of its parent's threads: it starts its own at its first read."""
+    global _pool, _pool_lock
+    _pool, _pool_lock = None, threading.Lock()
+
+
+os.register_at_fork(after_in_child=_forget_pool)
+
+
+class FeatureArray:
+    """Rows of one spec: ``(n_clips, n_mels, n_frames)``, decoded to float32 as they are read.
+
+    Holds no open file and no thread of its own: picklable, and safe to use after a fork.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    spec : FeatureSpec
+        What is served.
+    layout : Layout
+        What is stored: of the same spec, or of one whose hop divides it (a view).
+    """
+
+    def __init__(self, store: "FeatureStore", spec: FeatureSpec, layout: Layout) -> None:
+        self.spec = spec
+        self.layout = layout
+        self._store = store
+        self._files = store.files
+        self._step = spec.hop_length // layout.spec.hop_length
+        self._indices: dict[int, tuple[tuple[object, ...], Index]] = {}
+
+    def __repr__(self) -> str:
+        view = "" if self._step == 1 else f", a view of {self.layout.spec.name}"
+        return f"<FeatureArray {self.spec.name} {self.shape} {self.encoding}{view}>"
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_clips, n_mels, n_frames)."""
+        return len(self), self.spec.n_mels, -(-self.layout.n_frames // self._step)
+
+    @property
+    def encoding(self) -> str:
+        """How the values are stored."""
+        return self.layout.encoding.name
+
+    @property
+    def ready(self) -> npt.NDArray[np.bool_]:
+        """Rows that can be read, ``(n_clips,)``."""
+        return self._store.ready(self.layout)
+
+    @property
+    def nbytes_stored(self) -> int:
+        """Size of the stored values, all rows together [bytes]; of a view, what it is cut from."""
+        return sum(self._files.sizes(f"{self.layout.spec.name}/values/c"))
+
+    def __len__(self) -> int:
+        return self._store.n_clips
+
+    def __getitem__(self, row: int) -> npt.NDArray[np.float32]:
+        """Values of one row, ``(n_mels, n_frames)``; errors as in `read`."""
+        values: npt.NDArray[np.float32] = self.read([row])[0]
+        return values
+
+    def read(
+        self,
+        rows: Sequence[int] | npt.NDArray[np.integer],
+        start: int | Iterable[int] = 0,
+        length: int | None = None,
+    ) -> npt.NDArray[np.float32]:
+        """Values of several rows at once.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            In any order; a row may occur more than once.
+        start : int or sequence of int
+            First frame, for all rows or for each.
+        length : int
+            Frames to read of each row; None for all from `start` on, which then must be one.
+
+        Returns
+        -------
+        values : np.ndarray [shape=(len(rows), n_mels, length), dtype=float32]
+
+        Raises
+        ------
+        IndexError
+            If a row or a frame does not exist.
+        RowNotReadyError
+            If a row's clip failed or is pending.
+        CorruptDataError
+            If stored bytes are missing or do not match their checksum.
+        """
+        numbers = self._parse_rows(rows)
+        starts, length = self._parse_segment(start, length, len(numbers))
+        out = np.empty((len(numbers), self.spec.n_mels, length), np.float32)
+        by_shard: dict[int, list[int]] = {}
+        for place, row in enumerate(numbers):
+            by_shard.setdefault(row // self.layout.clips_per_shard, []).append(place)
+
+        def read_places(shard: int, places: list[int]) -> None:
+            positions = [numbers[place] % self.layout.clips_per_shard for place in places]
+            for place, chunk in zip(places, self._chunks(shard, positions), strict=True):
+                first = starts[place] * self._step
+                stop = first + length * self._step
+                self.layout.encoding.decode(chunk[:, first : stop : self._step], out[place])
+
+        # Blosc keeps state for the main thread, which a fork breaks; pool threads do without.
+        jobs = [
+            (shard, part)
+            for shard, places in by_shard.items()
+            for part in (places[::2], places[1::2])
+            if part
+        ]
+        for _ in _shared_pool().map(read_places, *zip(*jobs, strict=True)) if jobs else ():
+            pass
+        return out
+
+    def _parse_rows(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> list[int]:
+        numbers = [int(row) for row in rows]
+        ready = self.ready
+        for row in numbers:
+            if not 0 <= row < len(self):
+                raise IndexError(f"row {row} of {self.spec.name}; there are {len(self)}, from 0")
+            if not ready[row]:
+                raise RowNotReadyError(self._store.explain(self.spec, self.layout, row))
+        return numbers
+
+    def _parse_segment(
+        self, start: int | Iterable[int], length: int | None, n_rows: int
+    ) -> tuple[list[int], int]:
+        starts = [start] * n_rows if isinstance(start, int) else [int(frame) for frame in start]
+        if len(starts) != n_rows:
+            raise IndexError(f"{len(starts)} starts for {n_rows} rows")
+        n_frames = self.shape[2]
+        if length is None:
+            if len(set(starts)) > 1:
+                raise IndexError("starts differ from row to row: give a length")
+            length = n_frames - (starts[0] if starts else 0)
+        for frame in starts:
+            if frame < 0 or length < 1 or frame + length > n_frames:
+                raise IndexError(
+                    f"frames {frame} to {frame + length} of {self.spec.name}; "
+                    f"there are {n_frames}, from 0"
+                )
+        return starts, length
+
+    def _chunks(self, shard: int, positions: list[int]) -> list[npt.NDArray[np.generic]]:
+        """Stored values of some clips of one shard, each ``(n_mels, n_frames)``."""
+        layout, key = self.layout, self.layout.shard_key(shard)
+        try:
+            file = self._files.open(key)
+        except FileNotFoundError:
+            raise CorruptDataError(f"{self._files.root}: {key} is missing") from None
+        with file:
+            index = self._index(shard, file)
+            chunks = []
+            for position in positions:
+                what = f"{key}, clip {position}"
+                if is_absent(index[position]):
+                    raise CorruptDataError(f"{what}: committed, but not in the shard")
+                offset, size = (int(number) for number in index[position])
+                sealed = file.read_at(offset, size)
+                if len(sealed) != size:
+                    raise CorruptDataError(f"{what}: the shard is truncated")
+                chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
+                layout.codec.decompress(unseal(sealed, what), chunk)
+                chunks.append(chunk)
+        return chunks
+
+    def _index(self, shard: int, file: "OpenFile") -> Index:
+        """A shard's index, read once unless a run has put another file in its place since."""
+        known = self._indices.get(shard)
+        if known is not None and known[0] == file.identity:
+            return known[1]
+        what = self.layout.shard_key(shard)
+        tail = index_nbytes(self.layout.clips_per_shard)
+        if file.size < tail:
+            raise CorruptDataError(f"{what}: {file.size} bytes are too few for a shard")
+        index = read_index(file.read_at(file.size - tail, tail), what)
+        self._indices[shard] = file.identity, index
+        return index

@@ -1,0 +1,193 @@
+"""The clip table: which row is which clip, and what is known of it."""
+
+import dataclasses
+import hashlib
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import StoreFormatError
+from featurestore.files import Files
+from featurestore.layout import zarr_files
+
+if TYPE_CHECKING:
+    import zarr
+
+_ROWS_PER_CHUNK = 65536
+_TEXTS = ("clip_id", "path", "split", "artist", "album")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipTable:
+    """One row a clip, in the order of the arrays' rows; the group ``clips`` of a store.
+
+    Parameters
+    ----------
+    clip_id : sequence of str
+        Unique.
+    path : sequence of str
+        Of the audio, relative to the collection's folder.
+    split : sequence of str
+        ``train``, ``validation``, ``test``, or empty.
+    artist, album : sequence of str
+        Empty where unknown.
+    fold : np.ndarray [shape=(n_clips,), dtype=int16]
+        -1 where there is none.
+    tags : tuple of str
+    labels : np.ndarray [shape=(n_clips, n_tags), dtype=uint8]
+    """
+
+    clip_id: Sequence[str]
+    path: Sequence[str]
+    split: Sequence[str]
+    artist: Sequence[str]
+    album: Sequence[str]
+    fold: npt.NDArray[np.int16]
+    tags: tuple[str, ...]
+    labels: npt.NDArray[np.uint8]
+
+    def __len__(self) -> int:
+        return len(self.clip_id)
+
+    @classmethod
+    def empty(cls) -> Self:
+        """A table of no rows."""
+        texts: dict[str, Sequence[str]] = dict.fromkeys(_TEXTS, ())
+        return cls(**texts, fold=np.zeros(0, np.int16), tags=(), labels=np.zeros((0, 0), np.uint8))
+
+    def updated(self, newer: Self) -> Self:
+        """This table with `newer`'s rows put in: a row keeps its place for ever.
+
+        Rows of known ids are replaced, new ones are appended, and rows that `newer` lacks stay as
+        they are. The tags are `newer`'s; a row that it lacks keeps those of its labels.
+        """
+        place = {clip_id: row for row, clip_id in enumerate(self.clip_id)}
+        for clip_id in newer.clip_id:
+            place.setdefault(clip_id, len(place))
+        rows = np.array([place[clip_id] for clip_id in newer.clip_id], np.intp)
+        columns: dict[str, Any] = {}
+        for name in _TEXTS:
+            column = [*getattr(self, name), *[""] * (len(place) - len(self))]
+            for row, text in zip(rows, getattr(newer, name), strict=True):
+                column[row] = text
+            columns[name] = column
+        fold = np.full(len(place), -1, np.int16)
+        fold[: len(self)] = self.fold
+        fold[rows] = newer.fold
+        labels = np.zeros((len(place), len(newer.tags)), np.uint8)
+        for new_column, tag in enumerate(newer.tags):
+            if tag in self.tags:
+                labels[: len(self), new_column] = self.labels[:, self.tags.index(tag)]
+        labels[rows] = newer.labels
+        return type(self)(**columns, fold=fold, tags=newer.tags, labels=labels)
+
+    def files(self) -> dict[str, bytes]:
+        """The group's files by key, with the digest of what they hold among its attributes."""
+
+        def build(group: "zarr.Group") -> None:
+            for name in _TEXTS:
+                _add_column(group, name, np.array(getattr(self, name), object))
+            _add_column(group, "fold", self.fold)
+            _add_column(group, "tag", np.array(self.tags, object), dimensions=("tag",))
+            _add_column(group, "labels", self.labels, dimensions=("clip", "tag"))
+
+        return zarr_files("clips", {}, build)
+
+    @classmethod
+    def read(cls, files: Files, digest: str) -> Self:
+        """Read the table from a store.
+
+        Raises
+        ------
+        StoreFormatError
+            If what is stored is not the table whose digest is given: a run that died, or is
+            still at it, has written part of another.
+        """
+        import zarr
+
+        stored = {
+            key.removeprefix("clips/"): data
+            for key in _keys(files)
+            if (data := files.read(key)) is not None
+        }
+        if digest_of({f"clips/{key}": data for key, data in stored.items()}) != digest:
+            raise StoreFormatError(
+                f"{files.root}: the clip table is being changed by a run, or was left half-written"
+                " by one that died; if none is running, run featurize again to mend it"
+            )
+        buffer = zarr.core.buffer.default_buffer_prototype().buffer.from_bytes
+        memory = zarr.storage.MemoryStore({key: buffer(data) for key, data in stored.items()})
+        group = zarr.open_group(memory, mode="r")
+
+        def column(name: str) -> Any:
+            return group[name][...]  # type: ignore[index]
+
+        texts = {name: [str(text) for text in column(name)] for name in _TEXTS}
+        return cls(
+            **texts,
+            fold=column("fold"),
+            tags=tuple(str(tag) for tag in column("tag")),
+            labels=column("labels"),
+        )
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """BLAKE2b-128 over keys and bytes, in hex."""
+    digest = hashlib.blake2b(digest_size=16)
+    for key in sorted(files):
+        digest.update(f"{key}\0{len(files[key])}\0".encode())
+        digest.update(files[key])
+    return digest.hexdigest()
+
+
+def outcome_files(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
+    """Files of further columns of the group, for readers other than melgrid.
+
+    What became of each clip is told by the commit records; these columns repeat it, as of the
+    end of the last run, for those who open the store with Zarr alone.
+    """
+
+    def build(group: "zarr.Group") -> None:
+        for name, data in columns.items():
+            _add_column(group, name, data)
+
+    files = zarr_files("clips", {}, build)
+    del files["clips/zarr.json"]  # the table's own
+    return files
+
+
+def _keys(files: Files) -> list[str]:
+    """Keys of the table's files that are stored."""
+    keys = ["clips/zarr.json"]
+    for name in (*_TEXTS, "fold", "tag", "labels"):
+        keys.append(f"clips/{name}/zarr.json")
+        chunks = [f"clips/{name}/c/{chunk}" for chunk in files.names(f"clips/{name}/c")]
+        keys += [f"{chunk}/0" for chunk in chunks] if name == "labels" else chunks
+    return keys
+
+
+def _chunks(data: npt.NDArray[Any]) -> tuple[int, ...]:
+    return (min(_ROWS_PER_CHUNK, max(1, len(data))), *(max(1, n) for n in data.shape[1:]))
+
+
+def _add_column(
+    group: "zarr.Group",
+    name: str,
+    data: npt.NDArray[Any],
+    *,
+    dimensions: tuple[str, ...] = ("clip",),
+) -> None:
+    text = data.dtype == object
+    array = group.create_array(
+        name,
+        shape=data.shape,
+        dtype="string" if text else data.dtype,
+        chunks=_chunks(data),
+        fill_value="" if text else 0,
+        dimension_names=dimensions,
+        # else a chunk that becomes empty would leave its old file in place
+        config={"write_empty_chunks": True},
+    )
+    array[...] = data

@@ -1,0 +1,186 @@
+"""Commit records: the only thing that says which rows are ready.
+
+One record covers a run of clips, for all specs whose shards are that long. Records are the chunks
+of a Zarr array of strings, ``commits/<clips_per_shard>``, one chunk a record, so that every Zarr
+reader can list them; a record that was never written reads as the empty string, and means pending.
+"""
+
+import dataclasses
+import json
+import struct
+from collections.abc import Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Literal, Self, get_args
+
+from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
+from featurestore.files import Files
+from featurestore.shard import seal, unseal
+
+Status = Literal["ready", "failed", "pending"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class ClipRecord:
+    """What became of one clip.
+
+    Parameters
+    ----------
+    status : {'ready', 'failed', 'pending'}
+    reason, detail : str
+        Why it failed: one of `AUDIO_REASONS`, and a sentence; empty if it did not.
+    sr : int
+        Sample rate of the track [Hz]; 0 if unknown, as below.
+    start : int
+        Where the clip begins in the decoded track [samples at `sr`].
+    n_valid : int
+        Samples that are audio and not padding [samples at `sr`].
+    digest : str
+        BLAKE2b-128 of the audio file's bytes, in hex.
+    size, mtime_ns : int
+        Of the audio file when it was read [bytes], [ns]: tell cheaply that it has not changed.
+    """
+
+    status: Status = "pending"
+    reason: str = ""
+    detail: str = ""
+    sr: int = 0
+    start: int = 0
+    n_valid: int = 0
+    digest: str = ""
+    size: int = 0
+    mtime_ns: int = 0
+
+    def __post_init__(self) -> None:
+        if self.status not in get_args(Status):
+            raise StoreFormatError(f"{self.status!r} is not a clip's status")
+        if (self.reason in AUDIO_REASONS) != (self.status == "failed"):
+            raise StoreFormatError(f"a {self.status} clip has the reason {self.reason!r}")
+
+    def same_audio(self, other: Self) -> bool:
+        """Whether both were made from the same bytes."""
+        return self.status == other.status == "ready" and self.digest == other.digest
+
+
+PENDING = ClipRecord()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
+class Commit:
+    """What is ready in one run of clips.
+
+    Parameters
+    ----------
+    clips : tuple of ClipRecord
+        One a clip, in the order of the rows; shorter than a shard only in the last one.
+    specs : mapping of str to tuple of int
+        Names of the specs that are written, each with the positions in `clips` that it lacks all
+        the same: their audio has changed since.
+    software : mapping of str to str
+        Versions of what computed the values.
+    """
+
+    clips: tuple[ClipRecord, ...] = ()
+    specs: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    software: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    def is_ready(self, spec_name: str, position: int) -> bool:
+        """Whether the row at `position` in this run can be read for the spec."""
+        return (
+            spec_name in self.specs
+            and position < len(self.clips)
+            and self.clips[position].status == "ready"
+            and position not in self.specs[spec_name]
+        )
+
+    def is_settled(self, spec_name: str, position: int) -> bool:
+        """Whether there is nothing to compute: the row is ready, or known to fail."""
+        return self.is_ready(spec_name, position) or (
+            spec_name in self.specs
+            and position < len(self.clips)
+            and self.clips[position].status == "failed"
+        )
+
+    def to_json(self) -> str:
+        """As text; clips by column, which takes a third of the bytes."""
+        columns = {
+            field.name: [getattr(clip, field.name) for clip in self.clips]
+            for field in dataclasses.fields(ClipRecord)
+        }
+        return json.dumps(
+            {
+                "clips": columns,
+                "specs": {name: list(lacking) for name, lacking in self.specs.items()},
+                "software": dict(self.software),
+            },
+            separators=(",", ":"),
+        )
+
+    @classmethod
+    def from_json(cls, text: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is something else.
+        """
+        try:
+            fields = json.loads(text)
+            columns: dict[str, list[Any]] = fields.pop("clips")
+            clips = tuple(
+                ClipRecord(**dict(zip(columns, row, strict=True)))
+                for row in zip(*columns.values(), strict=True)
+            )
+            specs = {name: tuple(lacking) for name, lacking in fields.pop("specs").items()}
+            return cls(clips=clips, specs=specs, **fields)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise StoreFormatError(f"not a commit record: {error}") from None
+
+
+def array_key(clips_per_shard: int) -> str:
+    """Where the records for shards of that length lie."""
+    return f"commits/{clips_per_shard}"
+
+
+def read_commit(files: Files, clips_per_shard: int, shard: int) -> Commit:
+    """The record of a run of clips; an empty one where there is none.
+
+    Raises
+    ------
+    CorruptDataError
+        If its bytes are damaged.
+    StoreFormatError
+        If it is not a commit record.
+    """
+    key = f"{array_key(clips_per_shard)}/c/{shard}"
+    data = files.read(key)
+    if data is None:
+        return Commit()
+    body = bytes(unseal(data, key))
+    # The vlen-utf8 codec: the number of strings, then each one's length and bytes.
+    if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
+        raise CorruptDataError(f"{key}: not one string")
+    return Commit.from_json(body[8:].decode())
+
+
+def read_commits(
+    files: Files, clips_per_shard: int, shards: Iterable[int]
+) -> Iterator[tuple[int, Commit]]:
+    """Shard number and record, of each shard that has a record."""
+    there = {int(name) for name in files.names(f"{array_key(clips_per_shard)}/c")}
+    wanted = [shard for shard in shards if shard in there]
+    if files.is_local:  # small files on a disk: threads would only wait for the GIL
+        for shard in wanted:
+            yield shard, read_commit(files, clips_per_shard, shard)
+        return
+    with ThreadPoolExecutor(16) as pool:
+        yield from zip(
+            wanted, pool.map(lambda k: read_commit(files, clips_per_shard, k), wanted), strict=True
+        )
+
+
+def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit) -> None:
+    """Put a record in place, at once."""
+    text = commit.to_json().encode()
+    body = struct.pack("<II", 1, len(text)) + text
+    files.write(f"{array_key(clips_per_shard)}/c/{shard}", seal(body))

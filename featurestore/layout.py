@@ -1,0 +1,245 @@
+"""Where things lie in a store, and the Zarr metadata that says so to any reader."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Self
+
+from featurestore.encoding import Codec, Encoding
+from featurestore.errors import SettingsError, StoreFormatError
+from featurestore.files import Files
+from featurestore.spec import FeatureSpec
+
+if TYPE_CHECKING:
+    import zarr
+
+FORMAT = 1
+"""Version of the store's format; a reader refuses a newer one."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How one spec's array is laid out: the group ``<spec.name>`` of a store.
+
+    The group holds ``values`` (clip, mel, time), one chunk a clip and one shard a run of clips,
+    and the coordinates ``mel`` [Hz] and ``time`` [s].
+
+    Parameters
+    ----------
+    spec : FeatureSpec
+    encoding : Encoding
+    codec : Codec
+    clips_per_shard : int
+        Length of the run of clips that is one shard, one task and one commit.
+    n_frames : int
+    settings : mapping of str to str
+        What else the values depend on: backend, resampler and the like. Rows computed with
+        other settings do not go into the same array.
+    """
+
+    spec: FeatureSpec
+    encoding: Encoding
+    codec: Codec
+    clips_per_shard: int
+    n_frames: int
+    settings: Mapping[str, str]
+
+    @property
+    def chunk_shape(self) -> tuple[int, int]:
+        """Shape of one clip: (n_mels, n_frames)."""
+        return self.spec.n_mels, self.n_frames
+
+    @property
+    def chunk_nbytes(self) -> int:
+        """Size of one clip, not packed [bytes]."""
+        return self.spec.n_mels * self.n_frames * self.encoding.dtype.itemsize
+
+    def shard_key(self, shard: int) -> str:
+        """Key of a shard's file."""
+        return f"{self.spec.name}/values/c/{shard}/0/0"
+
+    def to_json(self) -> dict[str, Any]:
+        """As the group's ``melgrid`` attribute; the spec's fields are there for other readers."""
+        return {
+            "spec": self.spec.name,
+            "sr": self.spec.sr,
+            "n_mels": self.spec.n_mels,
+            "hop_length": self.spec.hop_length,
+            "n_fft": self.spec.n_fft,
+            "fmin": self.spec.fmin,
+            "fmax": self.spec.sr / 2 if self.spec.fmax is None else self.spec.fmax,
+            "window": self.spec.window,
+            "log": self.spec.log,
+            "encoding": self.encoding.name,
+            "codec": self.codec.name,
+            "clips_per_shard": self.clips_per_shard,
+            "n_frames": self.n_frames,
+            "settings": dict(self.settings),
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any], where: str) -> Self:
+        """Read what `to_json` wrote.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is something else, or contradicts itself.
+        """
+        try:
+            layout = cls(
+                spec=FeatureSpec.parse(fields["spec"]),
+                encoding=Encoding(name=fields["encoding"]),
+                codec=Codec(name=fields["codec"]),
+                clips_per_shard=fields["clips_per_shard"],
+                n_frames=fields["n_frames"],
+                settings=dict(fields["settings"]),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            raise StoreFormatError(f"{where}: not a melgrid spec group: {error!r}") from None
+        if layout.to_json() != fields:
+            raise StoreFormatError(f"{where}: the group's melgrid attributes contradict each other")
+        return layout
+
+    def differences(self, other: Self) -> list[str]:
+        """What two layouts for one spec differ in, a line each; shard length does not count."""
+        mine, theirs = (
+            {
+                "encoding": layout.encoding.name,
+                "codec": layout.codec.name,
+                "n_frames": str(layout.n_frames),
+                **layout.settings,
+            }
+            for layout in (self, other)
+        )
+        return [
+            f"{key} is {mine.get(key)} there, not {theirs.get(key)}"
+            for key in dict.fromkeys([*mine, *theirs])
+            if mine.get(key) != theirs.get(key)
+        ]
+
+    def files(self, n_clips: int) -> dict[str, bytes]:
+        """The group's metadata and coordinates, for `n_clips` clips: bytes by key."""
+        import numpy as np
+
+        spec = self.spec
+
+        def build(group: "zarr.Group") -> None:
+            values = group.create_array(
+                "values",
+                shape=(n_clips, *self.chunk_shape),
+                chunks=(1, *self.chunk_shape),
+                shards=(self.clips_per_shard, *self.chunk_shape),
+                dtype=self.encoding.dtype,
+                compressors=self.codec.zarr_codecs(self.encoding.dtype),
+                fill_value=np.nan,  # what is not ready shows as not a number
+                dimension_names=("clip", "mel", "time"),
+            )
+            unit = "dB" if spec.log == "db" else "1"
+            values.attrs.update({"long_name": f"mel power, {spec.log} law", "units": unit})
+            for name, unit, long_name, data in (
+                ("mel", "Hz", "centre frequency of the band", spec.mel_frequencies),
+                (
+                    "time",
+                    "s",
+                    "centre of the frame",
+                    np.arange(self.n_frames) * (spec.hop_length / spec.sr),
+                ),
+            ):
+                array = group.create_array(name, data=data, dimension_names=(name,))
+                array.attrs.update({"long_name": long_name, "units": unit})
+
+        return zarr_files(spec.name, {"melgrid": self.to_json()}, build)
+
+
+def zarr_files(
+    folder: str, attributes: dict[str, Any], build: Callable[["zarr.Group"], None]
+) -> dict[str, bytes]:
+    """The files of a Zarr group that `build` fills, by key: made by zarr-python in memory.
+
+    So that every file reaches the store through `Files.write`, whole or not at all. The group's
+    own metadata comes last: once it is there, so is what it promises.
+    """
+    import zarr
+
+    made: dict[str, Any] = {}
+    group = zarr.create_group(zarr.storage.MemoryStore(made), attributes=attributes)
+    build(group)
+    files = {f"{folder}/{key}".lstrip("/"): data.to_bytes() for key, data in made.items()}
+    own = f"{folder}/zarr.json".lstrip("/")
+    return {key: files[key] for key in sorted(files, key=lambda key: (key == own, key))}
+
+
+def read_attributes(files: Files, folder: str) -> dict[str, Any] | None:
+    """The ``melgrid`` attribute of a Zarr group; None where there is no such group.
+
+    Raises
+    ------
+    StoreFormatError
+        If the group's metadata cannot be read.
+    """
+    key = f"{folder}/zarr.json".lstrip("/")
+    data = files.read(key)
+    if data is None:
+        return None
+    try:
+        attributes = json.loads(data)["attributes"].get("melgrid")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise StoreFormatError(f"{files.root}: {key} is damaged: {error!r}") from None
+    if attributes is not None and not isinstance(attributes, dict):
+        raise StoreFormatError(f"{files.root}: {key} is damaged: melgrid is {attributes!r}")
+    return attributes
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Root:
+    """The store's own attributes: what it holds, as of its last change.
+
+    Parameters
+    ----------
+    window : mapping of str to object
+        The `ClipWindow` that defines the rows, as JSON.
+    catalog : str
+        Name of the collection.
+    n_clips : int
+        Rows of every array; rows beyond are being added.
+    clips_digest : str
+        Digest of the clip table's files, so that a half-written table is found out.
+    specs : tuple of str
+        Names of the specs stored.
+    """
+
+    window: Mapping[str, Any]
+    catalog: str = ""
+    n_clips: int = 0
+    clips_digest: str = ""
+    specs: tuple[str, ...] = ()
+
+    def write(self, files: Files) -> None:
+        """Put the attributes in place, at once."""
+        attributes = {"melgrid": {"format": FORMAT, **dataclasses.asdict(self)}}
+        document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
+        files.write("zarr.json", json.dumps(document, indent=2).encode())
+
+    @classmethod
+    def read(cls, files: Files) -> Self | None:
+        """The store's attributes; None where there is no store.
+
+        Raises
+        ------
+        StoreFormatError
+            If the store is of another version, or its metadata is damaged.
+        """
+        fields = read_attributes(files, "")
+        if fields is None:
+            return None
+        version = fields.pop("format", None)
+        if version != FORMAT:
+            raise StoreFormatError(
+                f"{files.root} has format {version}; this melgrid reads format {FORMAT}: "
+                "use the melgrid that wrote it, or a newer one"
+            )
+        try:
+            return cls(**{**fields, "specs": tuple(fields["specs"])})
+        except (TypeError, KeyError, SettingsError) as error:
+            raise StoreFormatError(f"{files.root}: zarr.json is damaged: {error!r}") from None

@@ -1,0 +1,76 @@
+"""A store is written by one run at a time."""
+
+import contextlib
+import fcntl
+import json
+import os
+import socket
+from types import TracebackType
+
+from featurestore.errors import StoreLockedError
+from featurestore.files import RUN_FOLDER, Files
+
+
+class RunLock:
+    """Held by the run that writes a local store; the kernel lets go of it when the run dies.
+
+    An advisory ``flock``: two runs on one machine, or on machines that share a file system with
+    working locks, exclude each other, and a run that was killed leaves nothing to clean up.
+
+    Attributes
+    ----------
+    abandoned_by : str or None
+        Who held the lock before and died without letting go; set on entering.
+
+    Raises
+    ------
+    StoreLockedError
+        On entering, if another run holds it.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._path = files.path(f"{RUN_FOLDER}/lock")
+        self._files = files
+        self._descriptor = -1
+        self.abandoned_by: str | None = None
+
+    def __enter__(self) -> "RunLock":
+        while True:
+            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                holder = _describe(os.pread(descriptor, 4096, 0)) or "unknown"
+                os.close(descriptor)
+                raise StoreLockedError(
+                    f"another run is writing to {self._files.root} ({holder}); "
+                    "wait until it has ended, or stop it"
+                ) from None
+            # A run that ended just now may have removed the file between open and flock.
+            with contextlib.suppress(FileNotFoundError):
+                if os.path.samestat(os.stat(self._path), os.fstat(descriptor)):
+                    break
+            os.close(descriptor)
+        self.abandoned_by = _describe(os.pread(descriptor, 4096, 0))
+        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, text.encode(), 0)
+        self._descriptor = descriptor
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._files.remove(RUN_FOLDER)  # with the lock still held
+        os.close(self._descriptor)
+
+
+def _describe(text: bytes) -> str | None:
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        holder = json.loads(text)
+        return f"process {holder['pid']} on {holder['host']}"
+    return None

@@ -1,0 +1,89 @@
+"""A shard's bytes: packed chunks, then an index of where each lies.
+
+This is the layout of Zarr v3's ``sharding_indexed`` codec with its index at the end, so that any
+Zarr reader reads what `pack` writes. It is written here because zarr-python would hold all of a
+shard's values unpacked in memory, and read here because its fancy indexing on shards is tens of
+times slower than reading through the index (benchmarks/RESULTS.md).
+
+Source: zarr-specs, *Sharding codec*, version 1.0.
+"""
+
+from collections.abc import Sequence
+
+import google_crc32c
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import CorruptDataError
+
+_ABSENT = np.uint64(2**64 - 1)
+_CHECKSUM = 4
+
+Index = npt.NDArray[np.uint64]
+"""Offset and length of each chunk [bytes], shape (clips_per_shard, 2)."""
+
+
+def seal(data: bytes) -> bytes:
+    """`data` followed by its crc32c."""
+    checksum: bytes = google_crc32c.value(data).to_bytes(_CHECKSUM, "little")
+    return data + checksum
+
+
+def unseal(data: bytes | memoryview, what: str) -> memoryview:
+    """What `seal` was given.
+
+    Raises
+    ------
+    CorruptDataError
+        If the checksum does not match; the message begins with `what`.
+    """
+    view = memoryview(data)
+    body, checksum = view[:-_CHECKSUM], bytes(view[-_CHECKSUM:])
+    if google_crc32c.value(bytes(body)).to_bytes(_CHECKSUM, "little") != checksum:
+        raise CorruptDataError(f"{what}: the checksum does not match")
+    return body
+
+
+def pack(chunks: Sequence[bytes | None], clips_per_shard: int) -> bytes:
+    """A shard of sealed chunks; None, and what is beyond the last one, is absent."""
+    index = np.full((clips_per_shard, 2), _ABSENT)
+    offset = 0
+    for row, chunk in enumerate(chunks):
+        if chunk is not None:
+            index[row] = offset, len(chunk)
+            offset += len(chunk)
+    present = [chunk for chunk in chunks if chunk is not None]
+    return b"".join([*present, seal(index.astype("<u8").tobytes())])
+
+
+def index_nbytes(clips_per_shard: int) -> int:
+    """Size of the index with its checksum [bytes]."""
+    return clips_per_shard * 16 + _CHECKSUM
+
+
+def read_index(tail: bytes, what: str) -> Index:
+    """The index of a shard, from its last `index_nbytes` bytes.
+
+    Raises
+    ------
+    CorruptDataError
+        If the checksum does not match.
+    """
+    return np.frombuffer(unseal(tail, what), "<u8").reshape(-1, 2)
+
+
+def is_absent(entry: Index) -> bool:
+    """Whether an index entry says that there is no chunk."""
+    return bool(entry[0] == _ABSENT)
+
+
+def unpack(shard: bytes, clips_per_shard: int, what: str) -> list[bytes | None]:
+    """The sealed chunks that `pack` was given, None where there is none."""
+    size = index_nbytes(clips_per_shard)
+    if len(shard) < size:
+        raise CorruptDataError(f"{what}: {len(shard)} bytes are too few for a shard")
+    entries = read_index(shard[-size:], what)
+    return [
+        None if is_absent(entry) else shard[int(entry[0]) : int(entry[0] + entry[1])]
+        for entry in entries
+    ]

@@ -1,0 +1,214 @@
+"""A store, opened for reading."""
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.array import FeatureArray
+from featurestore.clips import ClipTable
+from featurestore.commits import PENDING, ClipRecord, Commit, read_commits
+from featurestore.errors import (
+    StoreFormatError,
+    StoreNotFoundError,
+    UnknownSpecError,
+)
+from featurestore.files import Files
+from featurestore.layout import Layout, Root, read_attributes
+from featurestore.spec import FeatureSpec
+from featurestore.window import ClipWindow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class FeatureStore:
+    """What a store holds, as of when it was opened. Read-only and picklable.
+
+    Examples
+    --------
+    >>> store = FeatureStore.open("features.zarr")  # doctest: +SKIP
+    >>> store[store.specs[0]].read([3, 99, 7], start=[0, 40, 8], length=187)  # doctest: +SKIP
+    """
+
+    def __init__(self, files: Files, root: Root) -> None:
+        self.files = files
+        self._root = root
+
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Files, Root]]:
+        return type(self), (self.files, self._root)
+
+    def __repr__(self) -> str:
+        return f"<FeatureStore {self.path}: {self.n_clips} clips, {len(self.specs)} specs>"
+
+    @classmethod
+    def open(cls, path: str | Path) -> Self:
+        """Open the store at a path or an fsspec URL.
+
+        Raises
+        ------
+        StoreNotFoundError
+            If there is none.
+        StoreFormatError
+            If it is of another version, or damaged.
+        """
+        files = Files(path)
+        root = Root.read(files)
+        if root is None:
+            what = "is not a melgrid store" if files.exists() else "does not exist"
+            raise StoreNotFoundError(f"{files.root} {what}; featurize makes one")
+        return cls(files, root)
+
+    @property
+    def path(self) -> str:
+        """Where the store is."""
+        return self.files.root
+
+    @property
+    def n_clips(self) -> int:
+        """Rows of every array."""
+        return self._root.n_clips
+
+    @property
+    def catalog(self) -> str:
+        """Name of the collection."""
+        return self._root.catalog
+
+    @cached_property
+    def window(self) -> ClipWindow:
+        """Which stretch of a track a row is."""
+        return ClipWindow.from_json(dict(self._root.window))
+
+    @cached_property
+    def specs(self) -> list[FeatureSpec]:
+        """Specs that are stored."""
+        return [FeatureSpec.parse(name) for name in self._root.specs]
+
+    @cached_property
+    def layouts(self) -> dict[FeatureSpec, Layout]:
+        """How each stored spec is laid out."""
+        layouts = {}
+        for spec in self.specs:
+            attributes = read_attributes(self.files, spec.name)
+            if attributes is None:
+                raise StoreFormatError(f"{self.path}: the group {spec.name} is missing")
+            layouts[spec] = Layout.from_json(attributes, f"{self.path}/{spec.name}")
+        return layouts
+
+    @cached_property
+    def table(self) -> ClipTable:
+        """The clip table as stored, without what became of the clips."""
+        if not self._root.clips_digest:
+            return ClipTable.empty()
+        return ClipTable.read(self.files, self._root.clips_digest)
+
+    @property
+    def tags(self) -> list[str]:
+        """Names of the tag columns of `clips`."""
+        return list(self.table.tags)
+
+    @cached_property
+    def commits(self) -> dict[int, dict[int, Commit]]:
+        """Commit records by shard length and shard number."""
+        return {
+            length: dict(read_commits(self.files, length, range(-(-self.n_clips // length))))
+            for length in {layout.clips_per_shard for layout in self.layouts.values()}
+        }
+
+    def ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
+        """Rows that can be read, ``(n_clips,)``; computed once, not to be written to."""
+        return self._ready[layout.spec]
+
+    @cached_property
+    def _ready(self) -> dict[FeatureSpec, npt.NDArray[np.bool_]]:
+        return {spec: self._rows_ready(layout) for spec, layout in self.layouts.items()}
+
+    def _rows_ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
+        ready = np.zeros(self.n_clips, np.bool_)
+        name = layout.spec.name
+        for shard, commit in self.commits[layout.clips_per_shard].items():
+            first = shard * layout.clips_per_shard
+            n_clips = min(len(commit.clips), self.n_clips - first)
+            ready[first : first + n_clips] = [
+                commit.is_ready(name, position) for position in range(n_clips)
+            ]
+        ready.flags.writeable = False
+        return ready
+
+    def records(self) -> list[ClipRecord]:
+        """What became of each clip: ready only if it is so for every spec stored."""
+        records = [PENDING] * self.n_clips
+        for length, commits in self.commits.items():
+            for shard, commit in commits.items():
+                for position, record in enumerate(commit.clips):
+                    row = shard * length + position
+                    if row < self.n_clips and records[row].status != "failed":
+                        records[row] = record
+        complete = np.ones(self.n_clips, np.bool_)
+        for ready in self._ready.values():
+            complete &= ready
+        return [
+            PENDING if record.status == "ready" and not done else record
+            for record, done in zip(records, complete, strict=True)
+        ]
+
+    @cached_property
+    def clips(self) -> "pd.DataFrame":
+        """One row a clip: what is known of it, what became of it, and a 0/1 column a tag.
+
+        ``sr`` [Hz], ``start`` and ``n_valid`` [samples at ``sr``] are of the decoded track.
+        """
+        import pandas as pd
+
+        table, records = self.table, self.records()
+        columns: dict[str, object] = {
+            "clip_id": list(table.clip_id),
+            "path": list(table.path),
+            "split": list(table.split),
+            "fold": table.fold,
+            "artist": list(table.artist),
+            "album": list(table.album),
+        }
+        for name in ("status", "reason", "detail", "sr", "start", "n_valid", "digest"):
+            columns[name] = [getattr(record, name) for record in records]
+        tags = {tag: table.labels[:, column] for column, tag in enumerate(table.tags)}
+        return pd.DataFrame({**columns, **tags})
+
+    def __getitem__(self, spec: FeatureSpec | str) -> FeatureArray:
+        """The array of a spec; a view where it is not stored but can be derived.
+
+        Raises
+        ------
+        UnknownSpecError
+            If it is neither; the message lists what can be had.
+        SpecError
+            If `spec` is a text that is not a spec's name.
+        """
+        wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
+        if wanted in self.layouts:
+            return FeatureArray(self, wanted, self.layouts[wanted])
+        for stored, layout in sorted(self.layouts.items(), key=lambda item: -item[0].hop):
+            if wanted.hop % stored.hop == 0 and wanted == _with_hop(stored, wanted):
+                return FeatureArray(self, wanted, layout)
+        names = ", ".join(spec.name for spec in self.specs) or "nothing"
+        raise UnknownSpecError(
+            f"{self.path} holds no {wanted.name}; it holds {names}, and multiples of their hops"
+        )
+
+    def explain(self, spec: FeatureSpec, layout: Layout, row: int) -> str:
+        """Why a row cannot be read."""
+        commit = self.commits[layout.clips_per_shard].get(row // layout.clips_per_shard, Commit())
+        position = row % layout.clips_per_shard
+        where = f"row {row} of {spec.name} ({self.table.clip_id[row]})"
+        if position < len(commit.clips) and commit.clips[position].status == "failed":
+            record = commit.clips[position]
+            return f"{where} holds no values: {record.reason}: {record.detail}"
+        return f"{where} holds no values yet: run featurize again to compute it"
+
+
+def _with_hop(spec: FeatureSpec, other: FeatureSpec) -> FeatureSpec:
+    import dataclasses
+
+    return dataclasses.replace(spec, hop=other.hop)

@@ -1,0 +1,34 @@
+"""The default: framed FFTs and one matrix product, with PyTorch on one thread.
+
+The transforms are in double precision, the rest in single. With single-precision transforms
+(PyTorch's and SciPy's alike) the quiet bands beside a full-scale sine are off by up to 0.4 dB;
+with double they stay within 0.03 dB, for 0.3 ms a clip at hop x2, 5 % of what it takes to decode.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from pipeline.mel import Analysis
+
+
+def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
+    """Mel power ``(sum of n_mels, n_frames)`` of centred, zero-padded frames."""
+    window, filters = _constants(analysis)
+    half = analysis.n_fft // 2
+    padded = torch.nn.functional.pad(
+        torch.from_numpy(samples).double(), (half, analysis.n_fft - half)
+    )
+    frames = padded.unfold(0, analysis.n_fft, analysis.hop_length)
+    frames = frames[: analysis.n_frames(len(samples))]
+    spectra = torch.fft.rfft(frames * window)
+    power = spectra.real.square().add_(spectra.imag.square()).float()
+    mel: npt.NDArray[np.float32] = (filters @ power.T).numpy()
+    return mel
+
+
+@lru_cache(maxsize=64)
+def _constants(analysis: Analysis) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(analysis.window_values()), torch.from_numpy(analysis.filters()).float()

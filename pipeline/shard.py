@@ -1,0 +1,237 @@
+"""One task: a run of clips, computed whole by one worker, written once, committed last."""
+
+import contextlib
+import dataclasses
+import faulthandler
+import os
+from collections.abc import Iterable, Mapping
+from functools import lru_cache
+
+from featurestore.commits import PENDING, ClipRecord, Commit, write_commit
+from featurestore.errors import AudioError, CorruptDataError
+from featurestore.files import Files
+from featurestore.layout import Layout
+from featurestore.shard import pack, seal, unpack, unseal
+from featurestore.spec import FeatureSpec
+from featurestore.window import ClipWindow
+from pipeline.backends import BackendName
+from pipeline.clip import crop
+from pipeline.decode import read_track
+from pipeline.plan import Plan, arrange
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all tasks of a run have in common.
+
+    Parameters
+    ----------
+    store : str
+        Where the store is.
+    layouts : tuple of Layout
+        Of the specs to compute, all with shards of one length.
+    window : ClipWindow
+    backend : str
+    timeout : float
+        How long one clip may take before its worker is ended [s].
+    software : mapping of str to str
+        Versions, for the commit records.
+    """
+
+    store: str
+    layouts: tuple[Layout, ...]
+    window: ClipWindow
+    backend: BackendName
+    timeout: float
+    software: Mapping[str, str]
+
+    @property
+    def clips_per_shard(self) -> int:
+        """Length of the runs of clips."""
+        return self.layouts[0].clips_per_shard
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard's work.
+
+    Parameters
+    ----------
+    shard : int
+    paths : tuple of (str or None)
+        Where each clip's audio is; None leaves the clip as it is.
+    before : Commit
+        The record that is there, or an empty one.
+    unreadable : mapping of int to str
+        Positions whose audio must not be touched, and why: they ended a worker before.
+    """
+
+    shard: int
+    paths: tuple[str | None, ...]
+    before: Commit
+    unreadable: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def without(self, unreadable: Mapping[int, str]) -> "ShardTask":
+        """The same task, with more positions whose audio must not be touched."""
+        return dataclasses.replace(self, unreadable={**self.unreadable, **unreadable})
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """What a task did.
+
+    Parameters
+    ----------
+    shard : int
+    n_computed : int
+        Clips that were decoded, failed ones among them.
+    failures : mapping of int to AudioError
+        By position, of those decoded now.
+    """
+
+    shard: int
+    n_computed: int
+    failures: Mapping[int, AudioError]
+
+
+def compute_shard(job: Job, task: ShardTask) -> ShardResult:
+    """Compute what a shard lacks, write the shards of all specs, then commit.
+
+    Rows that are there already are taken over as they are, byte for byte. Done twice, even at
+    the same time, it writes the same bytes.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be written to. Bad audio raises nothing: it becomes a failed row.
+    """
+    files = Files(job.store)
+    n_clips = len(task.paths)
+    clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
+    chunks = {layout.spec: _kept(files, layout, task) for layout in job.layouts}
+    lacking = {name: set(positions) for name, positions in task.before.specs.items()}
+    failures: dict[int, AudioError] = {}
+    n_computed = 0
+
+    for position, path in enumerate(task.paths):
+        wanted = tuple(
+            layout
+            for layout in job.layouts
+            if chunks[layout.spec][position] is None
+            and not _is_known_failure(task.before, layout, position)
+        )
+        if path is None or not wanted:
+            continue
+        n_computed += 1
+        before = clips[position]
+        try:
+            if position in task.unreadable:
+                raise AudioError("Unreadable", task.unreadable[position])
+            record, made = _compute_clip(job, path, wanted)
+        except AudioError as error:
+            failures[position] = error
+            if before.status != "ready":  # else what is there for other specs stays good
+                size, mtime_ns = signature(path)
+                clips[position] = ClipRecord(
+                    status="failed",
+                    reason=error.reason,
+                    detail=error.detail,
+                    size=size,
+                    mtime_ns=mtime_ns,
+                )
+            continue
+        clips[position] = record
+        for spec, chunk in made.items():
+            chunks[spec][position] = chunk
+        if not record.same_audio(before):  # then other specs' values are of other audio
+            for positions in lacking.values():
+                positions.add(position)
+
+    for layout in job.layouts:
+        row_chunks = chunks[layout.spec]
+        files.write(layout.shard_key(task.shard), pack(row_chunks, layout.clips_per_shard))
+        lacking[layout.spec.name] = {
+            position
+            for position, clip in enumerate(clips)
+            if clip.status == "ready" and row_chunks[position] is None
+        }
+    commit = Commit(
+        clips=tuple(clips),
+        specs={name: tuple(sorted(positions)) for name, positions in lacking.items()},
+        software=job.software,
+    )
+    write_commit(files, job.clips_per_shard, task.shard, commit)
+    return ShardResult(shard=task.shard, n_computed=n_computed, failures=failures)
+
+
+def probe_clip(job: Job, path: str) -> None:
+    """Compute one clip for nothing: to see whether it ends its worker."""
+    with contextlib.suppress(AudioError):
+        _compute_clip(job, path, job.layouts)
+
+
+def _kept(files: Files, layout: Layout, task: ShardTask) -> list[bytes | None]:
+    """A spec's chunks that stay: ready according to the record, and undamaged."""
+    kept: list[bytes | None] = [None] * len(task.paths)
+    ready = [p for p in range(len(kept)) if task.before.is_ready(layout.spec.name, p)]
+    key = layout.shard_key(task.shard)
+    stored = files.read(key) if ready else None
+    if stored is None:
+        return kept
+    try:
+        there = unpack(stored, layout.clips_per_shard, key)
+        for position in ready:
+            chunk = there[position]
+            if chunk is not None:
+                unseal(chunk, key)
+                kept[position] = chunk
+    except CorruptDataError:
+        return [None] * len(task.paths)
+    return kept
+
+
+def _is_known_failure(before: Commit, layout: Layout, position: int) -> bool:
+    name = layout.spec.name
+    return before.is_settled(name, position) and not before.is_ready(name, position)
+
+
+def _compute_clip(
+    job: Job, path: str, layouts: Iterable[Layout]
+) -> tuple[ClipRecord, dict[FeatureSpec, bytes]]:
+    by_spec = {layout.spec: layout for layout in layouts}
+    # Ends the process from a thread that needs no GIL, for a decoder that hangs in C.
+    with open(os.devnull, "w") as nowhere:
+        faulthandler.dump_traceback_later(job.timeout, exit=True, file=nowhere)
+        try:
+            track = read_track(path)
+            clip = crop(track.samples, track.sr, job.window)
+            made = {}
+            for spec, values in _plan(tuple(by_spec)).compute(clip, job.backend):
+                layout = by_spec[spec]
+                made[spec] = seal(layout.codec.compress(layout.encoding.encode(values)))
+        finally:
+            faulthandler.cancel_dump_traceback_later()
+    record = ClipRecord(
+        status="ready",
+        sr=track.sr,
+        start=clip.start,
+        n_valid=len(clip.samples),
+        digest=track.digest,
+        size=track.size,
+        mtime_ns=track.mtime_ns,
+    )
+    return record, made
+
+
+@lru_cache(maxsize=64)
+def _plan(specs: tuple[FeatureSpec, ...]) -> Plan:
+    return arrange(specs)
+
+
+def signature(path: str) -> tuple[int, int]:
+    """A file's size [bytes] and time of change [ns]; zeros where there is no such file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return 0, 0
+    return status.st_size, status.st_mtime_ns
