@@ -1,0 +1,154 @@
+"""The results file of a study: JSON lines, one a run, only ever added to.
+
+A row holds at least the fields of `FIELDS`. A row is written with its newline in one go; what a
+kill leaves behind is at worst a last line cut short, which is recognised, reported and dropped.
+"""
+
+import fcntl
+import json
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from featurestore.errors import RunError, TrainingError
+
+Row = dict[str, Any]
+
+FIELDS: dict[str, tuple[type, ...]] = {
+    "data": (str,),
+    "spec": (str,),
+    "encoding": (str,),
+    "model": (str,),
+    "width": (int, float),
+    "seed": (int,),
+    "fold": (int, type(None)),
+    "epochs": (int,),
+    "batch_size": (int,),
+    "learning_rate": (int, float),
+    "amp": (str,),
+    "roc_auc": (int, float),
+    "pr_auc": (int, float),
+    "gmac": (int, float),
+    "parameters": (int,),
+    "bytes_per_clip": (int, float),
+}
+"""What every row holds, and of which types."""
+
+IDENTITY = tuple(FIELDS)[:11]
+"""The fields that make a run what it is: two runs that agree in them are the same run."""
+
+
+def identity(row: Row) -> tuple[Any, ...]:
+    """Values of the fields in `IDENTITY`."""
+    return tuple(row[field] for field in IDENTITY)
+
+
+def read_results(path: str | os.PathLike[str]) -> tuple[list[Row], str | None]:
+    """Read the rows of a results file.
+
+    Returns
+    -------
+    rows : list of dict
+    note : str or None
+        What to tell the user of a last line that was cut short, and is left out of the rows.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such file, or if a line in it is not a row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TrainingError(f"there is no results file at {path}; melgrid study writes one")
+    rows, note, _ = _parse(path.read_bytes(), path)
+    return rows, note
+
+
+class ResultsFile:
+    """A results file, open for adding rows; made where there is none. A context manager.
+
+    Attributes
+    ----------
+    rows : list of dict
+        What the file held when opened, and what was added since.
+    note : str or None
+        What to tell the user of a last line that was cut short. It is gone from the file.
+
+    Raises
+    ------
+    RunError
+        If another study is writing to the file.
+    TrainingError
+        If the path is a folder's or has no folder, or if a line in the file is not a row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        try:
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise TrainingError(
+                f"the results file {path} cannot be written: {error.strerror}; name another"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.seek(0)
+            self.rows, self.note, whole = _parse(self._file.read(), path)
+            self._file.truncate(whole)
+        except BlockingIOError:
+            self._file.close()
+            raise RunError(
+                f"another study is writing to {path}; wait for it or name another file"
+            ) from None
+        except TrainingError:
+            self._file.close()
+            raise
+
+    def append(self, row: Row) -> None:
+        """Add a row; it is on disk when this returns."""
+        line = json.dumps(row, allow_nan=False, ensure_ascii=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.rows.append(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
+    """Rows, a note of what was cut short, and the bytes that whole lines take."""
+    whole = content.rfind(b"\n") + 1
+    note = None
+    if whole < len(content):
+        note = (
+            f"{path}: the last line was cut short ({len(content) - whole} bytes) and is dropped; "
+            "run the study again to make up for it"
+        )
+    rows = []
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise TrainingError(
+                f"{path}:{number} is not JSON ({error}); correct or delete the line"
+            ) from None
+        if not isinstance(row, dict):
+            raise TrainingError(f"{path}:{number} is not a row; correct or delete the line")
+        for field, types in FIELDS.items():
+            if not isinstance(row.get(field, ...), types) or isinstance(row[field], bool):
+                raise TrainingError(
+                    f"{path}:{number}: {field} is {row.get(field, 'missing')!r}; is this a file "
+                    "that melgrid study wrote? Correct or delete the line"
+                )
+        rows.append(row)
+    return rows, note, whole
