@@ -1,0 +1,210 @@
+"""What tests of several packages share: hypothesis' settings, stores and audio files."""
+
+import dataclasses
+import zlib
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from hypothesis import HealthCheck, settings
+
+from featurestore.clips import ClipTable
+from featurestore.commits import PENDING, ClipRecord, Commit, write_commit
+from featurestore.encoding import Codec, Encoding
+from featurestore.layout import Layout
+from featurestore.shard import pack, seal
+from featurestore.spec import FeatureSpec
+from featurestore.store import FeatureStore
+from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
+
+# The same examples each time, and no deadline: CI must not fail by chance or by load.
+settings.register_profile(
+    "default",
+    max_examples=50,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+settings.register_profile("thorough", settings.get_profile("default"), max_examples=2000)
+settings.load_profile("default")
+
+SR = 8000
+WINDOW = ClipWindow(duration=0.5)  # 4000 samples: 16 frames at x1, 8 at x2
+SPECS = (
+    FeatureSpec(sr=SR, n_mels=16, hop=1, log="db"),
+    FeatureSpec(sr=SR, n_mels=8, hop=2, log="db"),
+    FeatureSpec(sr=SR, n_mels=8, hop=2, log="log"),
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoreMaker:
+    """Makes stores with the real writer; the values are noise that the id and spec determine.
+
+    Parameters
+    ----------
+    folder : Path
+        Where the stores are made.
+    """
+
+    folder: Path
+
+    def __call__(
+        self,
+        name: str = "store.zarr",
+        *,
+        ids: Sequence[str] = tuple(f"clip {i:02}" for i in range(20)),
+        specs: Sequence[FeatureSpec] = SPECS,
+        tags: Sequence[str] = ("drums", "loud"),
+        encoding: Encoding = Encoding(),
+        codec: Codec = Codec(),
+        clips_per_shard: int = 8,
+        failed: Collection[int] = (5,),
+        pending: Collection[int] = (13,),
+        settings: dict[str, str] | None = None,
+        catalog: str = "noise",
+    ) -> FeatureStore:
+        """Make a store, or go on with it as a run would: add what it lacks, and publish."""
+        wanted = self.layouts(specs, encoding, codec, clips_per_shard, settings)
+        with StoreWriter(self.folder / name, WINDOW) as writer:
+            store = writer.prepare(self.table(ids, tags), wanted, catalog)
+            layouts = [store.layouts[spec] for spec in specs]
+            for length in {layout.clips_per_shard for layout in layouts}:
+                together = [layout for layout in layouts if layout.clips_per_shard == length]
+                for shard in range(-(-store.n_clips // length)):
+                    self._fill(store, together, shard, failed, pending)
+            return writer.publish()
+
+    def layouts(
+        self,
+        specs: Sequence[FeatureSpec] = SPECS,
+        encoding: Encoding = Encoding(),
+        codec: Codec = Codec(),
+        clips_per_shard: int = 8,
+        settings: dict[str, str] | None = None,
+    ) -> list[Layout]:
+        return [
+            Layout(
+                spec=spec,
+                encoding=encoding,
+                codec=codec,
+                clips_per_shard=clips_per_shard,
+                n_frames=spec.n_frames(WINDOW.n_samples(spec.sr)),
+                settings={"backend": "noise"} if settings is None else settings,
+            )
+            for spec in specs
+        ]
+
+    def table(
+        self, ids: Sequence[str], tags: Sequence[str] = ("drums", "loud"), album: str = "noise"
+    ) -> ClipTable:
+        """Splits and folds go round by the row; a clip has tag t if bit t of its id's hash is 1."""
+        bits = [[zlib.crc32(i.encode()) >> t & 1 for t in range(len(tags))] for i in ids]
+        return ClipTable(
+            clip_id=list(ids),
+            path=[f"{i}.wav" for i in ids],
+            split=[("train", "train", "validation", "test")[row % 4] for row in range(len(ids))],
+            artist=[f"artist {row % 3}" for row in range(len(ids))],
+            album=[album] * len(ids),
+            fold=np.arange(len(ids), dtype=np.int16) % 5,
+            tags=tuple(tags),
+            labels=np.array(bits, np.uint8).reshape(len(ids), len(tags)),
+        )
+
+    def values(self, clip_id: str, layout: Layout) -> np.ndarray:
+        """What is put into the store: float32 (n_mels, n_frames)."""
+        seed = zlib.crc32(f"{clip_id} {layout.spec.name}".encode())
+        return np.random.default_rng(seed).uniform(-100, 40, layout.chunk_shape).astype(np.float32)
+
+    def expected(self, clip_id: str, layout: Layout) -> np.ndarray:
+        """What is read back: the same, rounded to the encoding."""
+        return layout.encoding.encode(self.values(clip_id, layout)).astype(np.float32)
+
+    def chunk(self, clip_id: str, layout: Layout) -> bytes:
+        """What lies in the shard."""
+        return seal(layout.codec.compress(layout.encoding.encode(self.values(clip_id, layout))))
+
+    def record(self, clip_id: str) -> ClipRecord:
+        return ClipRecord(
+            status="ready", sr=44100, start=7, n_valid=22050, digest=f"{clip_id} digest", size=1
+        )
+
+    def _fill(
+        self,
+        store: FeatureStore,
+        layouts: Sequence[Layout],
+        shard: int,
+        failed: Collection[int],
+        pending: Collection[int],
+    ) -> None:
+        length = layouts[0].clips_per_shard
+        rows = range(store.n_clips)[shard * length : (shard + 1) * length]
+        ids = {row: store.table.clip_id[row] for row in rows}
+        there = [None if row in failed or row in pending else ids[row] for row in rows]
+        for layout in layouts:
+            chunks = [None if i is None else self.chunk(i, layout) for i in there]
+            store.files.write(layout.shard_key(shard), pack(chunks, length))
+        records = [
+            ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
+            if row in failed
+            else PENDING
+            if row in pending
+            else self.record(ids[row])
+            for row in rows
+        ]
+        before = store.commits.get(length, {}).get(shard, Commit())
+        names = dict.fromkeys([*before.specs, *(layout.spec.name for layout in layouts)], ())
+        commit = Commit(clips=tuple(records), specs=names, software={"melgrid": "test"})
+        write_commit(store.files, length, shard, commit)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(20)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path) -> StoreMaker:
+    return StoreMaker(folder=tmp_path)
+
+
+@pytest.fixture
+def tiny_store(make_store: StoreMaker) -> FeatureStore:
+    """20 clips in shards of 8, two tags, four splits, five folds, three specs.
+
+    Row 5 failed, row 13 is pending, all others are ready.
+    """
+    return make_store()
+
+
+@pytest.fixture(scope="session")
+def shared_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """The same as `tiny_store`, for tests that only read."""
+    return StoreMaker(folder=tmp_path_factory.mktemp("shared"))()
+
+
+@pytest.fixture(scope="session")
+def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of noise, 1 to 2 s each, in every format; not to be written to.
+
+    ``<sr>-<channels>.<format>``; the values differ from file to file.
+    """
+    folder = tmp_path_factory.mktemp("audio")
+    rng = np.random.default_rng(21)
+    for number, (name, sr, channels) in enumerate(
+        (
+            ("16000-1.wav", 16000, 1),
+            ("44100-2.wav", 44100, 2),
+            ("44100-2.flac", 44100, 2),
+            ("22050-1.ogg", 22050, 1),
+            ("16000-1.mp3", 16000, 1),
+            ("44100-2.mp3", 44100, 2),
+        )
+    ):
+        n_samples = int((1 + number / 6) * sr)
+        samples = rng.uniform(-0.5, 0.5, (n_samples, channels)).astype(np.float32)
+        soundfile.write(folder / name, samples, sr)
+    return folder
