@@ -130,7 +130,8 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
             record, made = _compute_clip(job, path, wanted)
         except AudioError as error:
             failures[position] = error
-            if before.status != "ready":  # else what is there for other specs stays good
+            good_elsewhere = any(task.before.is_ready(n, position) for n in task.before.specs)
+            if not good_elsewhere:  # else that stays, and this clip is tried again
                 size, mtime_ns = signature(path)
                 clips[position] = ClipRecord(
                     status="failed",

@@ -1,0 +1,151 @@
+import multiprocessing
+import os
+
+import numpy as np
+import pytest
+import soundfile
+
+from featurestore.errors import AudioError
+from pipeline.decode import digest_file, read_track
+
+SR = 16000
+
+
+@pytest.fixture
+def tone():
+    return (0.3 * np.sin(2 * np.pi * 440 * np.arange(2 * SR) / SR)).astype(np.float32)
+
+
+def write(path, samples, sr=SR, **kinds):
+    soundfile.write(path, samples, sr, **kinds)
+    return str(path)
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
+def test_lossless_and_lossy_files_decode_to_float32_at_their_own_rate(tmp_path, tone, kind):
+    track = read_track(write(tmp_path / f"a.{kind}", tone))
+    assert track.sr == SR
+    assert track.samples.dtype == np.float32
+    assert track.samples.shape == tone.shape
+    tolerance = 0.05 if kind == "ogg" else 2**-15  # 16-bit rounding
+    assert np.abs(track.samples - tone).max() < tolerance
+
+
+def test_an_mp3_decodes_to_the_sound_that_went_in(tmp_path, tone):
+    track = read_track(write(tmp_path / "a.mp3", tone))
+    spectrum = np.abs(np.fft.rfft(track.samples[SR // 2 :][:SR]))
+    assert spectrum.argmax() == 440
+
+
+@pytest.mark.parametrize("sr", [8000, 96000])
+def test_any_source_rate_is_kept(tmp_path, tone, sr):
+    assert read_track(write(tmp_path / "a.wav", tone, sr)).sr == sr
+
+
+def test_channels_are_mixed_by_their_mean(tmp_path):
+    channels = np.random.default_rng(0).uniform(-0.5, 0.5, (SR, 6)).astype(np.float32)
+    track = read_track(write(tmp_path / "six.wav", channels, subtype="FLOAT"))
+    np.testing.assert_allclose(track.samples, channels.mean(axis=1), atol=1e-7)
+
+
+def test_a_name_in_unicode_is_read(tmp_path, tone):
+    assert len(read_track(write(tmp_path / "Dvořák – Humoreska №7 🎻.wav", tone)).samples)
+
+
+def test_the_signature_is_that_of_the_file(tmp_path, tone):
+    path = write(tmp_path / "a.wav", tone)
+    track = read_track(path)
+    assert track.size == os.path.getsize(path)
+    assert track.mtime_ns == os.stat(path).st_mtime_ns
+    assert track.digest == digest_file(path)
+    other = write(tmp_path / "b.wav", tone[::-1])
+    assert digest_file(other) != track.digest
+
+
+def failure(path):
+    with pytest.raises(AudioError) as caught:
+        read_track(str(path))
+    return caught.value.reason, caught.value.detail
+
+
+def test_an_empty_file_is_said_to_be_empty(tmp_path):
+    (tmp_path / "a.mp3").touch()
+    assert failure(tmp_path / "a.mp3") == ("EmptyFile", "0 bytes")
+
+
+def test_a_file_with_a_header_and_no_audio_is_said_to_be_empty(tmp_path):
+    path = write(tmp_path / "a.wav", np.zeros(0, np.float32))
+    assert failure(path) == ("EmptyFile", "no audio in it")
+
+
+def test_text_named_mp3_does_not_decode(tmp_path):
+    (tmp_path / "a.mp3").write_text("not music\n" * 1000)
+    reason, detail = failure(tmp_path / "a.mp3")
+    assert reason == "DecodeError"
+    assert "not recognised" in detail
+
+
+def test_a_truncated_mp3_is_found_out_and_what_the_library_said_is_kept(tmp_path, capfd, tone):
+    whole = tmp_path / "whole.mp3"
+    write(whole, np.tile(tone, 10))
+    part = tmp_path / "part.mp3"
+    part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    reason, detail = failure(part)
+    assert reason == "TruncatedAudio"
+    assert "s announced" in detail
+    assert "Xing" in detail
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("kind", "reason"), [("wav", "TruncatedAudio"), ("flac", "DecodeError")])
+def test_other_truncated_files_are_found_out(tmp_path, tone, kind, reason):
+    whole = tmp_path / f"whole.{kind}"
+    write(whole, tone)
+    part = tmp_path / f"part.{kind}"
+    part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    assert failure(part)[0] == reason
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_samples_that_are_not_finite_are_found_out(tmp_path, tone, bad):
+    tone[1000] = bad
+    reason, detail = failure(write(tmp_path / "a.wav", tone, subtype="FLOAT"))
+    assert (reason, detail) == ("NonFinite", "1 samples")
+
+
+def test_a_missing_file_is_unreadable(tmp_path):
+    assert failure(tmp_path / "none.mp3") == ("Unreadable", "No such file or directory")
+
+
+def test_a_folder_named_mp3_is_unreadable(tmp_path):
+    (tmp_path / "x.mp3").mkdir()
+    assert failure(tmp_path / "x.mp3") == ("Unreadable", "not a regular file")
+
+
+def test_a_named_pipe_is_unreadable_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "x.mp3")
+    assert failure(tmp_path / "x.mp3") == ("Unreadable", "not a regular file")
+
+
+def _fail_as_nobody(path, results):
+    if os.geteuid() == 0:
+        os.setuid(65534)  # root may read anything
+    try:
+        read_track(path)
+    except AudioError as error:
+        results.put((error.reason, error.detail))
+    else:
+        results.put("it was read")
+
+
+def test_a_file_without_permission_is_unreadable(tmp_path, tone):
+    path = write(tmp_path / "a.wav", tone)
+    for folder in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
+        folder.chmod(0o755)
+    os.chmod(path, 0)
+    context = multiprocessing.get_context("fork")
+    results = context.SimpleQueue()
+    process = context.Process(target=_fail_as_nobody, args=(path, results))
+    process.start()
+    assert results.get() == ("Unreadable", "Permission denied")
+    process.join()

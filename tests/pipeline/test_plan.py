@@ -1,0 +1,97 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.errors import AudioError
+from featurestore.grid import ferraro2020, grid
+from featurestore.spec import FeatureSpec
+from featurestore.window import ClipWindow
+from pipeline.clip import crop
+from pipeline.plan import arrange
+
+WINDOW = ClipWindow(duration=1.5)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    rng = np.random.default_rng(0)
+    t = np.arange(2 * 16000) / 16000
+    tone = 0.3 * np.sin(2 * np.pi * 300 * t * (1 + 0.1 * t))
+    samples = (tone + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
+    return crop(samples, 16000, WINDOW)
+
+
+def test_the_studys_grid_takes_one_spectrum_a_rate():
+    plan = arrange(ferraro2020())
+    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.analyses] == [
+        (12000, 256, 7),
+        (16000, 256, 7),
+    ]
+    assert sum(len(specs) for _, specs in plan.analyses) == 88
+
+
+def test_a_single_spec_computes_only_its_own_frames():
+    spec = FeatureSpec(sr=16000, n_mels=48, hop=4)
+    ((analysis, specs),) = arrange([spec]).analyses
+    assert analysis.hop_length == spec.hop_length == 1024
+    assert specs == (spec,)
+
+
+def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
+    specs = [
+        FeatureSpec(sr=16000, n_mels=48, hop=1),
+        FeatureSpec(sr=16000, n_mels=48, hop=Fraction(160, 256)),
+        FeatureSpec(sr=16000, n_mels=48, hop=Fraction(320, 256)),
+    ]
+    assert sorted(a.hop_length for a, _ in arrange(specs).analyses) == [160, 256]
+
+
+def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
+    together = dict(arrange(ferraro2020()).compute(clip, "native"))
+    assert len(together) == 88
+    for spec, values in together.items():
+        ((_, alone),) = arrange([spec]).compute(clip, "native")
+        assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))
+        # float32 rounding: a few units in the last place of mel power; relative to the frame's
+        # maximum, because a matrix product adds up in another order
+        power, power_alone = (
+            10 ** (v / 10) if spec.log == "db" else 10**v - 1 for v in (values, alone)
+        )
+        np.testing.assert_allclose(power, power_alone, rtol=1e-5, atol=2e-6)
+
+
+def test_hop_multiples_within_a_grid_are_slices_bit_for_bit(clip):
+    together = dict(arrange(ferraro2020()).compute(clip, "native"))
+    for spec, values in together.items():
+        if spec.hop != 1:
+            first = FeatureSpec(sr=spec.sr, n_mels=spec.n_mels, hop=1, log=spec.log)
+            np.testing.assert_array_equal(values, together[first][:, :: spec.hop])
+
+
+def test_the_same_plan_gives_the_same_bits(clip):
+    plan = arrange(ferraro2020())
+    first, second = (dict(plan.compute(clip, "native")) for _ in range(2))
+    assert all(np.array_equal(first[spec], second[spec]) for spec in first)
+
+
+def test_samples_whose_power_overflows_are_not_finite():
+    loud = crop(np.full(24000, 1e30, np.float32), 16000, WINDOW)
+    with pytest.raises(AudioError, match="NonFinite: the samples' power overflows"):
+        list(arrange([FeatureSpec(sr=16000, n_mels=48)]).compute(loud, "native"))
+
+
+@given(
+    sr=st.sets(st.sampled_from([8000, 12000, 16000]), min_size=1),
+    n_mels=st.sets(st.sampled_from([8, 16, 24, 48]), min_size=1),
+    hop=st.sets(st.sampled_from([1, 2, 3, 5, Fraction(5, 8), Fraction(160, 256)]), min_size=1),
+    log=st.sets(st.sampled_from(["db", "log"]), min_size=1),
+)
+def test_every_spec_of_any_grid_is_computed_once_with_the_right_shape(clip, sr, n_mels, hop, log):
+    specs = grid(sr=sr, n_mels=n_mels, hop=hop, log=log)
+    made = list(arrange(specs).compute(clip, "native"))
+    assert sorted(spec.name for spec, _ in made) == sorted(spec.name for spec in specs)
+    for spec, values in made:
+        assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))

@@ -1,0 +1,341 @@
+import os
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+from featurestore import FeatureSpec
+from featurestore.encoding import Encoding
+from featurestore.errors import (
+    RowNotReadyError,
+    RunError,
+    SettingsError,
+    StoreFormatError,
+    StoreLockedError,
+    StoreMismatchError,
+)
+from featurestore.grid import grid
+from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
+from pipeline.catalogs import Catalog
+from pipeline.clip import crop
+from pipeline.decode import read_track
+from pipeline.plan import arrange
+from pipeline.run import FailureLimit, RunSettings, preview, run
+
+SR = 8000
+SPECS = grid(sr=[SR], n_mels=[16, 8], hop=[1, 2], log=["db"])
+
+
+@pytest.fixture
+def music(tmp_path):
+    """A folder of 20 short WAV files, each of another sound, and its catalog."""
+    folder = tmp_path / "music"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(20):
+        samples = rng.uniform(-0.5, 0.5, SR + 100 * number).astype(np.float32)
+        soundfile.write(folder / f"{number:02}.wav", samples, SR)
+    return folder
+
+
+def catalog_of(folder):
+    paths = sorted(path.name for path in folder.iterdir())
+    return Catalog(
+        name="music",
+        root=str(folder),
+        track_id=[path.rsplit(".", 1)[0] for path in paths],
+        path=paths,
+        split=[("train", "validation", "test")[i % 3] for i in range(len(paths))],
+        tags=("even",),
+        labels=np.array([[1 - i % 2] for i in range(len(paths))], np.uint8),
+    )
+
+
+@pytest.fixture
+def featurize(tmp_path, music, scheduler):
+    """Run on the folder as it is now; the store is ``store.zarr`` unless told otherwise."""
+
+    def featurize(specs=SPECS, store="store.zarr", folder=music, **settings):
+        window = settings.pop("window", ClipWindow(duration=1.0))
+        return run(
+            catalog_of(folder),
+            str(tmp_path / store),
+            specs,
+            RunSettings(window=window, scheduler=scheduler, **settings),
+        )
+
+    return featurize
+
+
+def contents(store):
+    """Everything a store holds: all files' bytes by path."""
+    root = Path(store.path)
+    files = (path for path in sorted(root.rglob("*")) if path.is_file())
+    return {str(path.relative_to(root)): path.read_bytes() for path in files}
+
+
+def test_a_run_writes_every_clip_at_every_spec(featurize):
+    summary = featurize()
+    assert (summary.n_clips, summary.n_ready, summary.n_computed) == (20, 20, 20)
+    assert summary.failures == ()
+    store = summary.store
+    assert store.specs == list(SPECS)
+    for spec in SPECS:
+        assert store[spec].shape == (20, spec.n_mels, spec.n_frames(SR))
+        assert store[spec].ready.all()
+
+
+def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
+    store = featurize().store
+    for row in (0, 7, 19):
+        track = read_track(str(music / f"{row:02}.wav"))
+        clip = crop(track.samples, track.sr, ClipWindow(duration=1.0))
+        for spec, values in arrange(SPECS).compute(clip, "native"):
+            np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
+
+
+def test_the_clip_table_says_what_was_taken_from_where(featurize, music):
+    clips = featurize(window=ClipWindow(duration=1.1)).store.clips
+    assert list(clips["clip_id"]) == [f"{n:02}" for n in range(20)]
+    assert list(clips["path"]) == [f"{n:02}.wav" for n in range(20)]
+    assert list(clips["even"]) == [1, 0] * 10
+    assert set(clips["status"]) == {"ready"}
+    assert set(clips["sr"]) == {SR}
+    # 1.1 s are 8800 samples; clip n has 8000 + 100 n
+    assert list(clips["n_valid"]) == [min(8800, 8000 + 100 * n) for n in range(20)]
+    assert list(clips["start"]) == [max(0, 100 * n - 800) // 2 for n in range(20)]
+    assert clips["digest"].nunique() == 20
+
+
+def test_running_again_does_nothing_and_changes_no_byte(featurize):
+    before = contents(featurize().store)
+    again = featurize()
+    assert (again.n_ready, again.n_computed) == (20, 0)
+    assert contents(again.store) == before
+
+
+def test_new_specs_are_added_from_one_decode_and_equal_a_fresh_run(featurize):
+    featurize(SPECS[:1])
+    added = featurize(SPECS)
+    assert added.n_computed == 20
+    fresh = featurize(SPECS, store="fresh.zarr").store
+    rows = np.arange(20)
+    for spec in SPECS:
+        np.testing.assert_array_equal(added.store[spec].read(rows), fresh[spec].read(rows))
+
+
+def test_new_tracks_are_appended_and_only_they_are_decoded(featurize, music):
+    first = featurize().store
+    kept = first[SPECS[0]].read(range(20))
+    for name in ("zz1", "zz2"):
+        samples = np.random.default_rng(9).uniform(-1, 1, SR).astype(np.float32)
+        soundfile.write(music / f"{name}.wav", samples, SR)
+    summary = featurize()
+    assert (summary.n_clips, summary.n_ready, summary.n_computed) == (22, 22, 2)
+    np.testing.assert_array_equal(summary.store[SPECS[0]].read(range(20)), kept)
+    fresh = featurize(store="fresh.zarr").store
+    np.testing.assert_array_equal(
+        summary.store[SPECS[0]].read(range(22)), fresh[SPECS[0]].read(range(22))
+    )
+
+
+def test_changed_audio_is_computed_again_and_touched_audio_is_not(featurize, music):
+    before = featurize().store[SPECS[0]]
+    soundfile.write(music / "03.wav", np.zeros(SR, np.float32), SR)
+    os.utime(music / "05.wav", ns=(1, 1))
+    summary = featurize()
+    assert (summary.n_computed, summary.n_ready) == (1, 20)
+    after = summary.store[SPECS[0]]
+    assert (after[3] == -100).all()
+    others = [row for row in range(20) if row != 3]
+    np.testing.assert_array_equal(after.read(others), before.read(others))
+
+
+def test_changed_audio_is_pending_for_specs_not_asked_for(featurize, music):
+    featurize(SPECS)
+    soundfile.write(music / "03.wav", np.zeros(SR, np.float32), SR)
+    store = featurize(SPECS[:1]).store
+    assert (store[SPECS[0]][3] == -100).all()
+    with pytest.raises(RowNotReadyError, match=r"row 3 of .* \(03\) holds no values yet"):
+        store[SPECS[-1]][3]
+    assert store.clips["status"][3] == "pending"
+    assert (featurize(SPECS).store[SPECS[-1]][3] == -100).all()
+
+
+def test_audio_that_cannot_be_read_any_more_leaves_what_was_made_of_it(featurize, music):
+    made = featurize(SPECS[:1]).store[SPECS[0]][3]
+    (music / "03.wav").unlink()
+    (music / "03.wav").mkdir()
+    summary = featurize(SPECS)
+    assert [(f.clip_id, f.reason) for f in summary.failures] == [("03", "Unreadable")]
+    np.testing.assert_array_equal(summary.store[SPECS[0]][3], made)
+    assert not summary.store[SPECS[1]].ready[3]
+
+
+def test_audio_that_was_replaced_by_something_bad_fails(featurize, music):
+    featurize(SPECS)
+    (music / "03.wav").write_bytes(b"")
+    assert [f.reason for f in featurize(SPECS).failures] == ["EmptyFile"]
+    again = featurize(SPECS)
+    assert again.n_computed == 0
+    assert again.store.clips["status"][3] == "failed"
+
+
+def test_removed_tracks_are_kept(featurize, music):
+    made = featurize().store[SPECS[0]][3]
+    (music / "03.wav").unlink()
+    summary = featurize()
+    assert (summary.n_clips, summary.n_ready, summary.n_computed) == (19, 19, 0)
+    assert summary.store.n_clips == 20
+    np.testing.assert_array_equal(summary.store[SPECS[0]][3], made)
+
+
+def test_bad_tracks_become_rows_with_a_reason_and_their_neighbours_are_done(featurize, music):
+    (music / "02.wav").write_bytes(b"")
+    (music / "04.wav").write_text("not music" * 100)
+    whole = (music / "06.wav").read_bytes()
+    (music / "06.wav").write_bytes(whole[:4000])
+    soundfile.write(music / "08.wav", np.full(SR, np.nan, np.float32), SR, subtype="FLOAT")
+    (music / "10.wav").unlink()
+    (music / "10.wav").mkdir()
+    soundfile.write(music / "12.wav", np.ones(SR // 10, np.float32), SR)
+    summary = featurize(window=ClipWindow(duration=1.0, short="skip"))
+    assert {failure.clip_id: failure.reason for failure in summary.failures} == {
+        "02": "EmptyFile",
+        "04": "DecodeError",
+        "06": "TruncatedAudio",
+        "08": "NonFinite",
+        "10": "Unreadable",
+        "12": "TooShort",
+    }
+    assert summary.n_ready == 14
+    bad = [2, 4, 6, 8, 10, 12]
+    store = summary.store
+    assert list(np.flatnonzero(~store[SPECS[0]].ready)) == bad
+    assert list(store.clips["status"][bad]) == ["failed"] * 6
+    with pytest.raises(RowNotReadyError, match=r"row 2 of .* \(02\) .* EmptyFile: 0 bytes"):
+        store[SPECS[0]][2]
+    store[SPECS[0]].read([row for row in range(20) if row not in bad])
+
+
+def test_a_failed_track_is_tried_again_only_once_its_file_has_changed(featurize, music):
+    (music / "02.wav").write_bytes(b"")
+    assert featurize().n_computed == 20
+    assert featurize().n_computed == 0
+    soundfile.write(music / "02.wav", np.zeros(SR, np.float32), SR)
+    summary = featurize()
+    assert (summary.n_computed, summary.n_ready, summary.failures) == (1, 20, ())
+
+
+def test_other_settings_for_a_stored_spec_are_refused(featurize):
+    before = contents(featurize().store)
+    with pytest.raises(StoreMismatchError, match="encoding is float16 there, not float32"):
+        featurize(encoding=Encoding(name="float32"))
+    with pytest.raises(StoreMismatchError, match="backend is native there, not librosa"):
+        featurize(backend="librosa")
+    with pytest.raises(StoreMismatchError, match=r"duration is 1\.0 there, not 2\.0"):
+        featurize(window=ClipWindow(duration=2.0))
+    assert contents(featurize().store) == before
+
+
+def test_a_folder_that_is_no_store_is_left_alone(featurize, tmp_path, music):
+    names = sorted(os.listdir(music))
+    with pytest.raises(StoreFormatError, match="is not a melgrid store and not empty"):
+        featurize(store="music")
+    assert sorted(os.listdir(music)) == names
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(StoreFormatError, match="is not a melgrid store"):
+        featurize(store="file")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_a_second_run_is_refused_while_the_first_goes_on(featurize, tmp_path):
+    with (
+        StoreWriter(tmp_path / "store.zarr", ClipWindow(duration=1.0)),
+        pytest.raises(StoreLockedError, match=rf"process {os.getpid()} on "),
+    ):
+        featurize()
+    assert featurize().n_ready == 20
+
+
+def test_backends_give_the_same_store_within_rounding(featurize):
+    native = featurize().store
+    other = featurize(store="librosa.zarr", backend="librosa").store
+    for spec in SPECS:
+        np.testing.assert_allclose(
+            other[spec].read(range(20)), native[spec].read(range(20)), atol=0.04
+        )  # half a unit of float16 at 64 dB
+
+
+def test_a_store_that_cannot_be_written_to_is_said_so(tmp_path, music, scheduler):
+    """A real full disk: a file system of 1 MB."""
+    mount = tmp_path / "small"
+    mount.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=300k", "tmpfs", str(mount)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("mounting a file system takes root")
+    try:
+        settings = RunSettings(
+            window=ClipWindow(duration=1.0),
+            encoding=Encoding(name="float32"),
+            scheduler=scheduler,
+        )
+        specs = [FeatureSpec.parse("sr8000-mel24-hop32-db")]
+        with pytest.raises(RunError, match="No space left on device"):
+            run(catalog_of(music), str(mount / "store.zarr"), specs, settings)
+    finally:
+        subprocess.run(["umount", str(mount)], check=True)
+
+
+def test_no_scheduler_at_that_address_is_said_so(tmp_path, music):
+    with pytest.raises(RunError, match="no Dask scheduler answers at"):
+        run(
+            catalog_of(music),
+            str(tmp_path / "store.zarr"),
+            SPECS,
+            RunSettings(window=ClipWindow(duration=1.0), scheduler="tcp://127.0.0.1:1"),
+        )
+
+
+@pytest.mark.parametrize(
+    ("text", "allowed"),
+    [("5%", 1), ("0%", 0), ("100%", 20), ("0", 0), ("3", 3)],
+)
+def test_a_failure_limit_is_a_share_or_a_number(text, allowed):
+    limit = FailureLimit.parse(text)
+
+    class Summary:
+        n_clips = 20
+
+    for n_failed in range(21):
+        Summary.failures = (None,) * n_failed
+        assert limit.allows(Summary) == (n_failed <= allowed)
+
+
+@pytest.mark.parametrize("text", ["", "many", "-1", "101%", "nan%", "1.5"])
+def test_what_is_no_failure_limit_is_refused(text):
+    with pytest.raises(SettingsError, match="max-failures is"):
+        FailureLimit.parse(text)
+
+
+def test_settings_out_of_range_are_refused():
+    with pytest.raises(SettingsError, match="workers is 0; it must be at least 1"):
+        RunSettings(workers=0)
+    with pytest.raises(SettingsError, match="timeout is 0 s"):
+        RunSettings(timeout=0)
+
+
+def test_a_preview_says_shapes_bytes_and_tasks(music):
+    settings = RunSettings(window=ClipWindow(duration=1.0))
+    planned = preview(catalog_of(music), SPECS, settings)
+    assert (planned["clips"], planned["tasks"], planned["clips_per_task"]) == (20, 3, 8)
+    # 8000 samples are 32 frames at x1 and 16 at x2; two bytes a value
+    assert [spec["bytes_per_clip"] for spec in planned["specs"]] == [
+        16 * 32 * 2, 16 * 16 * 2, 8 * 32 * 2, 8 * 16 * 2,
+    ]  # fmt: skip
+    assert planned["specs"][0]["shape"] == [20, 16, 32]
