@@ -1,5 +1,6 @@
 """One spec's values, read by rows."""
 
+import operator
 import os
 import threading
 from collections.abc import Iterable, Sequence
@@ -151,7 +152,9 @@ class FeatureArray:
         return out
 
     def _parse_rows(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> list[int]:
-        numbers = [int(row) for row in rows]
+        if any(isinstance(row, bool | np.bool_) for row in rows):
+            raise IndexError("rows are booleans; give their numbers: np.flatnonzero(rows)")
+        numbers = [operator.index(row) for row in rows]
         ready = self.ready
         for row in numbers:
             if not 0 <= row < len(self):
@@ -163,7 +166,11 @@ class FeatureArray:
     def _parse_segment(
         self, start: int | Iterable[int], length: int | None, n_rows: int
     ) -> tuple[list[int], int]:
-        starts = [start] * n_rows if isinstance(start, int) else [int(frame) for frame in start]
+        starts = (
+            [int(start)] * n_rows
+            if isinstance(start, int | np.integer)
+            else [operator.index(frame) for frame in start]
+        )
         if len(starts) != n_rows:
             raise IndexError(f"{len(starts)} starts for {n_rows} rows")
         n_frames = self.shape[2]

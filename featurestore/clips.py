@@ -15,6 +15,9 @@ from featurestore.layout import zarr_files
 if TYPE_CHECKING:
     import zarr
 
+TABLE = "clips"
+"""The table's group."""
+
 _ROWS_PER_CHUNK = 65536
 _TEXTS = ("clip_id", "path", "split", "artist", "album")
 

@@ -127,11 +127,17 @@ class Commit:
         try:
             fields = json.loads(text)
             columns: dict[str, list[Any]] = fields.pop("clips")
+            for field in dataclasses.fields(ClipRecord):
+                kind = type(field.default)
+                if any(type(value) is not kind for value in columns[field.name]):
+                    raise TypeError(f"{field.name} must be of type {kind.__name__}")
             clips = tuple(
                 ClipRecord(**dict(zip(columns, row, strict=True)))
                 for row in zip(*columns.values(), strict=True)
             )
             specs = {name: tuple(lacking) for name, lacking in fields.pop("specs").items()}
+            if any(type(position) is not int for lacking in specs.values() for position in lacking):
+                raise TypeError("positions that a spec lacks must be whole numbers")
             return cls(clips=clips, specs=specs, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreFormatError(f"not a commit record: {error}") from None
@@ -167,7 +173,8 @@ def read_commits(
     files: Files, clips_per_shard: int, shards: Iterable[int]
 ) -> Iterator[tuple[int, Commit]]:
     """Shard number and record, of each shard that has a record."""
-    there = {int(name) for name in files.names(f"{array_key(clips_per_shard)}/c")}
+    names = files.names(f"{array_key(clips_per_shard)}/c")
+    there = {int(name) for name in names if name.isdecimal()}
     wanted = [shard for shard in shards if shard in there]
     if files.is_local:  # small files on a disk: threads would only wait for the GIL
         for shard in wanted:

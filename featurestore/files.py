@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     import fsspec
 
 RUN_FOLDER = ".run"
-"""Holds what only a run in progress needs: the lock, and files not yet whole."""
+"""Holds what only a run in progress needs: the lock, files not yet whole, and the journal."""
+
+PARTIAL = f"{RUN_FOLDER}/partial"
+"""Folder of the files that are not yet whole."""
 
 
 class LocalFile:
@@ -139,7 +142,7 @@ class Files:
         if not self.is_local:
             self._remote[0].pipe_file(self.path(key), bytes(data))
             return
-        partial = f"{self.root}/{RUN_FOLDER}/partial/{uuid.uuid4().hex}"
+        partial = f"{self.root}/{PARTIAL}/{uuid.uuid4().hex}"
         target = self.path(key)
         os.makedirs(os.path.dirname(partial), exist_ok=True)
         os.makedirs(os.path.dirname(target), exist_ok=True)

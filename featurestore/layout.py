@@ -9,12 +9,16 @@ from featurestore.encoding import Codec, Encoding
 from featurestore.errors import SettingsError, StoreFormatError
 from featurestore.files import Files
 from featurestore.spec import FeatureSpec
+from featurestore.window import ClipWindow
 
 if TYPE_CHECKING:
     import zarr
 
 FORMAT = 1
 """Version of the store's format; a reader refuses a newer one."""
+
+ROOT_KEY = "zarr.json"
+"""Where the store's own attributes lie."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,6 +47,12 @@ class Layout:
     clips_per_shard: int
     n_frames: int
     settings: Mapping[str, str]
+
+    def __post_init__(self) -> None:
+        for field in ("clips_per_shard", "n_frames"):
+            value = getattr(self, field)
+            if type(value) is not int or value < 1:
+                raise SettingsError(f"{field} is {value!r}; it must be a whole number from 1 on")
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
@@ -183,8 +193,8 @@ def read_attributes(files: Files, folder: str) -> dict[str, Any] | None:
     if data is None:
         return None
     try:
-        attributes = json.loads(data)["attributes"].get("melgrid")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        attributes = json.loads(data).get("attributes", {}).get("melgrid")
+    except (ValueError, AttributeError) as error:
         raise StoreFormatError(f"{files.root}: {key} is damaged: {error!r}") from None
     if attributes is not None and not isinstance(attributes, dict):
         raise StoreFormatError(f"{files.root}: {key} is damaged: melgrid is {attributes!r}")
@@ -207,6 +217,11 @@ class Root:
         Digest of the clip table's files, so that a half-written table is found out.
     specs : tuple of str
         Names of the specs stored.
+
+    Raises
+    ------
+    SettingsError, SpecError
+        If a value cannot be.
     """
 
     window: Mapping[str, Any]
@@ -215,11 +230,18 @@ class Root:
     clips_digest: str = ""
     specs: tuple[str, ...] = ()
 
-    def write(self, files: Files) -> None:
-        """Put the attributes in place, at once."""
+    def __post_init__(self) -> None:
+        ClipWindow.from_json(dict(self.window))
+        if type(self.n_clips) is not int or self.n_clips < 0:
+            raise SettingsError(f"n_clips is {self.n_clips!r}; it must be a whole number from 0 on")
+        for name in self.specs:
+            FeatureSpec.parse(name)
+
+    def to_bytes(self) -> bytes:
+        """As the metadata of the store's Zarr group."""
         attributes = {"melgrid": {"format": FORMAT, **dataclasses.asdict(self)}}
         document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        files.write("zarr.json", json.dumps(document, indent=2).encode())
+        return json.dumps(document, indent=2).encode()
 
     @classmethod
     def read(cls, files: Files) -> Self | None:
@@ -241,5 +263,5 @@ class Root:
             )
         try:
             return cls(**{**fields, "specs": tuple(fields["specs"])})
-        except (TypeError, KeyError, SettingsError) as error:
+        except (TypeError, KeyError, ValueError) as error:
             raise StoreFormatError(f"{files.root}: zarr.json is damaged: {error!r}") from None

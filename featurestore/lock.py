@@ -8,7 +8,7 @@ import socket
 from types import TracebackType
 
 from featurestore.errors import StoreLockedError
-from featurestore.files import RUN_FOLDER, Files
+from featurestore.files import PARTIAL, RUN_FOLDER, Files
 
 
 class RunLock:
@@ -37,15 +37,24 @@ class RunLock:
     def __enter__(self) -> "RunLock":
         while True:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
-            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            try:
+                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+            except FileNotFoundError:
+                continue  # a run that ended just now removed the folder
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+            except BlockingIOError:
                 holder = _describe(os.pread(descriptor, 4096, 0)) or "unknown"
                 os.close(descriptor)
                 raise StoreLockedError(
                     f"another run is writing to {self._files.root} ({holder}); "
                     "wait until it has ended, or stop it"
+                ) from None
+            except OSError as error:
+                os.close(descriptor)
+                raise StoreLockedError(
+                    f"{self._files.root} cannot be locked ({error.strerror}), so that another run "
+                    "might write to it; choose a place whose file system has locks"
                 ) from None
             # A run that ended just now may have removed the file between open and flock.
             with contextlib.suppress(FileNotFoundError):
@@ -65,7 +74,12 @@ class RunLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._files.remove(RUN_FOLDER)  # with the lock still held
+        # With the lock still held, and the lock's own name last: from then on another run may
+        # work there. The folder stays if there is a journal that the next run shall finish.
+        self._files.remove(PARTIAL)
+        with contextlib.suppress(OSError):
+            os.unlink(self._path)
+            os.rmdir(os.path.dirname(self._path))
         os.close(self._descriptor)
 
 

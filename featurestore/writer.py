@@ -1,18 +1,19 @@
 """A store, opened for writing by the one run that may."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
-from featurestore.clips import ClipTable, digest_of, outcome_files
+from featurestore.clips import TABLE, ClipTable, digest_of, outcome_files
 from featurestore.commits import Commit, array_key, write_commit
-from featurestore.errors import StoreFormatError, StoreMismatchError
-from featurestore.files import RUN_FOLDER, Files
-from featurestore.layout import Layout, Root, zarr_files
+from featurestore.errors import SettingsError, StoreFormatError, StoreMismatchError
+from featurestore.files import PARTIAL, RUN_FOLDER, Files
+from featurestore.journal import finish, write_together
+from featurestore.layout import ROOT_KEY, Layout, Root, zarr_files
 from featurestore.lock import RunLock
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
@@ -34,6 +35,8 @@ class StoreWriter:
 
     Raises
     ------
+    SettingsError
+        If `path` is a URL: there is no lock there.
     StoreFormatError
         If there is something else at `path`.
     StoreMismatchError
@@ -44,6 +47,8 @@ class StoreWriter:
 
     def __init__(self, path: str | Path, window: ClipWindow) -> None:
         self.files = Files(path)
+        if not self.files.is_local:
+            raise SettingsError(f"{path} is a URL; stores are written to local folders only")
         self._window = window
         self._lock = RunLock(self.files)
 
@@ -56,15 +61,18 @@ class StoreWriter:
             )
         self._lock.__enter__()
         try:
+            # What a killed run left: files not whole, and changes half made.
+            self.files.remove(PARTIAL)
+            finish(self.files)
             root = Root.read(self.files)  # again: the one that held the lock may have made it
             if root is None:
-                Root(window=dataclasses.asdict(self._window)).write(self.files)
+                root = Root(window=dataclasses.asdict(self._window))
+                self.files.write(ROOT_KEY, root.to_bytes())
             elif (there := ClipWindow.from_json(dict(root.window))) != self._window:
                 raise StoreMismatchError(
                     f"{self.files.root} holds other clips: {_differences(there, self._window)}; "
                     "give the same settings, or another place with -o"
                 )
-            self.files.remove(f"{RUN_FOLDER}/partial")  # what a killed run left
         except BaseException:
             self._lock.__exit__(None, None, None)
             raise
@@ -124,11 +132,12 @@ class StoreWriter:
         merged = store.table.updated(table)
         everything = wanted | known
         grown = len(merged) != store.n_clips
+        changes: dict[str, bytes] = {}
         for spec, layout in everything.items():
             if grown or spec not in known:
-                self._write(layout.files(len(merged)))
-        for length in {layout.clips_per_shard for layout in everything.values()}:
-            self._write_commit_array(length, len(merged))
+                changes |= layout.files(len(merged))
+        for length in sorted({layout.clips_per_shard for layout in everything.values()}):
+            changes |= self._commit_array(length, len(merged))
         table_files = merged.files()
         digest = digest_of(table_files)
         root = dataclasses.replace(
@@ -138,10 +147,15 @@ class StoreWriter:
             clips_digest=digest,
             specs=tuple(spec.name for spec in dict.fromkeys([*known, *wanted])),
         )
+        replaced = []
         if root.clips_digest != store._root.clips_digest:
-            self._write(table_files)
+            # The folder goes, with chunks that the new table does not have and the outcomes of
+            # the last run, which `publish` brings up to date.
+            replaced = [TABLE]
+            changes |= table_files
         if root != store._root:
-            root.write(self.files)
+            changes[ROOT_KEY] = root.to_bytes()
+        write_together(self.files, changes, replaced)
         return self.store()
 
     def invalidate(self, length: int, shard: int, commit: Commit) -> None:
@@ -163,14 +177,12 @@ class StoreWriter:
                 ("n_valid", np.int64),
             )
         }
-        self._write(outcome_files(columns))
+        for key, data in outcome_files(columns).items():
+            self.files.write(key, data)
         return store
 
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        for key, data in files.items():
-            self.files.write(key, data)
-
-    def _write_commit_array(self, length: int, n_clips: int) -> None:
+    def _commit_array(self, length: int, n_clips: int) -> dict[str, bytes]:
+        """Metadata of the array that shows the commit records, where it is not there already."""
         from zarr.codecs import Crc32cCodec
 
         def build(group: "zarr.Group") -> None:
@@ -184,9 +196,8 @@ class StoreWriter:
             )
 
         made = zarr_files("commits", {}, build)
-        for key in ("commits/zarr.json", f"{array_key(length)}/zarr.json"):
-            if self.files.read(key) != made[key]:
-                self.files.write(key, made[key])
+        keys = f"{array_key(length)}/zarr.json", "commits/zarr.json"
+        return {key: made[key] for key in keys if self.files.read(key) != made[key]}
 
 
 def _differences(there: ClipWindow, wanted: ClipWindow) -> str:

@@ -1,0 +1,47 @@
+"""Several files changed as one: a run that dies in between leaves the rest to the next one."""
+
+import json
+from collections.abc import Mapping, Sequence
+
+from featurestore.files import RUN_FOLDER, Files
+from featurestore.shard import seal, unseal
+
+_FOLDER = f"{RUN_FOLDER}/journal"
+_KEY = f"{_FOLDER}/changes"
+
+
+def write_together(files: Files, changes: Mapping[str, bytes], removed: Sequence[str] = ()) -> None:
+    """Remove folders, then write files in the order given: all of it, even if killed in between.
+
+    What is to be done is first written down, in one file; `finish` does what is written there.
+
+    Parameters
+    ----------
+    files : Files
+    changes : mapping of str to bytes
+        What each file is to hold, by key.
+    removed : sequence of str
+        Folders to be removed before.
+    """
+    if not changes and not removed:
+        return
+    sizes = [[key, len(data)] for key, data in changes.items()]
+    head = json.dumps({"removed": list(removed), "sizes": sizes}).encode()
+    files.write(_KEY, seal(b"".join([head, b"\n", *changes.values()])))
+    finish(files)
+
+
+def finish(files: Files) -> None:
+    """Do what is written down, if anything is; only for the run that holds the store's lock."""
+    written = files.read(_KEY)
+    if written is None:
+        return
+    head, _, data = bytes(unseal(written, _KEY)).partition(b"\n")
+    todo = json.loads(head)
+    for folder in todo["removed"]:
+        files.remove(folder)
+    offset = 0
+    for key, size in todo["sizes"]:
+        files.write(key, data[offset : offset + size])
+        offset += size
+    files.remove(_FOLDER)
