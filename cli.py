@@ -481,6 +481,224 @@ def failures(store: str, as_json: bool) -> None:
 
 
 @melgrid.command()
+@spec_options
+@click.option(
+    "--models",
+    type=Several("a network's name", str),
+    default="vgg",
+    metavar="NAME,...",
+    show_default=True,
+    help="Networks.",
+)
+@click.option(
+    "--width", type=float, default=1.0, show_default=True, help="Scales the networks' filters."
+)
+@click.option("--tags", "n_tags", type=int, default=50, show_default=True, help="Outputs.")
+@click.option(
+    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
+)
+@click.option(
+    "--frames",
+    type=click.Choice(["melgrid", "study"]),
+    default="melgrid",
+    show_default=True,
+    help="Frames of a clip at x1: melgrid's 1 + n // 256, or the study's one more.",
+)
+@json_option
+def macs(
+    models: list[str],
+    width: float,
+    n_tags: int,
+    duration: float,
+    frames: Any,
+    as_json: bool,
+    **spec_values: Any,
+) -> None:
+    """Count multiply-accumulates and parameters of networks at specs.
+
+    Convolutions and dense layers count, without biases, and nothing else: as the
+    study counts.
+    """
+    specs = _specs(**spec_values)
+    from models.macs import macs_table
+
+    rows = macs_table(
+        specs, models=models, width=width, n_tags=n_tags, frames=frames, duration=duration
+    )
+    if as_json:
+        _print_json(rows)
+        return
+    _print_table(
+        [
+            {
+                "spec": row["spec"],
+                "model": row["model"],
+                "frames": row["n_frames"],
+                "GMAC": f"{row['gmac']:8.3f}",
+                "parameters": row["parameters"],
+            }
+            for row in rows
+        ]
+    )
+    click.echo(f"one clip of {duration:g} s; frames as {frames} counts them (--frames)")
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how networks are trained."""
+    for option in reversed(
+        (
+            click.option("--width", type=float, default=1.0, show_default=True,
+                         help="Scales a network's filters; 0.125 trains on a laptop."),
+            click.option("--epochs", type=int, default=13, show_default=True,
+                         help="Passes over the training split."),
+            click.option("--batch-size", type=int, default=32, show_default=True,
+                         help="Clips in a batch."),
+            click.option("--learning-rate", type=float, default=1e-3, show_default=True,
+                         help="Adam's."),
+            click.option("--seed", type=int, default=0, show_default=True,
+                         help="Of first weights and the order of clips."),
+            click.option("--device", default="auto", show_default=True,
+                         help="auto, cpu, cuda, cuda:1, …"),
+            click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
+                         show_default=True, help="bfloat16 where the device has it."),
+            click.option("--tags", type=Several("a tag", str), metavar="TAG,...",
+                         help="Tags to learn.  [all]"),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@melgrid.command()
+@click.argument("store")
+@click.option("--spec", help="Its name, as ls lists it.  [the store's only one]")
+@click.option("--model", default="vgg", show_default=True, help="Network.")
+@click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
+@click.option("-o", "--output", default="model.pt", show_default=True, help="Checkpoint.")
+@training_options
+@json_option
+def train(
+    store: str,
+    spec: str | None,
+    fold: int | None,
+    output: str,
+    tags: list[str] | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Train a network on one spec of STORE, and say how good it is."""
+    from featurestore import FeatureStore
+
+    opened = FeatureStore.open(store)
+    if spec is None and len(opened.specs) != 1:
+        names = ", ".join(str(spec) for spec in opened.specs)
+        raise click.UsageError(f"say which --spec: {names}")
+
+    from models.data import training_data
+    from models.train import TrainSettings, save_checkpoint
+    from models.train import train as train_network
+
+    data = training_data(opened, spec or opened.specs[0], tags=tags, fold=fold)
+    trained = train_network(data, TrainSettings(**settings), progress=not as_json)
+    save_checkpoint(output, trained)
+    scores = {
+        name: {"roc_auc": part.roc_auc, "pr_auc": part.pr_auc}
+        for name, part in (("validation", trained.validation), ("test", trained.test))
+    }
+    if as_json:
+        _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **scores})
+        return
+    for name, part in scores.items():
+        click.echo(f"{name:<11} ROC AUC {part['roc_auc']:.3f}  PR AUC {part['pr_auc']:.3f}")
+    click.echo(f"epoch {trained.best_epoch} of {len(trained.losses)} kept in {output}")
+
+
+@melgrid.command()
+@click.argument("store")
+@click.option(
+    "-o",
+    "--output",
+    "results",
+    default="results.jsonl",
+    show_default=True,
+    help="Results file: a JSON line a run is added; what it has is not done again.",
+)
+@click.option(
+    "--specs",
+    type=Several("a spec's name", str),
+    metavar="NAME,...",
+    help="Specs to train on.  [all that are stored]",
+)
+@click.option(
+    "--models",
+    type=Several("a network's name", str),
+    default="vgg",
+    metavar="NAME,...",
+    show_default=True,
+    help="Networks to train.",
+)
+@click.option(
+    "--runs",
+    type=int,
+    default=3,
+    show_default=True,
+    help="Trainings of each, with consecutive seeds.",
+)
+@click.option(
+    "--folds",
+    type=Several("a fold's number", int),
+    metavar="N,...",
+    help="Folds to test on.  [the store's splits, else all folds]",
+)
+@training_options
+@json_option
+def study(
+    store: str,
+    results: str,
+    specs: list[str] | None,
+    models: list[str],
+    runs: int,
+    folds: list[int] | None,
+    tags: list[str] | None,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Weigh resolutions: train networks on the specs of STORE, several times each.
+
+    Prints AUC against multiply-accumulates against bytes, and draws it beside the
+    results file.
+    """
+    from pathlib import Path
+
+    from featurestore import FeatureStore
+
+    opened = FeatureStore.open(store)
+    from models.report import picture, table
+    from models.study import study as run_study
+    from models.train import TrainSettings
+
+    rows = run_study(
+        opened,
+        results,
+        settings=TrainSettings(**settings),
+        specs=specs,
+        models=models,
+        runs=runs,
+        folds=folds,
+        tags=tags,
+        say=lambda line: click.echo(line, err=True),
+        progress=not as_json,
+    )
+    drawn = Path(results).with_suffix(".png")
+    picture(rows, drawn)
+    if as_json:
+        _print_json(rows)
+        return
+    click.echo(table(rows))
+    click.echo(f"rows in {results}, picture in {drawn}")
+
+
+@melgrid.command()
 @click.argument("folder", default=DEMO_FOLDER)
 @click.option("--clips", default=240, show_default=True, help="How many.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, other music.")
