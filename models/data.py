@@ -317,13 +317,15 @@ def loader(
     seed : int
         Of that order.
     """
-    generator = torch.Generator().manual_seed(seed)
+    order = torch.Generator().manual_seed(seed) if shuffle else None
     return DataLoader(
         dataset,
-        batch_sampler=_EvenBatches(len(dataset), batch_size, generator if shuffle else None),
+        batch_sampler=_EvenBatches(len(dataset), batch_size, order),
         num_workers=0 if dataset.held else _WORKERS,
         persistent_workers=not dataset.held,
-        generator=generator,
+        # The workers' own seeds, drawn more often or less: not from the order's generator, so that
+        # the order is the same with workers and without.
+        generator=torch.Generator().manual_seed(seed),
     )
 
 

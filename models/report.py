@@ -4,6 +4,7 @@ import dataclasses
 import os
 import textwrap
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -151,7 +152,7 @@ def table(rows: Sequence[Row]) -> str:
     for label, cells in [("spec", numbers), *lines]:
         columns = "".join(f"  {c:>{w}}" for c, w in zip(cells, widths, strict=True))
         if len(label) > left:  # a long label takes a line of its own
-            text.append(label)
+            text += textwrap.wrap(label, _WIDTH)
             label = ""
         text.append(f"{label:<{left}}{columns}")
     return "\n".join(text)
@@ -188,7 +189,7 @@ def picture(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     Raises
     ------
     TrainingError
-        If there are no rows.
+        If there are no rows, or if the file cannot be written.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -244,6 +245,10 @@ def picture(rows: Sequence[Row], path: str | os.PathLike[str]) -> None:
     try:
         figure.savefig(partial, format="png")
         partial.replace(path)
+    except OSError as error:
+        raise TrainingError(
+            f"the picture {path} cannot be written: {error.strerror}; name another place"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -259,30 +264,34 @@ def _plain_ticks(axes: "Axes", values: Sequence[float]) -> None:
 
 
 def _label(axes: "Axes", points: Sequence[tuple[float, Summary]]) -> None:
-    """Write each point's label at the first place around it that is free."""
+    """Write each point's label at the first place around it that is free.
+
+    Free of points and labels, that is, and of error bars too if there is such a place.
+    """
     from matplotlib.transforms import Bbox
 
     point = axes.figure.dpi / 72  # [pixels]
-    taken = []
+    taken, bars = [], []
     for x, s in points:
-        for half_width, half_height in ((5, 0.0), (2, np.nan_to_num(s.roc_auc_std))):
-            ends = [(x, s.roc_auc - half_height), (x, s.roc_auc + half_height)]
-            box = Bbox(axes.transData.transform(ends))
-            taken.append(box.padded(half_width * point))
+        half = np.nan_to_num(s.roc_auc_std)
+        ends = [(x, s.roc_auc - half), (x, s.roc_auc + half)]
+        bars.append(Bbox(axes.transData.transform(ends)).padded(2 * point))
+        centre = axes.transData.transform((x, s.roc_auc))
+        taken.append(Bbox([centre, centre]).padded(5 * point))
     for x, s in points:
-        for dx, dy in _PLACES:
+        for obstacles, (dx, dy) in product(([*taken, *bars], taken), _PLACES):
             text = axes.annotate(
                 s.label,
                 (x, s.roc_auc),
                 (dx, dy),
                 textcoords="offset points",
                 fontsize=8,
-                ha="left" if dx > 0 else "right" if dx < 0 else "center",
+                ha="left" if dx > 0 else "right",
                 va="bottom" if dy > 0 else "top" if dy < 0 else "center",
             )
             box = text.get_window_extent()
             inside = axes.bbox.padded(5 * point).count_contains(box.corners()) == 4
-            if inside and not any(box.overlaps(other) for other in taken):
+            if inside and not any(box.overlaps(other) for other in obstacles):
                 taken.append(box)
                 break
             text.remove()

@@ -11,7 +11,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from featurestore.errors import RunError, TrainingError
+from featurestore.errors import RunError, SpecError, TrainingError
+from featurestore.spec import FeatureSpec
 
 Row = dict[str, Any]
 
@@ -150,5 +151,9 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
                     f"{path}:{number}: {field} is {row.get(field, 'missing')!r}; is this a file "
                     "that melgrid study wrote? Correct or delete the line"
                 )
+        try:
+            FeatureSpec.parse(row["spec"])
+        except SpecError as error:
+            raise TrainingError(f"{path}:{number}: {error}; correct or delete the line") from None
         rows.append(row)
     return rows, note, whole

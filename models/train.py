@@ -196,8 +196,7 @@ def train(data: TrainingData, settings: TrainSettings, *, progress: bool = True)
             n_tags=len(data.tags),
             width=settings.width,
         )
-        # Channels last: a training step measured 1.7 times as fast on a CPU.
-        network = network.to(device).to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = _channels_last(network.to(device))
         optimizer = torch.optim.Adam(network.parameters(), lr=settings.learning_rate)
         batches = loader(
             data.train, batch_size=settings.batch_size, shuffle=True, seed=settings.seed
@@ -276,10 +275,24 @@ def predict(
     return torch.cat(outputs).numpy()
 
 
+def _channels_last(network: nn.Module) -> nn.Module:
+    """Lay the weights out as convolutions like them: a step measured 1.7 times as fast on a CPU.
+
+    The layout shows in the last bits of the outputs.
+    """
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return network
+
+
 def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
     """Write `trained` to a file of tensors and JSON text; nothing in it is code.
 
     Written beside its place and moved there, so that the file is whole or is not.
+
+    Raises
+    ------
+    TrainingError
+        If it cannot be written there.
     """
     path = Path(path)
     metadata = {
@@ -294,16 +307,16 @@ def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
         "test": dataclasses.asdict(trained.test),
     }
     partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    weights = {name: v.contiguous() for name, v in trained.network.state_dict().items()}
+    saved = {"format": _FORMAT, "metadata": json.dumps(metadata), "weights": weights}
     try:
-        torch.save(
-            {
-                "format": _FORMAT,
-                "metadata": json.dumps(metadata),
-                "weights": {k: v.contiguous() for k, v in trained.network.state_dict().items()},
-            },
-            partial,
-        )
+        with partial.open("wb") as file:
+            torch.save(saved, file)
         partial.replace(path)
+    except OSError as error:
+        raise TrainingError(
+            f"the checkpoint {path} cannot be written: {error.strerror}; name another place"
+        ) from error
     finally:
         partial.unlink(missing_ok=True)
 
@@ -343,7 +356,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Trained:
             width=fields["settings"].width,
         )
         network.load_state_dict(saved["weights"])
-        return Trained(network=network.eval(), **fields)
+        return Trained(network=_channels_last(network).eval(), **fields)
     except TrainingError:
         raise
     except Exception as error:  # torch.load alone raises half a dozen kinds

@@ -1,0 +1,112 @@
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from featurestore import FeatureSpec, FeatureStore
+from featurestore.clips import ClipTable
+from featurestore.commits import ClipRecord, Commit, write_commit
+from featurestore.encoding import Codec, Encoding
+from featurestore.layout import Layout
+from featurestore.shard import pack, seal
+from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
+
+WriteStore = Callable[..., FeatureStore]
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)  # tiny networks are slower on more, and CI has few
+
+
+@pytest.fixture
+def write_store(tmp_path: Path) -> WriteStore:
+    """Write values into a real store of one shard, without audio; a new one at each call."""
+    numbers = itertools.count()
+
+    def write(
+        values: Mapping[FeatureSpec, np.ndarray],
+        *,
+        tags: Mapping[str, Sequence[int]],
+        split: Sequence[str] | None = None,
+        fold: Sequence[int] | None = None,
+        failed: Sequence[int] = (),
+    ) -> FeatureStore:
+        n_clips = len(next(iter(values.values())))
+        blank = [""] * n_clips
+        table = ClipTable(
+            clip_id=[f"clip {i}" for i in range(n_clips)],
+            path=[f"{i}.wav" for i in range(n_clips)],
+            split=blank if split is None else split,
+            artist=blank,
+            album=blank,
+            fold=np.full(n_clips, -1, np.int16) if fold is None else np.array(fold, np.int16),
+            tags=tuple(tags),
+            labels=np.array(list(tags.values()), np.uint8).reshape(len(tags), n_clips).T,
+        )
+        layouts = [
+            Layout(
+                spec=spec,
+                encoding=Encoding(),
+                codec=Codec(),
+                clips_per_shard=n_clips,
+                n_frames=array.shape[2],
+                settings={},
+            )
+            for spec, array in values.items()
+        ]
+        with StoreWriter(tmp_path / f"{next(numbers)}.zarr", ClipWindow()) as writer:
+            writer.prepare(table, layouts)
+            for layout in layouts:
+                chunks = [
+                    None
+                    if row in failed
+                    else seal(layout.codec.compress(layout.encoding.encode(clip)))
+                    for row, clip in enumerate(values[layout.spec])
+                ]
+                writer.files.write(layout.shard_key(0), pack(chunks, n_clips))
+            records = [
+                ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
+                if row in failed
+                else ClipRecord(status="ready", sr=16000)
+                for row in range(n_clips)
+            ]
+            commit = Commit(
+                clips=tuple(records), specs={spec.name: () for spec in values}, software={}
+            )
+            write_commit(writer.files, n_clips, 0, commit)
+            return writer.publish()
+
+    return write
+
+
+COARSE = FeatureSpec(sr=16000, n_mels=8, hop=10)
+FINE = FeatureSpec(sr=16000, n_mels=16, hop=10)
+
+
+@pytest.fixture
+def toy_store(write_store: WriteStore) -> FeatureStore:
+    """36 clips, two specs; ``loud`` is easy to learn, ``tilted`` too, ``coin`` is not.
+
+    Splits of 18, 9 and 9, and 4 folds of 9; the last clip failed.
+    """
+    rng = np.random.default_rng(5)
+    loud, tilted, coin = (rng.permutation(np.arange(36) % 2) for _ in range(3))
+    values = {}
+    for spec in (COARSE, FINE):
+        tilt = np.linspace(-10, 10, spec.n_mels)[:, None]
+        noise = rng.normal(0, 2, (36, spec.n_mels, 24))
+        values[spec] = (
+            -40 + 15 * loud[:, None, None] + tilt * (2 * tilted[:, None, None] - 1) + noise
+        ).astype(np.float32)
+    return write_store(
+        values,
+        tags={"loud": loud, "tilted": tilted, "coin": coin},
+        split=["train"] * 18 + ["validation"] * 9 + ["test"] * 9,
+        fold=np.arange(36) % 4,
+        failed=[35],
+    )

@@ -1,0 +1,222 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from featurestore import FeatureSpec
+from featurestore.errors import TrainingError, UnknownSpecError
+from models.data import ClipDataset, folds_of, loader, split_rows, training_data
+
+SPEC = FeatureSpec(sr=16000, n_mels=8, hop=10)
+
+
+@pytest.fixture
+def array(write_store):
+    """Row r of 40, frame f of 12: every value is 100 r + f; float16 keeps them exactly to 2048."""
+    values = 40 * np.arange(40)[:, None, None] + np.arange(12) + np.zeros((40, 8, 12))
+    return write_store({SPEC: values.astype(np.float32)}, tags={})[SPEC]
+
+
+def dataset(array, n=40, length=None):
+    rows = np.arange(n)[::-1].copy()
+    return ClipDataset(array, rows, np.eye(n, dtype=np.float32), length=length)
+
+
+def frames(clip, row):
+    """The frame numbers that a clip of that row shows."""
+    return (clip[0] - 40 * row).int().tolist()
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_item_i_is_row_i_of_the_rows_given_with_its_labels(array, held):
+    clips = dataset(array)
+    if held:
+        clips.hold()
+    values, labels = clips[3]
+    assert values.shape == (8, 12)
+    assert values.dtype == labels.dtype == torch.float32
+    assert torch.equal(values, torch.from_numpy(array[36]))
+    assert labels.argmax() == 3
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_batch_is_the_items_one_by_one(array, held):
+    clips = dataset(array)
+    if held:
+        clips.hold()
+    for (values, labels), index in zip(clips.__getitems__([5, 0, 5]), [5, 0, 5], strict=True):
+        assert torch.equal(values, clips[index][0])
+        assert torch.equal(labels, clips[index][1])
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_segments_start_anywhere_and_stay_within_the_clip(array, held):
+    clips = dataset(array, length=5)
+    if held:
+        clips.hold()
+    torch.manual_seed(0)
+    starts = set()
+    for _ in range(10):
+        for i, (values, _) in enumerate(clips.__getitems__(range(40))):
+            shown = frames(values, 39 - i)
+            assert shown == list(range(shown[0], shown[0] + 5))
+            starts.add(shown[0])
+    assert starts == set(range(8))  # 12 frames hold a segment of 5 at 8 places
+
+
+def test_segments_are_drawn_from_torchs_generator(array):
+    clips = dataset(array, length=3)
+    torch.manual_seed(7)
+    first = torch.stack([values for values, _ in clips.__getitems__(range(40))])
+    torch.manual_seed(7)
+    again = torch.stack([values for values, _ in clips.__getitems__(range(40))])
+    assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("length", [0, 13])
+def test_a_segment_longer_than_the_clip_is_refused(array, length):
+    with pytest.raises(TrainingError, match=f"length is {length} frames.*choose 1 to 12"):
+        dataset(array, length=length)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_the_loader_gives_every_clip_once_in_order_or_shuffled(array, held):
+    clips = dataset(array)
+    if held:
+        clips.hold()
+    assert clips.held == held
+
+    def order(batches):
+        return [int(label) for _, labels in batches for label in labels.argmax(1)]
+
+    assert order(loader(clips, batch_size=16)) == list(range(40))
+    shuffled = loader(clips, batch_size=16, shuffle=True, seed=3)
+    first, second = order(shuffled), order(shuffled)
+    assert sorted(first) == sorted(second) == list(range(40))
+    assert first != second
+    assert order(loader(clips, batch_size=16, shuffle=True, seed=3)) == first
+    assert order(loader(clips, batch_size=16, shuffle=True, seed=4)) != first
+
+
+def test_batches_are_even(array):
+    clips = dataset(array, n=33)
+    clips.hold()
+    assert [len(values) for values, _ in loader(clips, batch_size=32)] == [17, 16]
+    assert [len(values) for values, _ in loader(clips, batch_size=11)] == [11, 11, 11]
+    assert len(loader(clips, batch_size=32)) == 2
+
+
+def test_size_is_that_of_the_values_as_float32(array):
+    clips = dataset(array, n=10)
+    assert clips.nbytes == 10 * 8 * 12 * 4
+    clips.hold()
+    assert clips._held.nbytes == clips.nbytes
+
+
+def test_training_data_holds_each_split_without_rows_that_failed(toy_store):
+    data = training_data(toy_store, "sr16000-mel8-x10-db")
+    assert data.spec == SPEC
+    assert data.n_frames == 24
+    assert data.tags == ("loud", "tilted", "coin")
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [18, 9, 8]
+    assert data.encoding == "float16"
+    assert data.bytes_per_clip == toy_store[SPEC].nbytes_stored / 35
+    clips = toy_store.clips
+    assert np.array_equal(data.test.labels[:, 0], clips["loud"][27:35])
+    assert np.array_equal(data.validation[2][0], toy_store[SPEC][20])
+
+
+def test_tags_are_chosen_in_the_order_given_and_once(toy_store):
+    data = training_data(toy_store, SPEC, tags=["coin", "loud", "coin"])
+    assert data.tags == ("coin", "loud")
+    assert np.array_equal(data.train.labels, toy_store.clips[["coin", "loud"]][:18])
+
+
+def test_folds_make_splits_next_fold_validates(toy_store):
+    folds = toy_store.clips["fold"].to_numpy()
+    rows = split_rows(toy_store.clips, 1)
+    assert set(folds[rows["test"]]) == {1}
+    assert set(folds[rows["validation"]]) == {2}
+    assert set(folds[rows["train"]]) == {0, 3}
+    assert sum(map(len, rows.values())) == 36
+    assert set(folds[split_rows(toy_store.clips, 3)["validation"]]) == {0}
+
+
+def test_folds_need_not_be_numbered_in_a_row_and_clips_without_one_are_left_out():
+    clips = pd.DataFrame({"split": "", "fold": [7, 2, -1, 5, 2]})
+    rows = split_rows(clips, 5)
+    assert {name: list(r) for name, r in rows.items()} == {
+        "train": [1, 4],
+        "validation": [0],
+        "test": [3],
+    }
+
+
+def test_the_stores_own_splits_come_before_its_folds(toy_store, write_store):
+    assert folds_of(toy_store) == [None]
+
+
+def test_all_folds_are_offered_where_there_are_no_splits(write_store):
+    store = write_store({SPEC: np.zeros((6, 8, 4), np.float32)}, tags={}, fold=[2, 0, 1, 0, -1, 2])
+    assert folds_of(store) == [0, 1, 2]
+
+
+def test_a_store_with_neither_splits_nor_folds_says_what_to_add(write_store):
+    store = write_store({SPEC: np.zeros((4, 8, 4), np.float32)}, tags={"a": [0, 1, 0, 1]})
+    with pytest.raises(TrainingError, match="neither splits nor folds; give the CSV a column"):
+        folds_of(store)
+    with pytest.raises(TrainingError, match="no splits; give the CSV a column 'split'"):
+        training_data(store, SPEC)
+
+
+@pytest.mark.parametrize(
+    ("store", "arguments", "message"),
+    [
+        ({"tags": {}}, {}, "there are no tags to learn; featurize a CSV with tag columns"),
+        ({}, {"tags": ["a", "z"]}, "the store has no tag z; it has a"),
+        ({"tags": {"a": [1] * 6}}, {}, r"in the train split no tag \(a\) has clips both with"),
+        ({"tags": {"a": [0, 1, 1, 1, 0, 1]}}, {}, "in the validation split no tag"),
+        ({"split": ["train"] * 4 + ["test"] * 2}, {}, "the validation split has no ready clips"),
+        ({"failed": [4, 5]}, {}, "the test split has no ready clips"),
+        ({"failed": range(6)}, {}, "no clip of sr16000-mel8-x10-db is ready; run featurize again"),
+        (
+            {"split": [""] * 6, "fold": range(6)},
+            {},
+            "it has folds: choose the one to test on, 0, 1",
+        ),
+        ({"fold": range(6)}, {"fold": 6}, "fold is 6; it must be one of 0, 1, 2, 3, 4, 5"),
+        ({"fold": [0, 1] * 3}, {"fold": 0}, "2 folds; train, validation and test need at least 3"),
+    ],
+)
+def test_a_store_that_cannot_be_learnt_from_says_why(write_store, store, arguments, message):
+    usual = {
+        "tags": {"a": [0, 1, 0, 1, 0, 1]},
+        "split": ["train", "train", "validation", "validation", "test", "test"],
+    }
+    made = write_store({SPEC: np.zeros((6, 8, 4), np.float32)}, **usual | store)
+    with pytest.raises(TrainingError, match=message):
+        training_data(made, SPEC, **arguments)
+
+
+def test_a_spec_that_is_not_stored_is_the_stores_error(toy_store):
+    with pytest.raises(UnknownSpecError, match="holds no sr16000-mel48-x2-db"):
+        training_data(toy_store, "sr16000-mel48-x2-db")
+
+
+def test_the_digest_tells_other_labels_splits_tags_and_rows_apart(write_store):
+    names = ["train", "validation", "test"]
+
+    def digest(split=names, **changes):
+        usual = {"tags": {"a": [0, 1] * 6}, "split": np.repeat(split, 4).tolist()}
+        store = write_store({SPEC: np.zeros((12, 8, 4), np.float32)}, **usual | changes)
+        return training_data(store, SPEC).digest
+
+    different = [
+        digest(),
+        digest(tags={"a": [0, 1] * 5 + [1, 0]}),
+        digest(tags={"b": [0, 1] * 6}),
+        digest(split=names[::-1]),
+        digest(failed=[0]),
+    ]
+    assert len(set(different)) == len(different)
+    assert digest() == different[0]

@@ -1,0 +1,134 @@
+import json
+
+import pytest
+
+from featurestore.errors import RunError, TrainingError
+from models.results import FIELDS, IDENTITY, ResultsFile, identity, read_results
+
+ROW = {
+    "data": "0123456789ab",
+    "spec": "sr16000-mel48-x2-db",
+    "encoding": "float16",
+    "model": "vgg",
+    "width": 0.125,
+    "seed": 0,
+    "fold": None,
+    "epochs": 13,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "amp": "off",
+    "roc_auc": 0.8,
+    "pr_auc": 0.5,
+    "gmac": 0.057,
+    "parameters": 274000,
+    "bytes_per_clip": 72000.0,
+}
+
+
+def row(seed):
+    return ROW | {"seed": seed}
+
+
+def test_rows_come_back_as_they_were_added(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path) as file:
+        assert file.rows == []
+        file.append(row(0))
+    with ResultsFile(path) as file:
+        assert file.rows == [row(0)]
+        file.append(row(1) | {"more": {"näme": [1, None]}})
+        assert len(file.rows) == 2
+    rows, note = read_results(path)
+    assert rows == [row(0), row(1) | {"more": {"näme": [1, None]}}]
+    assert note is None
+    assert len(path.read_text().splitlines()) == 2
+
+
+def test_a_row_is_on_disk_as_soon_as_it_is_added(tmp_path):
+    with ResultsFile(tmp_path / "results.jsonl") as file:
+        file.append(row(0))
+        assert read_results(tmp_path / "results.jsonl")[0] == [row(0)]
+
+
+@pytest.mark.parametrize("kept", range(1, len(json.dumps(ROW)) + 1, 13))
+def test_a_last_line_cut_short_is_dropped_and_never_glued_to_the_next(tmp_path, kept):
+    path = tmp_path / "results.jsonl"
+    whole = json.dumps(row(0)) + "\n"
+    path.write_text(whole + json.dumps(row(1))[:kept])
+
+    rows, note = read_results(path)
+    assert rows == [row(0)]
+    assert "the last line was cut short" in note
+    assert f"({kept} bytes)" in note
+
+    with ResultsFile(path) as file:
+        assert file.rows == [row(0)]
+        assert file.note == note
+        file.append(row(2))
+    assert read_results(path) == ([row(0), row(2)], None)
+
+
+def test_a_file_of_nothing_but_a_torn_line_starts_anew(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"spec": "sr16')
+    with ResultsFile(path) as file:
+        file.append(row(0))
+    assert read_results(path) == ([row(0)], None)
+
+
+def test_one_study_at_a_time_writes(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path) as file:
+        with pytest.raises(RunError, match=r"another study is writing to .*results\.jsonl"):
+            ResultsFile(path)
+        file.append(row(0))
+    with ResultsFile(path) as file:
+        assert file.rows == [row(0)]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"spec": ', r"results.jsonl:2 is not JSON .*correct or delete the line"),
+        ("[1, 2]", "results.jsonl:2 is not a row"),
+        (json.dumps(ROW | {"roc_auc": "high"}), "results.jsonl:2: roc_auc is 'high'; is this"),
+        (json.dumps(ROW | {"spec": "mel48"}), "results.jsonl:2: 'mel48' is not a spec's name"),
+        (json.dumps(ROW | {"seed": True}), "results.jsonl:2: seed is True"),
+        (json.dumps({k: v for k, v in ROW.items() if k != "gmac"}), "2: gmac is 'missing'"),
+    ],
+)
+def test_a_whole_line_that_is_no_row_is_an_error_that_names_it_and_changes_nothing(
+    tmp_path, line, message
+):
+    path = tmp_path / "results.jsonl"
+    content = f"{json.dumps(ROW)}\n{line}\n{json.dumps(ROW)}\n"
+    path.write_text(content)
+    for reader in (read_results, ResultsFile):
+        with pytest.raises(TrainingError, match=message):
+            reader(path)
+    assert path.read_text() == content
+
+
+def test_a_missing_file_or_folder_is_an_error_with_a_remedy(tmp_path):
+    with pytest.raises(TrainingError, match=r"no results file at .*; melgrid study writes one"):
+        read_results(tmp_path / "results.jsonl")
+    with pytest.raises(TrainingError, match="cannot be written: No such file or directory"):
+        ResultsFile(tmp_path / "none" / "results.jsonl")
+    with pytest.raises(TrainingError, match="cannot be written: Is a directory"):
+        ResultsFile(tmp_path)
+
+
+def test_a_number_that_json_has_not_is_never_written(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path) as file:
+        with pytest.raises(ValueError, match="not JSON compliant"):
+            file.append(ROW | {"roc_auc": float("nan")})
+        assert path.read_bytes() == b""
+
+
+def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
+    outcome = {"roc_auc", "pr_auc", "gmac", "parameters", "bytes_per_clip"}
+    assert set(IDENTITY) == set(FIELDS) - outcome
+    assert identity(ROW) == identity(ROW | {"roc_auc": 0.1, "gmac": 3})
+    for field in IDENTITY:
+        assert identity(ROW) != identity(ROW | {field: "other"})
