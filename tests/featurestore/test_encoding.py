@@ -1,0 +1,101 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as npst
+
+from featurestore.encoding import Codec, Encoding
+from featurestore.errors import CorruptDataError, SettingsError
+
+CODECS = ("zstd", "lz4", "none")
+VALUES = npst.arrays(
+    np.float32,
+    npst.array_shapes(min_dims=2, max_dims=2, max_side=40),
+    # both laws' range with room: silence is -100 dB, float32's largest power 385 dB
+    elements=st.floats(-400, 400, width=32),
+)
+
+
+def decoded(encoding, values):
+    out = np.empty_like(values)
+    encoding.decode(encoding.encode(values), out)
+    return out
+
+
+@given(VALUES)
+def test_float32_keeps_values_as_they_are(values):
+    np.testing.assert_array_equal(decoded(Encoding(name="float32"), values), values)
+
+
+@given(VALUES)
+def test_float16_keeps_values_to_its_stated_relative_error(values):
+    back = decoded(Encoding(name="float16"), values)
+    # half a unit in the last place; below 2**-14, float16 is evenly spaced by 2**-24
+    bound = np.maximum(np.abs(values.astype(np.float64)) * 2**-11, 2.0**-25)
+    assert (np.abs(back.astype(np.float64) - values) <= bound).all()
+
+
+def test_the_largest_power_of_float32_does_not_overflow_float16():
+    largest = np.float64(np.finfo(np.float32).max)
+    values = np.array([[10 * np.log10(largest), np.log10(1 + 1e4 * largest)]], np.float32)
+    assert np.isfinite(decoded(Encoding(name="float16"), values)).all()
+
+
+def test_stored_values_are_little_endian_and_contiguous():
+    stored = Encoding(name="float16").encode(np.ones((4, 6), np.float32)[:, ::2])
+    assert stored.dtype.str == "<f2"
+    assert stored.flags.c_contiguous
+    assert Encoding(name="float32").dtype.str == "<f4"
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("encoding", ["float32", "float16"])
+@given(values=VALUES)
+def test_a_chunk_unpacks_to_what_was_packed(codec, encoding, values):
+    stored = Encoding(name=encoding).encode(values)
+    packed = Codec(name=codec).compress(stored)
+    out = np.empty_like(stored)
+    Codec(name=codec).decompress(memoryview(packed), out)
+    assert out.tobytes() == stored.tobytes()
+
+
+@pytest.mark.parametrize("codec", CODECS)
+@pytest.mark.parametrize("shape", [(4, 49), (4, 51), (0, 50)])
+def test_a_chunk_of_another_size_is_corrupt(codec, shape, rng):
+    packed = Codec(name=codec).compress(rng.random((4, 50), np.float32))
+    with pytest.raises(CorruptDataError, match=r"a chunk (unpacks to|holds) 800 bytes, not"):
+        Codec(name=codec).decompress(memoryview(packed), np.empty(shape, np.float32))
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4"])
+def test_a_chunk_with_garbage_in_its_body_is_corrupt(codec, rng):
+    # beyond the checksum, which `shard` looks at before
+    packed = bytearray(Codec(name=codec).compress(rng.normal(size=(40, 100)).astype("f2")))
+    packed[16:] = rng.bytes(len(packed) - 16)
+    with pytest.raises(CorruptDataError, match="does not unpack"):
+        Codec(name=codec).decompress(memoryview(packed), np.empty((40, 100), "f2"))
+
+
+def test_a_chunk_cut_short_is_corrupt(rng):
+    packed = Codec(name="zstd").compress(rng.normal(size=(40, 100)).astype("f2"))
+    for length in (0, 3, 8, 15, 16, 100, len(packed) - 1):
+        with pytest.raises(CorruptDataError, match="unpack"):
+            Codec(name="zstd").decompress(memoryview(packed[:length]), np.empty((40, 100), "f2"))
+
+
+def test_the_same_values_pack_to_the_same_bytes(rng):
+    values = rng.normal(size=(40, 100)).astype("f2")
+    for name in CODECS:
+        assert Codec(name=name).compress(values) == Codec(name=name).compress(values.copy())
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        (Encoding, "encoding is 'float64'; it must be one of float32, float16"),
+        (Codec, "codec is 'float64'; it must be one of zstd, lz4, none"),
+    ],
+)
+def test_unknown_names_are_refused_with_the_choice(kind, message):
+    with pytest.raises(SettingsError, match=message):
+        kind(name="float64")
