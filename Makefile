@@ -1,0 +1,36 @@
+# `make demo` and `make test` each do all of their own set-up.
+PYTHON ?= python3.11
+BIN = .venv/bin
+READY = .venv/ready
+
+.PHONY: help demo test lint bench clean
+
+help:
+	@echo "make demo   featurize a small corpus, train on it, show the trade-off"
+	@echo "make test   run the tests"
+	@echo "make lint   style and types"
+	@echo "make bench  measure, against peers and limits"
+
+$(READY): pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --editable '.[dev,essentia]'
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/featurize -o demo/features.zarr --sr 16000 --mels 96,16 --hop x1
+	$(BIN)/featurize -o demo/features.zarr --sr 16000 --mels 48 --hop x2
+	$(BIN)/melgrid study demo/features.zarr -o demo/results.jsonl --runs 1 --width 0.125 --epochs 10
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(READY)
+	$(BIN)/python -m benchmarks.featurize
+
+clean:
+	rm -rf .venv demo melgrid-demo features.zarr

@@ -1,0 +1,290 @@
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from click.testing import CliRunner
+
+from cli import melgrid
+from featurestore import FeatureStore
+from pipeline.catalogs import open_catalog
+
+SR = 8000
+ROOT = Path(__file__).parents[1]
+REALMUSIC = ROOT.parent / "shared" / "data" / "realmusic"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """Thirty labelled clips of a second, two of them broken."""
+    folder = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    lines = ["path,split,high,even"]
+    for number in range(30):
+        pitch = 3000 if number % 3 else 300
+        tone = np.sin(2 * np.pi * pitch * np.arange(SR) / SR)
+        samples = 0.3 * tone + 0.05 * rng.standard_normal(SR)
+        soundfile.write(folder / f"{number:02}.wav", samples.astype(np.float32), SR)
+        split = ("train", "train", "validation", "test", "test")[number % 5]
+        lines.append(f"{number:02}.wav,{split},{int(bool(number % 3))},{number % 2}")
+    (folder / "10.wav").write_bytes(b"")
+    (folder / "20.wav").unlink()
+    (folder / "labels.csv").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def store(corpus, tmp_path_factory):
+    """A store of the corpus, made by the program itself on its own local cluster."""
+    path = tmp_path_factory.mktemp("stores") / "features.zarr"
+    result = program(
+        "featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", "16,8",
+        "--hop", "x1,x2", "--duration", 1, "--workers", 2, "--max-failures", 2, "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    return path, json.loads(result.stdout)
+
+
+def program(*arguments, **options):
+    """Run as a user would: in a process of its own."""
+    command = [sys.executable, ROOT / "cli.py", *arguments]
+    if arguments[0] == "featurize":
+        command = [sys.executable, "-c", "import cli; cli.featurize()", *arguments[1:]]
+    return subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, **options
+    )
+
+
+def invoke(*arguments):
+    """Run in this process: quicker, for what starts no workers."""
+    return CliRunner().invoke(melgrid, [str(argument) for argument in arguments])
+
+
+def refused(*arguments, code=2):
+    """The one line that a user gets."""
+    result = invoke(*arguments)
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result.output
+
+
+def test_json_is_one_value_on_stdout_and_tells_all(store):
+    path, summary = store
+    assert summary["store"] == str(path)
+    assert (summary["clips"], summary["ready"], summary["failed"]) == (30, 28, 2)
+    assert [spec["spec"] for spec in summary["specs"]] == [
+        "sr8000-mel16-x1-db", "sr8000-mel16-x2-db", "sr8000-mel8-x1-db", "sr8000-mel8-x2-db",
+    ]  # fmt: skip
+    assert summary["specs"][0]["shape"] == [30, 16, 32]
+    assert {f["clip_id"]: f["reason"] for f in summary["failures"]} == {
+        "10.wav": "EmptyFile",
+        "20.wav": "Unreadable",
+    }
+
+
+def test_failures_above_the_limit_make_the_run_fail_and_are_all_listed(corpus, store):
+    path, _ = store
+    result = program(
+        "featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", 16,
+        "--duration", 1, "--max-failures", 1,
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "28 of 30 clips ready; nothing to do" in result.stdout
+    assert "failed: 10.wav: EmptyFile: 0 bytes" in result.stderr
+    assert "2 of 30 clips failed, more than --max-failures 1" in result.stderr
+
+
+def test_quiet_prints_nothing(corpus, store):
+    path, _ = store
+    result = program(
+        "featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", 16,
+        "--duration", 1, "--max-failures", 2, "--quiet",
+    )  # fmt: skip
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_failures_lists_path_and_reason(store):
+    path, _ = store
+    assert "10.wav: EmptyFile: 0 bytes" in invoke("failures", path).output
+    listed = json.loads(invoke("failures", path, "--json").stdout)
+    assert [row["clip_id"] for row in listed] == ["10.wav", "20.wav"]
+
+
+def test_ls_lists_specs_with_shape_and_bytes(store):
+    path, _ = store
+    assert re.search(r"sr8000-mel16-x1-db +30 x 16 x 32 +28 +float16", invoke("ls", path).output)
+    listed = json.loads(invoke("ls", path, "--json").stdout)
+    stored = FeatureStore.open(path)["sr8000-mel8-x2-db"].nbytes_stored
+    assert listed[3]["bytes"] == stored > 0
+
+
+def test_info_tells_counts_splits_tags_and_provenance(store):
+    path, _ = store
+    facts = json.loads(invoke("info", path, "--json").stdout)
+    assert (facts["clips"], facts["ready"], facts["failed"]) == (30, 28, 2)
+    assert facts["splits"] == {"test": 12, "train": 12, "validation": 6}
+    assert facts["tags"] == {"high": 20, "even": 15}
+    spec = json.loads(invoke("info", path, "sr8000-mel8-x4-db", "--json").stdout)
+    assert spec["view_of"] == "sr8000-mel8-x2-db"
+    assert spec["software"][0]["decoder"].startswith("libsndfile ")
+
+
+@pytest.mark.parametrize("command", [["ls"], ["info"], ["info", "sr8000-mel8-x2-db"]])
+def test_what_is_printed_fits_80_columns(store, command):
+    path, _ = store
+    verb, *spec = command
+    lines = invoke(verb, path, *spec).output.splitlines()
+    assert lines
+    assert max(len(line) for line in lines if str(path.parent) not in line) <= 80
+
+
+def test_training_needs_the_store_and_nothing_else(store, tmp_path):
+    path, _ = store
+    result = program(
+        "train", path, "--spec", "sr8000-mel16-x1-db", "--width", 0.02, "--epochs", 3,
+        "--batch-size", 4, "-o", tmp_path / "model.pt", "--json",
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    scores = json.loads(result.stdout)
+    assert 0.5 < scores["test"]["roc_auc"] <= 1  # pitch is easily learnt
+    assert (tmp_path / "model.pt").exists()
+
+
+def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp_path):
+    path, _ = store
+    results = tmp_path / "results.jsonl"
+    command = ("study", path, "-o", results, "--width", 0.02, "--epochs", 1, "--runs", 2,
+               "--batch-size", 4, "--tags", "high", "--specs",
+               "sr8000-mel16-x1-db,sr8000-mel8-x2-db")  # fmt: skip
+    first = program(*command)
+    assert first.returncode == 0, first.stderr
+    assert re.search(r"GMAC +kB/clip", first.stdout)
+    assert results.with_suffix(".png").stat().st_size > 10_000
+    rows = [json.loads(line) for line in results.read_text().splitlines()]
+    assert len(rows) == 4
+    for key in ("spec", "model", "width", "seed", "fold", "roc_auc", "pr_auc", "gmac",
+                "parameters", "bytes_per_clip", "encoding"):  # fmt: skip
+        assert key in rows[0]
+    again = program(*command)
+    assert again.stdout == first.stdout
+    assert len(results.read_text().splitlines()) == 4
+
+
+def test_macs_of_the_studys_grid_agree_with_its_table():
+    rows = json.loads(invoke("macs", "--grid", "ferraro2020", "--frames", "study", "--json").stdout)
+    assert len(rows) == 88
+    gmac = {row["spec"]: f"{row['gmac']:.3f}" for row in rows}
+    assert gmac["sr12000-mel96-x1-log"] == "10.011"
+    assert gmac["sr16000-mel48-x10-db"] == "0.660"
+    assert rows[0].keys() == {"spec", "model", "n_frames", "gmac", "parameters"}
+    assert "frames as melgrid counts them" in invoke("macs").output
+
+
+def test_a_dry_run_touches_nothing(corpus, tmp_path):
+    result = invoke(
+        "featurize", corpus / "labels.csv", "-o", tmp_path / "none.zarr", "--grid", "ferraro2020",
+        "--dry-run", "--json",
+    )  # fmt: skip
+    planned = json.loads(result.stdout)
+    assert len(planned["specs"]) == 88
+    assert planned["clips"] == 30
+    assert not (tmp_path / "none.zarr").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--sr", "0"], "sr is 0 Hz; it must be from 1000"),
+        (["--hop", "x0"], "hop is 0"),
+        (["--mels", "4000"], "n_mels is 4000: 3490 mel filters hold no FFT bin (bands 0, 1"),
+        (["--mels", "many"], "'many' is not a number of bands"),
+        (["--log", "ln"], "'ln' is not db or log"),
+        (["--grid", "ferraro2020", "--mels", "48"], "--grid says which specs"),
+        (["--duration", "-1"], "duration is -1 s"),
+        (["--workers", "0"], "workers is 0"),
+        (["--max-failures", "some"], "max-failures is 'some'"),
+        (["--catalog", "nobody"], "no catalog is called 'nobody'"),
+        (["--nonsense"], "No such option"),
+    ],
+)
+def test_wrong_settings_are_refused_with_a_line_that_says_which(corpus, tmp_path, options, message):
+    line = refused("featurize", corpus / "labels.csv", "-o", tmp_path / "none.zarr", *options)
+    assert message in line
+    assert not (tmp_path / "none.zarr").exists()
+
+
+def test_audio_that_is_no_collection_is_refused(tmp_path):
+    store = tmp_path / "none.zarr"
+    assert "does not exist" in refused("featurize", tmp_path / "nowhere", "-o", store)
+    (tmp_path / "empty").mkdir()
+    assert "no audio" in refused("featurize", tmp_path / "empty", "-o", store).lower()
+    table = tmp_path / "labels.csv"
+    table.write_text("file,tag\na.mp3,1\n")
+    assert "path" in refused("featurize", table, "-o", store)
+    table.write_text("clip_id,path\na,a.mp3\na,b.mp3\n")
+    assert re.search(r"labels\.csv:3.*'a'", refused("featurize", table, "-o", store))
+    assert not store.exists()
+
+
+def test_another_store_for_the_same_spec_is_refused(corpus, store):
+    path, _ = store
+    line = refused("featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", 16,
+                   "--duration", 1, "--encoding", "float32")  # fmt: skip
+    assert "encoding is float16 there, not float32" in line
+    line = refused("featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", 16)
+    assert "duration is 1.0 there, not 29.1" in line
+
+
+@pytest.mark.parametrize("verb", ["ls", "info", "failures", "train", "study"])
+def test_what_is_no_store_is_refused(tmp_path, verb):
+    assert "does not exist; featurize makes one" in refused(verb, tmp_path / "none.zarr", code=1)
+    assert "is not a melgrid store" in refused(verb, tmp_path, code=1)
+
+
+def test_a_spec_that_the_store_lacks_is_refused_with_what_it_has(store):
+    path, _ = store
+    line = refused("info", path, "sr8000-mel32-x1-db", code=1)
+    assert "it holds sr8000-mel16-x1-db, " in line
+    assert "say which --spec: sr8000-mel16-x1-db, " in refused("train", path)
+
+
+def test_demo_makes_a_corpus_and_says_where(tmp_path):
+    folder = tmp_path / "melgrid-demo"
+    made = invoke("demo", folder, "--clips", 24)
+    assert made.exit_code == 0, made.output
+    assert made.stdout.strip() == str(folder / "labels.csv")
+    assert len(open_catalog(made.stdout.strip())) == 24
+    assert "another n_clips or seed" in refused("demo", folder, "--clips", 25)
+
+
+@pytest.mark.skipif(not REALMUSIC.exists(), reason="the shared music is not here")
+def test_real_mp3s_give_what_librosa_gives_of_the_same_samples(tmp_path):
+    import librosa
+
+    table = tmp_path / "labels.csv"
+    lines = (REALMUSIC / "labels.csv").read_text().splitlines()
+    table.write_text("\n".join(lines[:1] + lines[1::20]) + "\n")
+    (tmp_path / "audio").symlink_to(REALMUSIC / "audio")
+    result = program("featurize", table, "-o", tmp_path / "real.zarr", "--sr", 16000,
+                     "--mels", "96,48", "--hop", "x1,x4", "--log", "db")  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    store = FeatureStore.open(tmp_path / "real.zarr")
+    catalog = open_catalog(str(table))
+    assert len(store.specs) == 4
+    for row, path in enumerate(catalog.path):
+        samples, sr = soundfile.read(tmp_path / path, dtype="float32")
+        start, n_samples = (len(samples) - 465600) // 2, 465600
+        for spec in store.specs:
+            power = librosa.feature.melspectrogram(
+                y=samples[start : start + n_samples].astype(np.float64), sr=sr, n_fft=512,
+                hop_length=spec.hop_length, n_mels=spec.n_mels, pad_mode="constant",
+            )  # fmt: skip
+            expected = 10 * np.log10(np.maximum(power, 1e-10))
+            got = store[spec][row]
+            assert got.shape == expected.shape
+            # the native backend's 0.15 dB and float16's half unit at 64 to 128 dB
+            assert np.abs(got - expected).max() <= 0.15 + 2**-5
