@@ -12,6 +12,7 @@ import io
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -170,12 +171,21 @@ def _map(make: Callable[[_Clip], None], clips: Sequence[_Clip], workers: int) ->
         return
     # Spawned, since a fork of a process that has used torch's threads can hang.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _leave_interrupts_to_parent) as pool:
+    with ProcessPoolExecutor(workers, spawn, _follow_parent) as pool:
         yield from pool.map(make, clips)
 
 
-def _leave_interrupts_to_parent() -> None:
+def _follow_parent() -> None:
+    """Leave interrupts to the parent process, and end when it does, even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # this runs in spawned processes only
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 def _make_clip(folder: Path, clip: _Clip) -> None:

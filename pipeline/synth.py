@@ -22,7 +22,8 @@ BELL = (
     *((0.56, 1.0), (0.92, 1.8), (1.19, 2.67), (1.7, 1.67), (2.0, 1.46)),
     *((2.74, 1.33), (3.0, 1.33), (3.76, 1.0), (4.07, 1.33)),
 )
-"""Frequency ratios and amplitudes of a bell's partials: Risset, *Computer Sound Catalog*, 1969."""
+"""Frequency ratios and amplitudes of a bell's partials, the stronger one of those that come in
+pairs: Risset, *An Introductory Catalogue of Computer Synthesized Sounds*, 1969."""
 
 _TABLE = 4096  # points in a period: the error of taking the nearest one is 60 dB down
 
