@@ -52,9 +52,9 @@ class LocalFile:
 class RemoteFile:
     """An object on a remote file system, read by ranges; otherwise as `LocalFile`."""
 
-    def __init__(self, filesystem: "fsspec.AbstractFileSystem", root: str, key: str) -> None:
+    def __init__(self, filesystem: "fsspec.AbstractFileSystem", path: str) -> None:
         self._filesystem = filesystem
-        self._path = f"{root}/{key}"
+        self._path = path
         status = filesystem.info(self._path)
         self.size = int(status["size"])
         version = next((status[k] for k in ("ETag", "mtime", "created") if k in status), None)
@@ -131,7 +131,7 @@ class Files:
         """
         if self.is_local:
             return LocalFile(self.path(key))
-        return RemoteFile(*self._remote, key)
+        return RemoteFile(self._remote[0], self.path(key))
 
     def write(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Put a whole file in place at once: a reader sees the old bytes or all the new ones.

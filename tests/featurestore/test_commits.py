@@ -170,7 +170,9 @@ def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
             read_commit(files, 8, 0)
 
 
-@pytest.mark.parametrize("body", [b"", b"\1\0\0\0", b"\2\0\0\0\0\0\0\0", b"\1\0\0\0\\9\0\0\0abc"])
+@pytest.mark.parametrize(
+    "body", [b"", b"\1\0\0\0", bytes([2, *[0] * 7]), bytes([1, 0, 0, 0, 9, 0, 0, 0, 97])]
+)
 def test_a_chunk_that_is_not_one_string_is_corrupt(tmp_path, body):
     Files(tmp_path).write("commits/8/c/0", seal(body))
     with pytest.raises(CorruptDataError, match="not one string"):
