@@ -35,8 +35,10 @@ class RunLock:
         self.abandoned_by: str | None = None
 
     def __enter__(self) -> "RunLock":
+        os.makedirs(self._files.root, exist_ok=True)
         while True:
-            os.makedirs(os.path.dirname(self._path), exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                os.mkdir(os.path.dirname(self._path))
             try:
                 descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
             except FileNotFoundError:
