@@ -1,3 +1,4 @@
+import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -7,7 +8,6 @@ import pytest
 import torch
 
 from featurestore import FeatureSpec, FeatureStore
-from featurestore.clips import ClipTable
 from featurestore.commits import ClipRecord, Commit, write_commit
 from featurestore.encoding import Codec, Encoding
 from featurestore.layout import Layout
@@ -24,7 +24,7 @@ def _one_thread() -> None:
 
 
 @pytest.fixture
-def write_store(tmp_path: Path) -> WriteStore:
+def write_store(tmp_path: Path, make_store) -> WriteStore:
     """Write values into a real store of one shard, without audio; a new one at each call."""
     numbers = itertools.count()
 
@@ -37,15 +37,11 @@ def write_store(tmp_path: Path) -> WriteStore:
         failed: Sequence[int] = (),
     ) -> FeatureStore:
         n_clips = len(next(iter(values.values())))
-        blank = [""] * n_clips
-        table = ClipTable(
-            clip_id=[f"clip {i}" for i in range(n_clips)],
-            path=[f"{i}.wav" for i in range(n_clips)],
-            split=blank if split is None else split,
-            artist=blank,
-            album=blank,
+        ids = [f"clip {i}" for i in range(n_clips)]
+        table = dataclasses.replace(
+            make_store.table(ids, tags),
+            split=[""] * n_clips if split is None else split,
             fold=np.full(n_clips, -1, np.int16) if fold is None else np.array(fold, np.int16),
-            tags=tuple(tags),
             labels=np.array(list(tags.values()), np.uint8).reshape(len(tags), n_clips).T,
         )
         layouts = [

@@ -126,6 +126,13 @@ def test_training_data_holds_each_split_without_rows_that_failed(toy_store):
     assert np.array_equal(data.validation[2][0], toy_store[SPEC][20])
 
 
+def test_rows_that_failed_or_are_pending_are_left_out(tiny_store):
+    # Of 20 rows, half are train, a quarter each the others; row 5 failed, 13 is pending: train.
+    data = training_data(tiny_store, tiny_store.specs[1])
+    assert [len(s) for s in (data.train, data.validation, data.test)] == [8, 5, 5]
+    assert len(list(loader(data.train, batch_size=3))) == 3
+
+
 def test_tags_are_chosen_in_the_order_given_and_once(toy_store):
     data = training_data(toy_store, SPEC, tags=["coin", "loud", "coin"])
     assert data.tags == ("coin", "loud")
