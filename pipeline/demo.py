@@ -286,11 +286,9 @@ def _chords(score: _Score, tags: frozenset[str], rng: np.random.Generator) -> Au
 
 
 def _shaker(score: _Score, tags: frozenset[str], rng: np.random.Generator) -> Audio:
-    # Strokes fill the same part of the time either way: only their rate tells.
-    step = 1 / rng.uniform(8, 11) if "roll" in tags else score.beat / 2
-    starts = np.arange(0, SECONDS, step)
-    seconds = step * rng.uniform(0.35, 0.65)
-    return _lay(starts, (synth.shake(seconds, SR, rng) for _ in starts), rng)
+    # The strokes swell alike either way: only how often they come tells a roll.
+    rate = rng.uniform(8, 11) if "roll" in tags else 2 / score.beat
+    return synth.shake(_N, rate, rng.uniform(0.7, 0.95), SR, rng)
 
 
 def _bass(score: _Score, rng: np.random.Generator) -> Audio:

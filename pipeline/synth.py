@@ -157,11 +157,9 @@ def snare(sr: int, rng: np.random.Generator) -> Audio:
     return _note(noise + 0.7 * np.sin(2 * np.pi * 190 * t) * np.exp(-t / 0.04), sr)
 
 
-def shake(seconds: float, sr: int, rng: np.random.Generator) -> Audio:
-    """Shake a shaker once: bright noise that swells and dies within `seconds`."""
-    n = round(seconds * sr)
-    swell = np.sin(np.pi * np.arange(n) / n)
-    return _note(np.diff(rng.uniform(-1, 1, n), prepend=0) * swell, sr)
+def shake(n: int, rate: float, depth: float, sr: int, rng: np.random.Generator) -> Audio:
+    """Swing a shaker: bright noise with a `tremolo`, ``(n,)``."""
+    return _to_peak_1(np.diff(rng.uniform(-1, 1, n + 1)) * tremolo(n, rate, depth, sr))
 
 
 def _note(audio: npt.NDArray[np.floating[Any]], sr: int) -> Audio:

@@ -32,7 +32,7 @@ def notes(rng):
         "kick": synth.kick(SR),
         "oscillator": synth.oscillator(np.full(SR, hz), (1, 0.5), SR),
         "pluck": synth.pluck(hz, 1.0, SR, rng),
-        "shake": synth.shake(0.05, SR, rng),
+        "shake": synth.shake(SR, 4.0, 0.8, SR, rng),
         "sing": synth.sing(hz, 1.0, "a", SR, rng),
         "snare": synth.snare(SR, rng),
         "unison": synth.unison(np.full(SR, hz), (1, 0.5), (-5, 5), SR, rng),
@@ -107,5 +107,5 @@ def test_a_vowel_is_loudest_at_its_first_formant(vowel):
 
 def test_drums_go_from_low_to_bright():
     rng = np.random.default_rng(6)
-    kick, snare, shake = synth.kick(SR), synth.snare(SR, rng), synth.shake(0.05, SR, rng)
+    kick, snare, shake = synth.kick(SR), synth.snare(SR, rng), synth.shake(SR, 4.0, 0.8, SR, rng)
     assert centroid(kick) < 150 < 500 < centroid(snare) < centroid(shake)
