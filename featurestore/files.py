@@ -84,18 +84,23 @@ class Files:
     root : str or Path
         A local folder, or a URL that fsspec knows, such as ``s3://bucket/features.zarr``.
         Credentials come from where the protocol's library looks for them, never from melgrid.
+    run : str
+        Name of the run that writes, as its `RunLock` gives it, for the run's workers: what they
+        write appears only while the run lasts. A worker may outlive its run, and must not put
+        what it knew in place of what the next run has made. None for who holds the lock.
     """
 
-    def __init__(self, root: str | Path) -> None:
+    def __init__(self, root: str | Path, run: str | None = None) -> None:
         text = os.fspath(root)
         self.is_local = "://" not in text
         self.root = os.path.abspath(text) if self.is_local else text.rstrip("/")
+        self._run = run
 
     def __repr__(self) -> str:
         return f"Files({self.root!r})"
 
-    def __reduce__(self) -> tuple[type["Files"], tuple[str]]:
-        return type(self), (self.root,)
+    def __reduce__(self) -> tuple[type["Files"], tuple[str, str | None]]:
+        return type(self), (self.root, self._run)
 
     @cached_property
     def _remote(self) -> tuple["fsspec.AbstractFileSystem", str]:
@@ -138,19 +143,29 @@ class Files:
 
         Locally the bytes are on the disk before the name appears, so that not even a power cut
         leaves a name without its bytes.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the run has ended whose worker this is: the folder for its partial files is gone,
+            from which a file is moved in place, so that this holds at any moment.
         """
         if not self.is_local:
             self._remote[0].pipe_file(self.path(key), bytes(data))
             return
-        partial = f"{self.root}/{PARTIAL}/{uuid.uuid4().hex}"
+        folder = f"{self.root}/{PARTIAL}"
+        if self._run is None:
+            os.makedirs(folder, exist_ok=True)
+        else:
+            folder = f"{folder}/{self._run}"
+        partial = f"{folder}/{uuid.uuid4().hex}"
         target = self.path(key)
-        os.makedirs(os.path.dirname(partial), exist_ok=True)
-        os.makedirs(os.path.dirname(target), exist_ok=True)
         try:
             with open(partial, "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
+            os.makedirs(os.path.dirname(target), exist_ok=True)
             os.replace(partial, target)
         except BaseException:
             with contextlib.suppress(OSError):

@@ -5,10 +5,14 @@ import fcntl
 import json
 import os
 import socket
+import uuid
 from types import TracebackType
 
 from featurestore.errors import StoreLockedError
 from featurestore.files import PARTIAL, RUN_FOLDER, Files
+
+_ENDED = f"{RUN_FOLDER}/ended"
+"""Folder of what is being deleted."""
 
 
 class RunLock:
@@ -19,6 +23,8 @@ class RunLock:
 
     Attributes
     ----------
+    run : str
+        Names the run that holds the lock; its workers write with `Files` of that run.
     abandoned_by : str or None
         Who held the lock before and died without letting go; set on entering.
 
@@ -32,6 +38,7 @@ class RunLock:
         self._path = files.path(f"{RUN_FOLDER}/lock")
         self._files = files
         self._descriptor = -1
+        self.run = uuid.uuid4().hex
         self.abandoned_by: str | None = None
 
     def __enter__(self) -> "RunLock":
@@ -68,6 +75,8 @@ class RunLock:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
         self._descriptor = descriptor
+        self._end_runs()
+        os.makedirs(f"{self._files.path(PARTIAL)}/{self.run}")
         return self
 
     def __exit__(
@@ -78,11 +87,19 @@ class RunLock:
     ) -> None:
         # With the lock still held, and the lock's own name last: from then on another run may
         # work there. The folder stays if there is a journal that the next run shall finish.
-        self._files.remove(PARTIAL)
+        self._end_runs()
         with contextlib.suppress(OSError):
             os.unlink(self._path)
             os.rmdir(os.path.dirname(self._path))
         os.close(self._descriptor)
+
+    def _end_runs(self) -> None:
+        """Take partial files away, and with them the place where workers of past runs write."""
+        self._files.remove(_ENDED)
+        # At once: deleting a folder in which somebody makes files may fail.
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(self._files.path(PARTIAL), self._files.path(_ENDED))
+        self._files.remove(_ENDED)
 
 
 def _describe(text: bytes) -> str | None:

@@ -11,7 +11,7 @@ import numpy as np
 from featurestore.clips import TABLE, ClipTable, digest_of, outcome_files
 from featurestore.commits import Commit, array_key, write_commit
 from featurestore.errors import SettingsError, StoreFormatError, StoreMismatchError
-from featurestore.files import PARTIAL, RUN_FOLDER, Files
+from featurestore.files import RUN_FOLDER, Files
 from featurestore.journal import finish, write_together
 from featurestore.layout import ROOT_KEY, Layout, Root, zarr_files
 from featurestore.lock import RunLock
@@ -61,9 +61,7 @@ class StoreWriter:
             )
         self._lock.__enter__()
         try:
-            # What a killed run left: files not whole, and changes half made.
-            self.files.remove(PARTIAL)
-            finish(self.files)
+            finish(self.files)  # what a killed run left half done
             root = Root.read(self.files)  # again: the one that held the lock may have made it
             if root is None:
                 root = Root(window=dataclasses.asdict(self._window))
@@ -85,6 +83,11 @@ class StoreWriter:
         trace: TracebackType | None,
     ) -> None:
         self._lock.__exit__(kind, error, trace)
+
+    @property
+    def run(self) -> str:
+        """Names this run, for its workers: see `Files`."""
+        return self._lock.run
 
     @property
     def abandoned_by(self) -> str | None:

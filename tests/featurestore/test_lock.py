@@ -147,3 +147,36 @@ def test_a_file_system_without_locks_is_named_as_the_reason(tmp_path, monkeypatc
         RunLock(Files(tmp_path)),
     ):
         pass
+
+
+def test_what_a_worker_of_a_past_run_writes_is_refused(tmp_path):
+    with RunLock(Files(tmp_path)) as first:
+        zombie = Files(tmp_path, first.run)
+        zombie.write("values/0", b"first")
+    with pytest.raises(FileNotFoundError):
+        zombie.write("values/0", b"zombie")
+    with RunLock(Files(tmp_path)) as second:
+        with pytest.raises(FileNotFoundError):
+            zombie.write("values/0", b"zombie")
+        assert Files(tmp_path).read("values/0") == b"first"
+        Files(tmp_path, second.run).write("values/0", b"second")
+    assert Files(tmp_path).read("values/0") == b"second"
+
+
+def test_a_file_begun_in_a_run_that_was_killed_is_not_put_in_place(tmp_path, monkeypatch):
+    with holder(tmp_path) as killed:
+        [run] = (tmp_path / RUN_FOLDER / "partial").iterdir()
+        killed.kill()
+    zombie = Files(tmp_path, run.name)
+    next_run = RunLock(Files(tmp_path))
+    replace = os.replace
+
+    def begin_and_replace(*paths):  # the last moment at which the next run may begin
+        monkeypatch.undo()
+        with next_run:
+            replace(*paths)
+
+    monkeypatch.setattr(os, "replace", begin_and_replace)
+    with pytest.raises(FileNotFoundError):
+        zombie.write("values", b"zombie")
+    assert Files(tmp_path).read("values") is None
