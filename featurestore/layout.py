@@ -153,7 +153,7 @@ class Layout:
                     "time",
                     "s",
                     "centre of the frame",
-                    np.arange(self.n_frames) * (spec.hop_length / spec.sr),
+                    np.arange(self.n_frames) * spec.hop_length / spec.sr,
                 ),
             ):
                 array = group.create_array(name, data=data, dimension_names=(name,))

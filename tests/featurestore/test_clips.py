@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from featurestore.clips import ClipTable, digest_of
+from featurestore.errors import StoreFormatError
+from featurestore.files import Files
+
+IDS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
+    max_size=6,
+    unique=True,
+)
+TAGS = st.lists(st.sampled_from("abcd"), max_size=4, unique=True)
+
+
+def assert_equal(one, other):
+    for field in dataclasses.fields(ClipTable):
+        a, b = getattr(one, field.name), getattr(other, field.name)
+        if isinstance(a, np.ndarray):
+            assert a.dtype == b.dtype
+            np.testing.assert_array_equal(a, b)
+        else:
+            assert list(a) == list(b)
+
+
+def stored(table, root):
+    files = Files(root)
+    files.remove("clips")
+    made = table.files()
+    for key, data in made.items():
+        files.write(key, data)
+    return files, digest_of(made)
+
+
+@settings(max_examples=15)  # each writes many files to the disk
+@given(ids=IDS, tags=TAGS)
+def test_a_table_is_read_back_as_it_was(tmp_path, make_store, ids, tags):
+    table = make_store.table(ids, tags)
+    assert_equal(ClipTable.read(*stored(table, tmp_path)), table)
+
+
+def test_an_empty_table_is_read_back(tmp_path):
+    assert len(ClipTable.empty()) == 0
+    assert_equal(ClipTable.read(*stored(ClipTable.empty(), tmp_path)), ClipTable.empty())
+
+
+def test_long_and_odd_ids_are_kept(tmp_path, make_store):
+    ids = ["x" * 100_000, "naïve/日本語/🎵", " ", "a\nb", "a\0b", "‮rtl", "cafe\u0301", "caf\u00e9"]
+    assert ClipTable.read(*stored(make_store.table(ids), tmp_path)).clip_id == ids
+
+
+def test_a_table_of_more_rows_than_a_chunk_is_read_back(tmp_path, make_store, monkeypatch):
+    monkeypatch.setattr("featurestore.clips._ROWS_PER_CHUNK", 7)
+    table = make_store.table([str(row) for row in range(30)])
+    files, digest = stored(table, tmp_path)
+    assert len(files.names("clips/clip_id/c")) == 5
+    assert_equal(ClipTable.read(files, digest), table)
+
+
+def test_zarr_python_reads_the_table(tmp_path, make_store):
+    import zarr
+
+    table = make_store.table(["b", "a", "ü"])
+    stored(table, tmp_path)
+    group = zarr.open_group(f"{tmp_path}/clips", mode="r")
+    assert list(group["clip_id"][...]) == ["b", "a", "ü"]
+    assert list(group["tag"][...]) == ["drums", "loud"]
+    np.testing.assert_array_equal(group["labels"][...], table.labels)
+    assert group["labels"].metadata.dimension_names == ("clip", "tag")
+
+
+def test_the_same_table_makes_the_same_bytes(make_store):
+    one, other = (make_store.table(["a", "b"]).files() for _ in range(2))
+    assert one == other
+    assert digest_of(one) == digest_of(dict(reversed(other.items())))
+
+
+def test_the_digest_tells_apart_keys_and_bytes():
+    digests = {
+        digest_of(files)
+        for files in ({}, {"a": b"bc"}, {"ab": b"c"}, {"a": b"b", "c": b""}, {"a": b"b"})
+    }
+    assert len(digests) == 5
+
+
+@pytest.mark.parametrize("name", ["clip_id/c/0", "labels/c/0/0", "fold/zarr.json", "zarr.json"])
+def test_a_table_that_is_half_written_is_found_out(tmp_path, make_store, name):
+    table = make_store.table(["a", "b"])
+    newer = make_store.table(["a", "b", "c"], tags=["other"], album="newer")
+    files, digest = stored(table, tmp_path)
+    files.write(f"clips/{name}", newer.files()[f"clips/{name}"] + b" ")
+    with pytest.raises(StoreFormatError, match=r"clip table is being changed .* run featurize"):
+        ClipTable.read(files, digest)
+    files.write(f"clips/{name}", table.files()[f"clips/{name}"])
+    assert_equal(ClipTable.read(files, digest), table)
+
+
+@pytest.mark.parametrize("name", ["clip_id/c/0", "labels/c/0/0", "fold/zarr.json", "zarr.json"])
+def test_a_table_that_lacks_a_file_is_found_out(tmp_path, make_store, name):
+    files, digest = stored(make_store.table(["a", "b"]), tmp_path)
+    (tmp_path / "clips" / name).unlink()
+    with pytest.raises(StoreFormatError, match="or was left half-written"):
+        ClipTable.read(files, digest)
+
+
+@given(before=IDS, after=IDS)
+def test_rows_keep_their_places_for_ever(make_store, before, after):
+    updated = make_store.table(before).updated(make_store.table(after))
+    assert updated.clip_id[: len(before)] == before
+    assert updated.clip_id[len(before) :] == [i for i in after if i not in before]
+
+
+def test_known_rows_are_replaced_new_ones_appended_and_others_kept(make_store):
+    before = make_store.table(["a", "b", "c"], album="before")
+    after = make_store.table(["d", "b"], album="after")
+    updated = before.updated(after)
+    assert updated.clip_id == ["a", "b", "c", "d"]
+    assert updated.album == ["before", "after", "before", "after"]
+    assert updated.split == [before.split[0], after.split[1], before.split[2], after.split[0]]
+    assert list(updated.fold) == [0, 1, 2, 0]
+    np.testing.assert_array_equal(updated.labels[[0, 2]], before.labels[[0, 2]])
+    np.testing.assert_array_equal(updated.labels[[3, 1]], after.labels)
+
+
+def test_a_table_updated_with_itself_is_the_same(make_store):
+    table = make_store.table(["a", "b", "c"])
+    assert_equal(table.updated(table), table)
+    assert_equal(ClipTable.empty().updated(table), table)
+
+
+@given(before=TAGS, after=TAGS)
+def test_rows_not_in_the_newer_table_keep_their_labels_of_its_tags(make_store, before, after):
+    older = make_store.table(["kept", "both"], before)
+    updated = older.updated(make_store.table(["both", "new"], after))
+    assert updated.tags == tuple(after)
+    assert updated.labels.shape == (3, len(after))
+    for column, tag in enumerate(after):
+        expected = older.labels[0, before.index(tag)] if tag in before else 0
+        assert updated.labels[0, column] == expected
+
+
+def test_pruned_rows_keep_their_places_and_can_come_back(make_store):
+    table = make_store.table(["a", "b", "c"])
+    pruned = table.pruned({"a", "c"})
+    assert pruned.clip_id == table.clip_id
+    assert list(pruned.active) == [True, False, True]
+    assert list(pruned.updated(make_store.table(["b"])).active) == [True, True, True]
+    assert list(pruned.updated(make_store.table(["a"])).active) == [True, False, True]
