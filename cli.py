@@ -217,10 +217,10 @@ melgrid.command_class = Command
 )
 @click.option(
     "--take",
-    type=click.Choice(["center", "first"]),
+    type=click.Choice(["center", "first", "all"]),
     default="center",
     show_default=True,
-    help="Which part of a track is the clip.",
+    help="Which part of a track is the clip; all cuts it into consecutive clips.",
 )
 @click.option(
     "--short",
@@ -246,6 +246,11 @@ melgrid.command_class = Command
     help="How long one clip may take [s].",
 )
 @click.option(
+    "--prune",
+    is_flag=True,
+    help="Clips whose tracks AUDIO no longer has are no longer to be read.",
+)
+@click.option(
     "--max-failures",
     default="5%",
     show_default=True,
@@ -267,6 +272,7 @@ def featurize(
     workers: int | None,
     scheduler: str | None,
     timeout: float,
+    prune: bool,
     max_failures: str,
     dry_run: bool,
     quiet: bool,
@@ -288,7 +294,8 @@ def featurize(
 
     specs = _specs(**spec_values)
     from pipeline.catalogs import open_catalog
-    from pipeline.run import FailureLimit, RunSettings, preview, run
+    from pipeline.run import preview, run
+    from pipeline.settings import FailureLimit, RunSettings
 
     settings = RunSettings(
         window=ClipWindow(duration=duration, take=take, short=short),
@@ -298,6 +305,7 @@ def featurize(
         workers=workers,
         scheduler=scheduler,
         timeout=timeout,
+        prune=prune,
     )
     limit = FailureLimit.parse(max_failures)
     if audio is None:
@@ -359,6 +367,7 @@ def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict
     return {
         "store": summary.store.path,
         "clips": summary.n_clips,
+        "left": summary.n_left,
         "ready": summary.n_ready,
         "computed": summary.n_computed,
         "failed": len(summary.failures),
@@ -384,9 +393,15 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
     click.echo(f"{summary.n_ready:,} of {summary.n_clips:,} clips ready; {work}")
     nbytes = [summary.store[spec].nbytes_stored for spec in specs]
     click.echo(
-        f"{len(specs)} specs, {_size(sum(nbytes))}, "
+        f"{len(specs)} spec{'s' if len(specs) > 1 else ''}, {_size(sum(nbytes))}, "
         f"{_size(sum(nbytes) / max(1, summary.n_ready))} a clip, in {summary.store.path}"
     )
+    if summary.n_left:
+        click.echo(
+            f"{summary.n_left:,} more clips are kept whose tracks are no longer there; "
+            "--prune leaves them out",
+            err=True,
+        )
     for failure in summary.failures[:5]:
         click.echo(f"failed: {failure.clip_id}: {failure.reason}: {failure.detail}", err=True)
     if len(summary.failures) > 5:

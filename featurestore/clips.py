@@ -2,7 +2,7 @@
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -20,6 +20,7 @@ TABLE = "clips"
 
 _ROWS_PER_CHUNK = 65536
 _TEXTS = ("clip_id", "path", "split", "artist", "album")
+_NUMBERS: dict[str, Any] = {"fold": np.int16, "tile": np.int32, "active": np.bool_}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,6 +39,10 @@ class ClipTable:
         Empty where unknown.
     fold : np.ndarray [shape=(n_clips,), dtype=int16]
         -1 where there is none.
+    tile : np.ndarray [shape=(n_clips,), dtype=int32]
+        Which of its track's consecutive clips it is, from 0.
+    active : np.ndarray [shape=(n_clips,), dtype=bool]
+        False where the track has left the collection and was pruned.
     tags : tuple of str
     labels : np.ndarray [shape=(n_clips, n_tags), dtype=uint8]
     """
@@ -48,6 +53,8 @@ class ClipTable:
     artist: Sequence[str]
     album: Sequence[str]
     fold: npt.NDArray[np.int16]
+    tile: npt.NDArray[np.int32]
+    active: npt.NDArray[np.bool_]
     tags: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
 
@@ -57,8 +64,9 @@ class ClipTable:
     @classmethod
     def empty(cls) -> Self:
         """A table of no rows."""
-        texts: dict[str, Sequence[str]] = dict.fromkeys(_TEXTS, ())
-        return cls(**texts, fold=np.zeros(0, np.int16), tags=(), labels=np.zeros((0, 0), np.uint8))
+        columns: dict[str, Any] = dict.fromkeys(_TEXTS, ())
+        columns |= {name: np.zeros(0, dtype) for name, dtype in _NUMBERS.items()}
+        return cls(**columns, tags=(), labels=np.zeros((0, 0), np.uint8))
 
     def updated(self, newer: Self) -> Self:
         """This table with `newer`'s rows put in: a row keeps its place for ever.
@@ -76,15 +84,22 @@ class ClipTable:
             for row, text in zip(rows, getattr(newer, name), strict=True):
                 column[row] = text
             columns[name] = column
-        fold = np.full(len(place), -1, np.int16)
-        fold[: len(self)] = self.fold
-        fold[rows] = newer.fold
+        for name, dtype in _NUMBERS.items():
+            numbers = np.zeros(len(place), dtype)
+            numbers[: len(self)] = getattr(self, name)
+            numbers[rows] = getattr(newer, name)
+            columns[name] = numbers
         labels = np.zeros((len(place), len(newer.tags)), np.uint8)
         for new_column, tag in enumerate(newer.tags):
             if tag in self.tags:
                 labels[: len(self), new_column] = self.labels[:, self.tags.index(tag)]
         labels[rows] = newer.labels
-        return type(self)(**columns, fold=fold, tags=newer.tags, labels=labels)
+        return type(self)(**columns, tags=newer.tags, labels=labels)
+
+    def pruned(self, clip_ids: Collection[str]) -> Self:
+        """This table with only those rows active; the others keep their places."""
+        active = np.array([clip_id in clip_ids for clip_id in self.clip_id], np.bool_)
+        return dataclasses.replace(self, active=active)
 
     def files(self) -> dict[str, bytes]:
         """The group's files by key, with the digest of what they hold among its attributes."""
@@ -92,7 +107,8 @@ class ClipTable:
         def build(group: "zarr.Group") -> None:
             for name in _TEXTS:
                 _add_column(group, name, np.array(getattr(self, name), object))
-            _add_column(group, "fold", self.fold)
+            for name in _NUMBERS:
+                _add_column(group, name, getattr(self, name))
             _add_column(group, "tag", np.array(self.tags, object), dimensions=("tag",))
             _add_column(group, "labels", self.labels, dimensions=("clip", "tag"))
 
@@ -127,10 +143,10 @@ class ClipTable:
         def column(name: str) -> Any:
             return group[name][...]  # type: ignore[index]
 
-        texts = {name: [str(text) for text in column(name)] for name in _TEXTS}
+        texts: dict[str, Any] = {name: [str(text) for text in column(name)] for name in _TEXTS}
         return cls(
             **texts,
-            fold=column("fold"),
+            **{name: column(name) for name in _NUMBERS},
             tags=tuple(str(tag) for tag in column("tag")),
             labels=column("labels"),
         )
@@ -164,7 +180,7 @@ def outcome_files(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
 def _keys(files: Files) -> list[str]:
     """Keys of the table's files that are stored."""
     keys = ["clips/zarr.json"]
-    for name in (*_TEXTS, "fold", "tag", "labels"):
+    for name in (*_TEXTS, *_NUMBERS, "tag", "labels"):
         keys.append(f"clips/{name}/zarr.json")
         chunks = [f"clips/{name}/c/{chunk}" for chunk in files.names(f"clips/{name}/c")]
         keys += [f"{chunk}/0" for chunk in chunks] if name == "labels" else chunks
@@ -188,7 +204,7 @@ def _add_column(
         shape=data.shape,
         dtype="string" if text else data.dtype,
         chunks=_chunks(data),
-        fill_value="" if text else 0,
+        fill_value="" if text else data.dtype.type(0),
         dimension_names=dimensions,
         # else a chunk that becomes empty would leave its old file in place
         config={"write_empty_chunks": True},

@@ -134,6 +134,7 @@ class FeatureStore:
             ready[first : first + n_clips] = [
                 commit.is_ready(name, position) for position in range(n_clips)
             ]
+        ready &= self.table.active
         ready.flags.writeable = False
         return ready
 
@@ -150,8 +151,8 @@ class FeatureStore:
         for ready in self._ready.values():
             complete &= ready
         return [
-            PENDING if record.status == "ready" and not done else record
-            for record, done in zip(records, complete, strict=True)
+            PENDING if (record.status == "ready" and not done) or not active else record
+            for record, done, active in zip(records, complete, self.table.active, strict=True)
         ]
 
     @cached_property
@@ -168,6 +169,8 @@ class FeatureStore:
             "path": list(table.path),
             "split": list(table.split),
             "fold": table.fold,
+            "tile": table.tile,
+            "active": table.active.astype(np.uint8),
             "artist": list(table.artist),
             "album": list(table.album),
         }
@@ -205,6 +208,8 @@ class FeatureStore:
         if position < len(commit.clips) and commit.clips[position].status == "failed":
             record = commit.clips[position]
             return f"{where} holds no values: {record.reason}: {record.detail}"
+        if not self.table.active[row]:
+            return f"{where} was pruned: its track is no longer in the collection"
         return f"{where} holds no values yet: run featurize again to compute it"
 
 

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 
 from featurestore.clips import TABLE, ClipTable, digest_of, outcome_files
-from featurestore.commits import Commit, array_key, write_commit
-from featurestore.errors import SettingsError, StoreFormatError, StoreMismatchError
+from featurestore.commits import array_key
+from featurestore.errors import StoreFormatError, StoreMismatchError
 from featurestore.files import RUN_FOLDER, Files
 from featurestore.journal import finish, write_together
 from featurestore.layout import ROOT_KEY, Layout, Root, zarr_files
-from featurestore.lock import RunLock
+from featurestore.lock import lock_of
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
 
@@ -30,13 +30,13 @@ class StoreWriter:
     Parameters
     ----------
     path : str or Path
-        A local folder that is a store, is empty, or is not there.
+        A local folder or an fsspec URL: of a store, of an empty folder, or of nothing.
     window : ClipWindow
 
     Raises
     ------
-    SettingsError
-        If `path` is a URL: there is no lock there.
+    SettingsError, StorageError, StoreNotFoundError
+        If `path` is a URL that cannot be used, see `remote` and `Files.write`.
     StoreFormatError
         If there is something else at `path`.
     StoreMismatchError
@@ -47,10 +47,8 @@ class StoreWriter:
 
     def __init__(self, path: str | Path, window: ClipWindow) -> None:
         self.files = Files(path)
-        if not self.files.is_local:
-            raise SettingsError(f"{path} is a URL; stores are written to local folders only")
         self._window = window
-        self._lock = RunLock(self.files)
+        self._lock = lock_of(self.files)
 
     def __enter__(self) -> Self:
         found = set(self.files.names("")) - {RUN_FOLDER}
@@ -60,6 +58,7 @@ class StoreWriter:
                 "nothing was touched; choose another place with -o"
             )
         self._lock.__enter__()
+        self.files = Files(self.files.root, self._lock.run)  # which only this run's writes pass
         try:
             finish(self.files)  # what a killed run left half done
             root = Root.read(self.files)  # again: the one that held the lock may have made it
@@ -99,7 +98,12 @@ class StoreWriter:
         return FeatureStore.open(self.files.root)
 
     def prepare(
-        self, table: ClipTable, layouts: Iterable[Layout], catalog: str = ""
+        self,
+        table: ClipTable,
+        layouts: Iterable[Layout],
+        catalog: str = "",
+        *,
+        prune: bool = False,
     ) -> FeatureStore:
         """Make room for clips and specs, so that tasks can write their shards.
 
@@ -113,6 +117,8 @@ class StoreWriter:
             Of the specs that the store shall hold. One that is there keeps its own shard length.
         catalog : str
             Name of the collection.
+        prune : bool
+            Whether rows that `table` lacks are no longer to be read.
 
         Returns
         -------
@@ -133,6 +139,8 @@ class StoreWriter:
                     f"{'; '.join(differences)}; give the same settings, or another place with -o"
                 )
         merged = store.table.updated(table)
+        if prune:
+            merged = merged.pruned(set(table.clip_id))
         everything = wanted | known
         grown = len(merged) != store.n_clips
         changes: dict[str, bytes] = {}
@@ -160,10 +168,6 @@ class StoreWriter:
             changes[ROOT_KEY] = root.to_bytes()
         write_together(self.files, changes, replaced)
         return self.store()
-
-    def invalidate(self, length: int, shard: int, commit: Commit) -> None:
-        """Replace a commit record by one that says less, before its values are replaced."""
-        write_commit(self.files, length, shard, commit)
 
     def publish(self) -> FeatureStore:
         """Repeat what became of the clips as columns of the clip table; the end of a run."""

@@ -11,47 +11,112 @@ from featurestore.window import ClipWindow
 
 RESAMPLER = f"soxr {soxr.__version__} HQ"
 
+Samples = npt.NDArray[np.float32]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Clip:
-    """A stretch of a decoded track, at the track's own rate.
+    """A stretch of a decoded track.
 
     Parameters
     ----------
-    samples : np.ndarray [shape=(n_valid,), dtype=float32]
-    sr : int
-        Sample rate [Hz].
     start : int
-        Where it begins in the track [samples].
+        Where it begins in the track [samples at the track's rate].
+    n_valid : int
+        Samples that are audio and not padding [samples at the track's rate].
+    source : Source
+        What it is cut from.
+    tile : int
+        Which of the consecutive clips of its source it is, from 0.
+    """
+
+    start: int
+    n_valid: int
+    source: "Source"
+    tile: int = 0
+
+    def framed(self, sr: int, n_fft: int) -> Samples:
+        """The clip's samples at a rate, with half a frame before and after.
+
+        What lies beyond the source is silence, be it the rest of a short clip or the frames'
+        overhang; a tile's overhang is its neighbours' audio.
+
+        Returns
+        -------
+        samples : np.ndarray [shape=(window.n_samples(sr) + n_fft,), dtype=float32]
+        """
+        source, window = self.source.at(sr), self.source.window
+        first = self.tile * window.stride(sr) - n_fft // 2
+        length = window.n_samples(sr) + n_fft
+        there = source[max(0, first) : first + length]
+        before = max(0, -first)
+        return np.pad(there, (before, length - before - len(there)))
+
+
+class Source:
+    """Samples that are resampled as a whole, and cut into clips after that.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n_samples,), dtype=float32]
+    sr : int
+        Their rate [Hz].
     window : ClipWindow
     """
 
-    samples: npt.NDArray[np.float32]
-    sr: int
-    start: int
-    window: ClipWindow
+    def __init__(self, samples: Samples, sr: int, window: ClipWindow) -> None:
+        self.window = window
+        self._samples = samples
+        self._sr = sr
+        self._resampled: dict[int, Samples] = {}
 
-    def at(self, sr: int) -> npt.NDArray[np.float32]:
-        """The clip at another rate, padded with silence to ``window.n_samples(sr)``."""
-        samples = self.samples
-        if sr != self.sr:
-            samples = soxr.resample(samples, self.sr, sr, quality="HQ")
-        n_samples = self.window.n_samples(sr)
-        # soxr rounds lengths its own way: a sample more or less at the end.
-        return np.pad(samples[:n_samples], (0, max(0, n_samples - len(samples))))
+    def at(self, sr: int) -> Samples:
+        """The samples at another rate."""
+        if sr == self._sr:
+            return self._samples
+        if sr not in self._resampled:
+            resampled = soxr.resample(self._samples, self._sr, sr, quality="HQ")
+            if self.window.take != "all":
+                # soxr rounds lengths its own way: a sample more or less at the end.
+                resampled = resampled[: self.window.n_samples(sr)]
+            self._resampled[sr] = resampled
+        return self._resampled[sr]
 
 
-def crop(samples: npt.NDArray[np.float32], sr: int, window: ClipWindow) -> Clip:
-    """Cut the clip out of a track.
+class Cutter:
+    """Cuts clips out of one track.
 
-    Raises
-    ------
-    AudioError
-        ``TooShort``, if the track is shorter than the window and the window says to skip such.
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n_samples,), dtype=float32]
+        The whole track.
+    sr : int
+        Its rate [Hz].
+    window : ClipWindow
     """
-    n_samples = window.n_samples(sr)
-    if len(samples) < n_samples and window.short == "skip":
-        raise AudioError("TooShort", f"{len(samples) / sr:.2f} s of {window.duration:g} s")
-    surplus = max(0, len(samples) - n_samples)
-    start = surplus // 2 if window.take == "center" else 0
-    return Clip(samples=samples[start : start + n_samples], sr=sr, start=start, window=window)
+
+    def __init__(self, samples: Samples, sr: int, window: ClipWindow) -> None:
+        self._samples = samples
+        self._window = window
+        self._stride = window.stride(sr)
+        surplus = max(0, len(samples) - self._stride)
+        self._first = surplus // 2 if window.take == "center" else 0
+        stretch = slice(self._first, self._first + self._stride)
+        self._seconds = len(samples) / sr
+        self._source = Source(samples if window.take == "all" else samples[stretch], sr, window)
+
+    def clip(self, tile: int = 0) -> Clip:
+        """One of the track's clips.
+
+        Raises
+        ------
+        AudioError
+            ``TooShort``, if the track is shorter than the window and the window says to skip
+            such, or if it ends before the tile begins.
+        """
+        start = self._first + tile * self._stride
+        n_valid = min(self._stride, len(self._samples) - start)
+        if n_valid < 1 or (n_valid < self._stride and self._window.short == "skip"):
+            needed = (tile + 1) * self._window.duration
+            raise AudioError("TooShort", f"{self._seconds:.2f} s of {needed:g} s")
+        return Clip(start=start, n_valid=n_valid, source=self._source, tile=tile)

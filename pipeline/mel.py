@@ -46,8 +46,8 @@ class Analysis:
     banks: tuple[Bank, ...]
 
     def n_frames(self, n_samples: int) -> int:
-        """Frames in `n_samples` samples."""
-        return 1 + n_samples // self.hop_length
+        """Whole frames in `n_samples` samples, overhang among them."""
+        return 1 + (n_samples - self.n_fft) // self.hop_length
 
     def rows(self, bank: Bank) -> slice:
         """Where a bank's bands lie among all banks'."""

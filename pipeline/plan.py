@@ -42,18 +42,16 @@ class Plan:
             ``NonFinite``, if the samples are so large that their power overflows.
         """
         mel_power = BACKENDS[backend]
-        for sr, analyses in groupby(self.analyses, key=lambda pair: pair[0].sr):
-            samples = clip.at(sr)
-            for analysis, specs in analyses:
-                power = mel_power(samples, analysis)
-                if not np.isfinite(power.sum()) and not np.isfinite(power).all():
-                    raise AudioError("NonFinite", "the samples' power overflows")
-                for log in ("db", "log"):
-                    wanted = [spec for spec in specs if spec.log == log]
-                    values = amplitude(power, log) if wanted else power
-                    for spec in wanted:
-                        step = spec.hop_length // analysis.hop_length
-                        yield spec, values[analysis.rows(Bank.of(spec)), ::step]
+        for analysis, specs in self.analyses:
+            power = mel_power(clip.framed(analysis.sr, analysis.n_fft), analysis)
+            if not np.isfinite(power.sum()) and not np.isfinite(power).all():
+                raise AudioError("NonFinite", "the samples' power overflows")
+            for log in ("db", "log"):
+                wanted = [spec for spec in specs if spec.log == log]
+                values = amplitude(power, log) if wanted else power
+                for spec in wanted:
+                    step = spec.hop_length // analysis.hop_length
+                    yield spec, values[analysis.rows(Bank.of(spec)), ::step]
 
 
 def arrange(specs: Iterable[FeatureSpec]) -> Plan:

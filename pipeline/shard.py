@@ -15,8 +15,8 @@ from featurestore.shard import pack, seal, unpack, unseal
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
 from pipeline.backends import BackendName
-from pipeline.clip import crop
-from pipeline.decode import read_track
+from pipeline.clip import Cutter
+from pipeline.decode import Track, read_track
 from pipeline.plan import Plan, arrange
 
 
@@ -60,6 +60,8 @@ class ShardTask:
     shard : int
     paths : tuple of (str or None)
         Where each clip's audio is; None leaves the clip as it is.
+    tiles : tuple of int
+        Which of its track's consecutive clips each is.
     before : Commit
         The record that is there, or an empty one.
     unreadable : mapping of int to str
@@ -68,6 +70,7 @@ class ShardTask:
 
     shard: int
     paths: tuple[str | None, ...]
+    tiles: tuple[int, ...]
     before: Commit
     unreadable: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
@@ -112,6 +115,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
     lacking = {name: set(positions) for name, positions in task.before.specs.items()}
     failures: dict[int, AudioError] = {}
     n_computed = 0
+    tracks = _Tracks(job)
 
     for position, path in enumerate(task.paths):
         wanted = tuple(
@@ -127,7 +131,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
         try:
             if position in task.unreadable:
                 raise AudioError("Unreadable", task.unreadable[position])
-            record, made = _compute_clip(job, path, wanted)
+            record, made = tracks.compute(path, task.tiles[position], wanted)
         except AudioError as error:
             failures[position] = error
             good_elsewhere = any(task.before.is_ready(n, position) for n in task.before.specs)
@@ -168,7 +172,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
 def probe_clip(job: Job, path: str) -> None:
     """Compute one clip for nothing: to see whether it ends its worker."""
     with contextlib.suppress(AudioError):
-        _compute_clip(job, path, job.layouts)
+        _Tracks(job).compute(path, 0, job.layouts)
 
 
 def _kept(files: Files, layout: Layout, task: ShardTask) -> list[bytes | None]:
@@ -196,32 +200,54 @@ def _is_known_failure(before: Commit, layout: Layout, position: int) -> bool:
     return before.is_settled(name, position) and not before.is_ready(name, position)
 
 
-def _compute_clip(
-    job: Job, path: str, layouts: Iterable[Layout]
-) -> tuple[ClipRecord, dict[FeatureSpec, bytes]]:
-    by_spec = {layout.spec: layout for layout in layouts}
-    # Ends the process from a thread that needs no GIL, for a decoder that hangs in C.
-    with open(os.devnull, "w") as nowhere:
-        faulthandler.dump_traceback_later(job.timeout, exit=True, file=nowhere)
-        try:
-            track = read_track(path)
-            clip = crop(track.samples, track.sr, job.window)
-            made = {}
-            for spec, values in _plan(tuple(by_spec)).compute(clip, job.backend):
-                layout = by_spec[spec]
-                made[spec] = seal(layout.codec.compress(layout.encoding.encode(values)))
-        finally:
-            faulthandler.cancel_dump_traceback_later()
-    record = ClipRecord(
-        status="ready",
-        sr=track.sr,
-        start=clip.start,
-        n_valid=len(clip.samples),
-        digest=track.digest,
-        size=track.size,
-        mtime_ns=track.mtime_ns,
-    )
-    return record, made
+class _Tracks:
+    """Computes clips, and keeps the last track decoded: the next clip may be its next tile."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._path = ""
+
+    def compute(
+        self, path: str, tile: int, layouts: Iterable[Layout]
+    ) -> tuple[ClipRecord, dict[FeatureSpec, bytes]]:
+        """What became of one clip, and its packed chunks.
+
+        Raises
+        ------
+        AudioError
+            If the clip cannot be made.
+        """
+        by_spec = {layout.spec: layout for layout in layouts}
+        made = {}
+        # Ends the process from a thread that needs no GIL, for a decoder that hangs in C.
+        with open(os.devnull, "w") as nowhere:
+            faulthandler.dump_traceback_later(self._job.timeout, exit=True, file=nowhere)
+            try:
+                track, cutter = self._open(path)
+                clip = cutter.clip(tile)
+                for spec, values in _plan(tuple(by_spec)).compute(clip, self._job.backend):
+                    layout = by_spec[spec]
+                    made[spec] = seal(layout.codec.compress(layout.encoding.encode(values)))
+            finally:
+                faulthandler.cancel_dump_traceback_later()
+        record = ClipRecord(
+            status="ready",
+            sr=track.sr,
+            start=clip.start,
+            n_valid=clip.n_valid,
+            digest=track.digest,
+            size=track.size,
+            mtime_ns=track.mtime_ns,
+        )
+        return record, made
+
+    def _open(self, path: str) -> tuple[Track, Cutter]:
+        if path != self._path:
+            self._path = ""  # what follows may fail
+            self._track = read_track(path)
+            self._cutter = Cutter(self._track.samples, self._track.sr, self._job.window)
+            self._path = path
+        return self._track, self._cutter
 
 
 @lru_cache(maxsize=64)

@@ -110,6 +110,8 @@ class StoreMaker:
             artist=[f"artist {row % 3}" for row in range(len(ids))],
             album=[album] * len(ids),
             fold=np.arange(len(ids), dtype=np.int16) % 5,
+            tile=np.zeros(len(ids), np.int32),
+            active=np.ones(len(ids), np.bool_),
             tags=tuple(tags),
             labels=np.array(bits, np.uint8).reshape(len(ids), len(tags)),
         )

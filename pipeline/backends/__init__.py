@@ -12,7 +12,10 @@ from pipeline.mel import Analysis
 BackendName = Literal["native", "librosa", "essentia"]
 
 Backend = Callable[[npt.NDArray[np.float32], Analysis], npt.NDArray[np.float32]]
-"""From samples ``(n_samples,)`` to mel power ``(sum of n_mels, n_frames)``, banks stacked."""
+"""From samples to mel power ``(sum of n_mels, n_frames)``, the banks stacked.
+
+The samples bring half a frame of overhang at either end (`Clip.framed`): nothing is padded here.
+"""
 
 BACKENDS: dict[BackendName, Backend] = {
     "native": native.mel_power,

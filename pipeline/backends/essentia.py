@@ -8,10 +8,9 @@ from pipeline.mel import Analysis
 
 
 def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)`` of centred, zero-padded frames.
+    """Mel power ``(sum of n_mels, n_frames)``.
 
-    Essentia's centred frame generator gives one frame more, or drops a last one that has too
-    little audio; both are put right here.
+    Essentia's frame generator may give one frame more, of what is left at the end.
 
     Raises
     ------
@@ -54,10 +53,7 @@ def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArr
     n_frames = analysis.n_frames(len(samples))
     mel = np.zeros((sum(bank.n_mels for bank in analysis.banks), n_frames), np.float32)
     frames = es.FrameGenerator(
-        np.pad(samples, (0, analysis.n_fft)),
-        frameSize=analysis.n_fft,
-        hopSize=analysis.hop_length,
-        startFromZero=False,
+        samples, frameSize=analysis.n_fft, hopSize=analysis.hop_length, startFromZero=True
     )
     for column, frame in zip(range(n_frames), frames, strict=False):
         magnitudes = spectrum(windowing(frame))

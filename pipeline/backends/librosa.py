@@ -7,19 +7,17 @@ from pipeline.mel import Analysis
 
 
 def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)`` of centred, zero-padded frames."""
+    """Mel power ``(sum of n_mels, n_frames)``."""
     import librosa
 
-    half = analysis.n_fft // 2
-    # Padded here: librosa warns when a clip is shorter than a frame.
     spectra = librosa.stft(
-        np.pad(samples.astype(np.float64), (half, analysis.n_fft - half)),
+        samples.astype(np.float64),
         n_fft=analysis.n_fft,
         hop_length=analysis.hop_length,
         window=analysis.window_values(),
         center=False,
         dtype=np.complex128,
-    )[:, : analysis.n_frames(len(samples))]
+    )
     filters = [
         librosa.filters.mel(
             sr=analysis.sr,

@@ -15,14 +15,9 @@ from pipeline.mel import Analysis
 
 
 def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)`` of centred, zero-padded frames."""
+    """Mel power ``(sum of n_mels, n_frames)``."""
     window, filters = _constants(analysis)
-    half = analysis.n_fft // 2
-    padded = torch.nn.functional.pad(
-        torch.from_numpy(samples).double(), (half, analysis.n_fft - half)
-    )
-    frames = padded.unfold(0, analysis.n_fft, analysis.hop_length)
-    frames = frames[: analysis.n_frames(len(samples))]
+    frames = torch.from_numpy(samples).unfold(0, analysis.n_fft, analysis.hop_length)
     spectra = torch.fft.rfft(frames * window)
     power = spectra.real.square().add_(spectra.imag.square()).float()
     mel: npt.NDArray[np.float32] = (filters @ power.T).numpy()

@@ -13,7 +13,7 @@ SPLITS = ("train", "validation", "test")
 
 # fmt: off
 RESERVED = frozenset({
-    "clip_id", "path", "split", "fold", "artist", "album",
+    "clip_id", "path", "split", "fold", "tile", "active", "artist", "album",
     "status", "reason", "detail", "start", "n_valid", "sr", "digest",
 })
 # fmt: on

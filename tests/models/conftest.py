@@ -42,6 +42,8 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
             make_store.table(ids, tags),
             split=[""] * n_clips if split is None else split,
             fold=np.full(n_clips, -1, np.int16) if fold is None else np.array(fold, np.int16),
+            tile=np.zeros(n_clips, np.int32),
+            active=np.ones(n_clips, np.bool_),
             labels=np.array(list(tags.values()), np.uint8).reshape(len(tags), n_clips).T,
         )
         layouts = [

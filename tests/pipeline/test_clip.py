@@ -1,42 +1,60 @@
 import numpy as np
 import pytest
+import soxr
 
 from featurestore.errors import AudioError
+from featurestore.grid import grid
 from featurestore.window import ClipWindow
-from pipeline.clip import crop
+from pipeline.clip import Cutter
+from pipeline.plan import arrange
 
 
 def counting(n_samples):
-    return np.arange(n_samples, dtype=np.float32)
+    return np.arange(1, n_samples + 1, dtype=np.float32)
+
+
+def cut(samples, sr, window, tile=0):
+    return Cutter(samples, sr, window).clip(tile)
+
+
+def samples_of(clip, sr):
+    """The clip without its overhang."""
+    return clip.framed(sr, n_fft=64)[32:-32]
 
 
 def test_the_centre_is_counted_in_decoded_samples():
-    clip = crop(counting(1000), 100, ClipWindow(duration=4))
-    assert clip.start == 300
-    np.testing.assert_array_equal(clip.samples, counting(1000)[300:700])
+    clip = cut(counting(1000), 1000, ClipWindow(duration=0.4))
+    assert (clip.start, clip.n_valid) == (300, 400)
+    np.testing.assert_array_equal(samples_of(clip, 1000), counting(1000)[300:700])
 
 
 def test_an_odd_surplus_leaves_the_odd_sample_at_the_end():
-    assert crop(counting(403), 100, ClipWindow(duration=4)).start == 1
+    assert cut(counting(403), 1000, ClipWindow(duration=0.4)).start == 1
 
 
 def test_first_takes_the_beginning():
-    clip = crop(counting(1000), 100, ClipWindow(duration=4, take="first"))
+    clip = cut(counting(1000), 1000, ClipWindow(duration=0.4, take="first"))
     assert clip.start == 0
-    np.testing.assert_array_equal(clip.samples, counting(400))
+    np.testing.assert_array_equal(samples_of(clip, 1000), counting(400))
+
+
+def test_beyond_a_clip_is_silence_even_where_the_track_goes_on():
+    framed = cut(counting(1000), 1000, ClipWindow(duration=0.4)).framed(1000, n_fft=64)
+    assert len(framed) == 400 + 64
+    assert not framed[:32].any()
+    assert not framed[-32:].any()
 
 
 def test_a_short_track_is_padded_at_its_end():
-    clip = crop(counting(150), 100, ClipWindow(duration=4))
-    assert (clip.start, len(clip.samples)) == (0, 150)
-    padded = clip.at(100)
-    np.testing.assert_array_equal(padded[:150], counting(150))
-    np.testing.assert_array_equal(padded[150:], np.zeros(250))
+    clip = cut(counting(150), 1000, ClipWindow(duration=0.4))
+    assert (clip.start, clip.n_valid) == (0, 150)
+    np.testing.assert_array_equal(samples_of(clip, 1000)[:150], counting(150))
+    np.testing.assert_array_equal(samples_of(clip, 1000)[150:], np.zeros(250))
 
 
 def test_a_short_track_is_refused_when_asked_for():
-    with pytest.raises(AudioError, match=r"TooShort: 1\.50 s of 4 s"):
-        crop(counting(150), 100, ClipWindow(duration=4, short="skip"))
+    with pytest.raises(AudioError, match=r"TooShort: 0\.15 s of 0\.4 s"):
+        cut(counting(150), 1000, ClipWindow(duration=0.4, short="skip"))
 
 
 @pytest.mark.parametrize("source", [8000, 11025, 22050, 44100, 48000, 96000])
@@ -44,7 +62,7 @@ def test_a_short_track_is_refused_when_asked_for():
 def test_a_clip_has_the_exact_length_at_any_rate(source, sr):
     samples = np.random.default_rng(0).uniform(-1, 1, 3 * source).astype(np.float32)
     window = ClipWindow(duration=2.91)
-    resampled = crop(samples, source, window).at(sr)
+    resampled = samples_of(cut(samples, source, window), sr)
     assert resampled.dtype == np.float32
     assert len(resampled) == window.n_samples(sr) == round(2.91 * sr)
     assert np.abs(resampled[-10:]).max() > 0  # nothing of a full clip is padding
@@ -52,8 +70,55 @@ def test_a_clip_has_the_exact_length_at_any_rate(source, sr):
 
 def test_resampling_keeps_a_tone():
     t = np.arange(44100) / 44100
-    clip = crop(np.sin(2 * np.pi * 1000 * t).astype(np.float32), 44100, ClipWindow(duration=1))
+    clip = cut(np.sin(2 * np.pi * 1000 * t).astype(np.float32), 44100, ClipWindow(duration=1))
     expected = np.sin(2 * np.pi * 1000 * np.arange(16000) / 16000)
     middle = slice(1000, -1000)  # the filter's edges apart
     # soxr HQ: 20 bits
-    np.testing.assert_allclose(clip.at(16000)[middle], expected[middle], atol=2e-5)
+    np.testing.assert_allclose(samples_of(clip, 16000)[middle], expected[middle], atol=2e-5)
+
+
+@pytest.mark.parametrize("source", [16000, 44100])
+def test_tiles_side_by_side_are_the_spectrogram_of_the_whole_track(source):
+    specs = grid(sr=[16000, 12000], n_mels=[48, 16], hop=[1, 2, 5], log=["db", "log"])
+    window = ClipWindow(duration=2.9, take="all").fitted(specs)
+    samples = np.random.default_rng(0).uniform(-1, 1, round(9.3 * source)).astype(np.float32)
+    cutter = Cutter(samples, source, window)
+    n_tiles = window.n_tiles(len(samples), source)
+    assert n_tiles == 4  # of 2.56 s
+    plan = arrange(specs)
+    tiles = [dict(plan.compute(cutter.clip(tile), "native")) for tile in range(n_tiles)]
+    for sr in (16000, 12000):
+        resampled = samples if sr == source else soxr.resample(samples, source, sr, quality="HQ")
+        whole = Cutter(resampled, sr, ClipWindow(duration=len(resampled) / sr)).clip()
+        mine = [spec for spec in specs if spec.sr == sr]
+        for spec, expected in arrange(mine).compute(whole, "native"):
+            joined = np.concatenate([tile[spec] for tile in tiles], axis=1)
+            assert joined.shape[1] >= expected.shape[1]
+            n_frames = expected.shape[1]
+            np.testing.assert_array_equal(joined[:, :n_frames], expected)
+
+
+def test_tiles_are_a_whole_number_of_hops_at_every_spec():
+    specs = grid(sr=[12000, 16000], n_mels=[48], hop=[1, 2, 3, 4, 5, 10], log=["db"])
+    window = ClipWindow(take="all").fitted(specs)
+    assert window.duration == 26.88
+    for spec in specs:
+        assert window.stride(spec.sr) % spec.hop_length == 0
+        frames = window.stride(spec.sr) // spec.hop_length
+        assert spec.n_frames(window.n_samples(spec.sr)) == frames
+
+
+def test_a_last_tile_is_padded_and_says_so():
+    window = ClipWindow(duration=0.4, take="all")
+    assert window.n_tiles(1000, 1000) == 3
+    last = cut(counting(1000), 1000, window, tile=2)
+    assert (last.start, last.n_valid) == (800, 200)
+    np.testing.assert_array_equal(samples_of(last, 1000)[200:], np.zeros(199))
+    with pytest.raises(AudioError, match="TooShort"):
+        cut(counting(1000), 1000, window, tile=3)
+
+
+def test_a_last_tile_that_is_short_is_left_out_when_asked_for():
+    window = ClipWindow(duration=0.4, take="all", short="skip")
+    assert window.n_tiles(1000, 1000) == 2
+    assert window.n_tiles(100, 1000) == 1  # a row that says why there is none

@@ -9,7 +9,7 @@ from featurestore.errors import AudioError
 from featurestore.grid import ferraro2020, grid
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
-from pipeline.clip import crop
+from pipeline.clip import Cutter
 from pipeline.plan import arrange
 
 WINDOW = ClipWindow(duration=1.5)
@@ -21,7 +21,7 @@ def clip():
     t = np.arange(2 * 16000) / 16000
     tone = 0.3 * np.sin(2 * np.pi * 300 * t * (1 + 0.1 * t))
     samples = (tone + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
-    return crop(samples, 16000, WINDOW)
+    return Cutter(samples, 16000, WINDOW).clip()
 
 
 def test_the_studys_grid_takes_one_spectrum_a_rate():
@@ -78,7 +78,7 @@ def test_the_same_plan_gives_the_same_bits(clip):
 
 
 def test_samples_whose_power_overflows_are_not_finite():
-    loud = crop(np.full(24000, 1e30, np.float32), 16000, WINDOW)
+    loud = Cutter(np.full(24000, 1e30, np.float32), 16000, WINDOW).clip()
     with pytest.raises(AudioError, match="NonFinite: the samples' power overflows"):
         list(arrange([FeatureSpec(sr=16000, n_mels=48)]).compute(loud, "native"))
 

@@ -20,10 +20,11 @@ from featurestore.grid import grid
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.catalogs import Catalog
-from pipeline.clip import crop
+from pipeline.clip import Cutter
 from pipeline.decode import read_track
 from pipeline.plan import arrange
-from pipeline.run import FailureLimit, RunSettings, preview, run
+from pipeline.run import preview, run
+from pipeline.settings import FailureLimit, RunSettings
 
 SR = 8000
 SPECS = grid(sr=[SR], n_mels=[16, 8], hop=[1, 2], log=["db"])
@@ -92,7 +93,7 @@ def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
     store = featurize().store
     for row in (0, 7, 19):
         track = read_track(str(music / f"{row:02}.wav"))
-        clip = crop(track.samples, track.sr, ClipWindow(duration=1.0))
+        clip = Cutter(track.samples, track.sr, ClipWindow(duration=1.0)).clip()
         for spec, values in arrange(SPECS).compute(clip, "native"):
             np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
 
@@ -339,3 +340,57 @@ def test_a_preview_says_shapes_bytes_and_tasks(music):
         16 * 32 * 2, 16 * 16 * 2, 8 * 32 * 2, 8 * 16 * 2,
     ]  # fmt: skip
     assert planned["specs"][0]["shape"] == [20, 16, 32]
+
+
+def test_all_cuts_a_track_into_consecutive_clips(featurize, tmp_path):
+    folder = tmp_path / "long"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for name, seconds in (("a", 2.5), ("b", 0.5), ("c", 3.0)):
+        samples = rng.uniform(-0.5, 0.5, round(seconds * SR)).astype(np.float32)
+        soundfile.write(folder / f"{name}.wav", samples, SR)
+    (folder / "d.wav").write_bytes(b"")
+    window = ClipWindow(duration=1.0, take="all")
+    summary = featurize(folder=folder, window=window)
+    clips = summary.store.clips
+    assert summary.store.window.duration == 0.96  # a whole number of x2 hops
+    ids = ["a#000", "a#001", "a#002", "b#000", "c#000", "c#001", "c#002", "c#003", "d#000"]
+    assert list(clips["clip_id"]) == ids
+    assert list(clips["start"][:3]) == [0, 7680, 15360]
+    assert list(clips["n_valid"][:4]) == [7680, 7680, 20000 - 15360, 4000]
+    assert [failure.clip_id for failure in summary.failures] == ["d#000"]
+    for spec in SPECS:
+        array = summary.store[spec]
+        tiles = array.read([0, 1, 2])
+        assert tiles.shape[2] == 7680 // spec.hop_length
+        track = read_track(str(folder / "a.wav"))
+        whole = Cutter(track.samples, SR, ClipWindow(duration=2.5)).clip()
+        ((_, expected),) = arrange([spec]).compute(whole, "native")
+        joined = np.concatenate(list(tiles), axis=1)[:, : expected.shape[1]]
+        # float16's rounding of values up to 64 dB
+        np.testing.assert_array_equal(joined, expected.astype("f2").astype("f4"))
+    assert featurize(folder=folder, window=window).n_computed == 0
+    soundfile.write(folder / "b.wav", np.zeros(SR, np.float32), SR)
+    grown = featurize(folder=folder, window=window)
+    assert grown.n_computed == 2
+    assert list(grown.store.clips["clip_id"][9:]) == ["b#001"]
+    assert (grown.store[SPECS[0]][9] == -100).all()
+
+
+def test_pruned_clips_are_no_longer_read_and_come_back_without_work(featurize, music):
+    made = featurize().store[SPECS[0]][3]
+    audio = (music / "03.wav").read_bytes()
+    times = os.stat(music / "03.wav")
+    (music / "03.wav").unlink()
+    assert featurize().n_left == 1
+    pruned = featurize(prune=True)
+    assert (pruned.n_left, pruned.n_clips, pruned.store.n_clips) == (0, 19, 20)
+    assert not pruned.store[SPECS[0]].ready[3]
+    with pytest.raises(RowNotReadyError, match=r"\(03\) was pruned"):
+        pruned.store[SPECS[0]][3]
+    assert pruned.store.clips["active"][3] == 0
+    (music / "03.wav").write_bytes(audio)
+    os.utime(music / "03.wav", ns=(times.st_atime_ns, times.st_mtime_ns))
+    back = featurize()
+    assert (back.n_computed, back.n_ready) == (0, 20)
+    np.testing.assert_array_equal(back.store[SPECS[0]][3], made)

@@ -1,0 +1,73 @@
+"""What a store lacks of what a run is asked for: decided before anything is done."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+
+from featurestore.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
+from featurestore.errors import AudioError
+from featurestore.store import FeatureStore
+from pipeline.decode import digest_file
+from pipeline.rows import Rows
+from pipeline.shard import Job, ShardTask, signature
+
+
+def incomplete(store: FeatureStore, job: Job, rows: Rows) -> Iterator[tuple[int, int]]:
+    """Shards that lack rows, and how many; rows whose audio has changed are marked on the way."""
+    names = [layout.spec.name for layout in job.layouts]
+    length = job.clips_per_shard
+    for shard in range(-(-store.n_clips // length)):
+        before = read_commit(store.files, length, shard)
+        there = rows.paths[shard * length : (shard + 1) * length]
+        commit = _without_changed(before, there)
+        if commit != before:
+            write_commit(store.files, length, shard, commit)
+        n_clips = sum(
+            path is not None and not all(commit.is_settled(name, position) for name in names)
+            for position, path in enumerate(there)
+        )
+        if n_clips:
+            yield shard, n_clips
+
+
+def _without_changed(commit: Commit, paths: Sequence[str | None]) -> Commit:
+    """A record that no longer vouches for clips whose audio is not what it was."""
+    clips = list(commit.clips)
+    changed = set()
+    for position, (record, path) in enumerate(zip(clips, paths, strict=False)):
+        if path is None or record.status == "pending" or not has_changed(record, path):
+            continue
+        if record.status == "ready":
+            changed.add(position)
+        else:
+            clips[position] = PENDING
+    return dataclasses.replace(
+        commit,
+        clips=tuple(clips),
+        specs={
+            name: tuple(sorted(changed.union(positions)))
+            for name, positions in commit.specs.items()
+        },
+    )
+
+
+def has_changed(record: ClipRecord, path: str) -> bool:
+    """Whether a file is another one than when the record was made: by its bytes if need be."""
+    if signature(path) == (record.size, record.mtime_ns):
+        return False
+    if record.status == "failed":
+        return True
+    try:
+        return digest_file(path) != record.digest
+    except AudioError:
+        return False  # it cannot be read now: what was made from it stays good
+
+
+def task(store: FeatureStore, job: Job, shard: int, rows: Rows) -> ShardTask:
+    """What is to be done for a shard."""
+    first = shard * job.clips_per_shard
+    return ShardTask(
+        shard=shard,
+        paths=tuple(rows.paths[first : first + job.clips_per_shard]),
+        tiles=tuple(rows.tiles[first : first + job.clips_per_shard]),
+        before=read_commit(store.files, job.clips_per_shard, shard),
+    )

@@ -1,0 +1,97 @@
+"""How to featurize, apart from what the specs say."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from featurestore.encoding import Codec, Encoding
+from featurestore.errors import SettingsError
+from featurestore.window import ClipWindow
+
+if TYPE_CHECKING:
+    from pipeline.backends import BackendName
+    from pipeline.run import RunSummary
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How to featurize, apart from what the specs say.
+
+    Parameters
+    ----------
+    window : ClipWindow
+    encoding : Encoding
+    codec : Codec
+    backend : {'native', 'librosa', 'essentia'}
+    workers : int
+        Worker processes of the local cluster, one thread each; None for one a core.
+    scheduler : str
+        Address of a running Dask scheduler to use instead; None for a local cluster.
+    timeout : float
+        How long one clip may take [s].
+    prune : bool
+        Whether clips whose tracks the catalog no longer has are no longer to be read.
+
+    Raises
+    ------
+    SettingsError
+        If a value is out of range.
+    """
+
+    window: ClipWindow = ClipWindow()
+    encoding: Encoding = Encoding()
+    codec: Codec = Codec()
+    backend: "BackendName" = "native"
+    workers: int | None = None
+    scheduler: str | None = None
+    timeout: float = 300.0
+    prune: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"workers is {self.workers}; it must be at least 1")
+        if not self.timeout > 0:
+            raise SettingsError(f"timeout is {self.timeout:g} s; it must be more than 0 s")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FailureLimit:
+    """How many clips may fail before a run counts as failed.
+
+    Parameters
+    ----------
+    share : float
+        Of the catalog's clips, from 0 to 1.
+    count : int
+        Used instead of the share, if given.
+    """
+
+    share: float = 0.05
+    count: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "FailureLimit":
+        """Read ``5%`` or ``100``.
+
+        Raises
+        ------
+        SettingsError
+            If it is neither.
+        """
+        try:
+            limit = (
+                cls(share=float(text.removesuffix("%")) / 100)
+                if text.endswith("%")
+                else cls(count=int(text))
+            )
+        except ValueError:
+            limit = cls(share=-1)
+        if not 0 <= limit.share <= 1 or (limit.count or 0) < 0:
+            raise SettingsError(
+                f"max-failures is {text!r}; it must be a share or a number: 5%, 100"
+            )
+        return limit
+
+    def allows(self, summary: "RunSummary") -> bool:
+        """Whether a run with these failures counts as done."""
+        limit = self.share * summary.n_clips if self.count is None else self.count
+        return len(summary.failures) <= limit

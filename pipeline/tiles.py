@@ -1,0 +1,91 @@
+"""How many consecutive clips each track becomes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from featurestore.errors import AudioError
+from featurestore.store import FeatureStore
+from featurestore.window import ClipWindow
+from pipeline.catalogs import Catalog
+from pipeline.decode import read_track
+from pipeline.missing import has_changed
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+_TRACKS_PER_TASK = 32
+
+
+def tiles_of(
+    catalog: Catalog, store: FeatureStore, window: ClipWindow, client: Callable[[], "Client"]
+) -> dict[str, int] | None:
+    """How many rows each track becomes, by its id; None where each is one.
+
+    What the store knows is not counted again, unless the track's file has changed.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    store : FeatureStore
+    window : ClipWindow
+    client : callable
+        Gives a Dask client; called only if there is something to count.
+    """
+    if window.take != "all":
+        return None
+    first_row = {}
+    counts: dict[str, int] = {}
+    for row, (clip_id, tile) in enumerate(
+        zip(store.table.clip_id, store.table.tile.tolist(), strict=True)
+    ):
+        track_id = clip_id.rpartition("#")[0]
+        counts[track_id] = counts.get(track_id, 0) + 1
+        if tile == 0:
+            first_row[track_id] = row
+    records = store.records()
+    unknown = {}
+    for track_id, relative in zip(catalog.track_id, catalog.path, strict=True):
+        path = f"{catalog.root}/{relative}"
+        if track_id not in counts or has_changed(records[first_row[track_id]], path):
+            unknown[track_id] = path
+    if unknown:
+        counted = _count_all(client(), window, list(unknown.values()))
+        for track_id, count in zip(unknown, counted, strict=True):
+            # Rows stay: those beyond the end of a track that got shorter fail as too short.
+            counts[track_id] = max(count, counts.get(track_id, 0))
+    return counts
+
+
+def _count_all(client: "Client", window: ClipWindow, paths: Sequence[str]) -> Iterator[int]:
+    """How many consecutive clips each track becomes: found by decoding it, for headers lie.
+
+    A track that cannot be decoded, or that ends its worker, is one clip, which will say why.
+    """
+    from distributed.scheduler import KilledWorker
+
+    batches = [
+        paths[first : first + _TRACKS_PER_TASK] for first in range(0, len(paths), _TRACKS_PER_TASK)
+    ]
+    at_once = 4 * max(1, len(client.nthreads()))
+    for first in range(0, len(batches), at_once):
+        some = batches[first : first + at_once]
+        futures = client.map(_count, some, window=window, pure=False)
+        for batch, future in zip(some, futures, strict=True):
+            if not isinstance(future.exception(), KilledWorker):
+                yield from future.result()
+                continue
+            for path in batch:
+                alone = client.submit(_count, [path], window=window, pure=False)
+                yield 1 if isinstance(alone.exception(), KilledWorker) else alone.result()[0]
+
+
+def _count(paths: Sequence[str], *, window: ClipWindow) -> list[int]:
+    counts = []
+    for path in paths:
+        try:
+            track = read_track(path)
+        except AudioError:
+            counts.append(1)
+        else:
+            counts.append(window.n_tiles(len(track.samples), track.sr))
+    return counts
