@@ -3,7 +3,7 @@
 import operator
 import os
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.layout import Layout
+from featurestore.ranges import RemoteChunks
 from featurestore.shard import Index, index_nbytes, is_absent, read_index, unseal
 from featurestore.spec import FeatureSpec
 
 if TYPE_CHECKING:
-    from featurestore.files import OpenFile
+    from featurestore.files import LocalFile
     from featurestore.store import FeatureStore
 
 _THREADS = 2
@@ -63,6 +64,7 @@ class FeatureArray:
         self._files = store.files
         self._step = spec.hop_length // layout.spec.hop_length
         self._indices: dict[int, tuple[tuple[object, ...], Index]] = {}
+        self._remote = None if store.files.is_local else RemoteChunks(store.path, layout)
 
     def __repr__(self) -> str:
         view = "" if self._step == 1 else f", a view of {self.layout.spec.name}"
@@ -132,10 +134,22 @@ class FeatureArray:
         by_shard: dict[int, list[int]] = {}
         for place, row in enumerate(numbers):
             by_shard.setdefault(row // self.layout.clips_per_shard, []).append(place)
+        position_of = [row % self.layout.clips_per_shard for row in numbers]
+        fetched: dict[tuple[int, int], bytes] | None = None
+        if self._remote is not None:  # of all shards at once, before any is decoded
+            fetched = self._remote.fetch(
+                {shard: [position_of[place] for place in by_shard[shard]] for shard in by_shard}
+            )
 
         def read_places(shard: int, places: list[int]) -> None:
-            positions = [numbers[place] % self.layout.clips_per_shard for place in places]
-            for place, chunk in zip(places, self._chunks(shard, positions), strict=True):
+            positions = [position_of[place] for place in places]
+            sealed = (
+                self._read_local(shard, positions)
+                if fetched is None
+                else [fetched[shard, position] for position in positions]
+            )
+            chunks = self._unpacked(shard, positions, sealed)
+            for place, chunk in zip(places, chunks, strict=True):
                 first = starts[place] * self._step
                 stop = first + length * self._step
                 self.layout.encoding.decode(chunk[:, first : stop : self._step], out[place])
@@ -186,30 +200,38 @@ class FeatureArray:
                 )
         return starts, length
 
-    def _chunks(self, shard: int, positions: list[int]) -> list[npt.NDArray[np.generic]]:
+    def _unpacked(
+        self, shard: int, positions: list[int], sealed: Iterable[bytes]
+    ) -> Iterator[npt.NDArray[np.generic]]:
         """Stored values of some clips of one shard, each ``(n_mels, n_frames)``."""
-        layout, key = self.layout, self.layout.shard_key(shard)
+        layout = self.layout
+        for position, data in zip(positions, sealed, strict=True):
+            chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
+            what = f"{layout.shard_key(shard)}, clip {position}"
+            layout.codec.decompress(unseal(data, what), chunk)
+            yield chunk
+
+    def _read_local(self, shard: int, positions: list[int]) -> list[bytes]:
+        key = self.layout.shard_key(shard)
         try:
             file = self._files.open(key)
         except FileNotFoundError:
             raise CorruptDataError(f"{self._files.root}: {key} is missing") from None
         with file:
             index = self._index(shard, file)
-            chunks = []
+            found = []
             for position in positions:
-                what = f"{key}, clip {position}"
                 if is_absent(index[position]):
-                    raise CorruptDataError(f"{what}: committed, but not in the shard")
+                    raise CorruptDataError(
+                        f"{key}, clip {position}: committed, but not in the shard"
+                    )
                 offset, size = (int(number) for number in index[position])
-                sealed = file.read_at(offset, size)
-                if len(sealed) != size:
-                    raise CorruptDataError(f"{what}: the shard is truncated")
-                chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
-                layout.codec.decompress(unseal(sealed, what), chunk)
-                chunks.append(chunk)
-        return chunks
+                found.append(file.read_at(offset, size))
+                if len(found[-1]) != size:
+                    raise CorruptDataError(f"{key}, clip {position}: the shard is truncated")
+        return found
 
-    def _index(self, shard: int, file: "OpenFile") -> Index:
+    def _index(self, shard: int, file: "LocalFile") -> Index:
         """A shard's index, read once unless a run has put another file in its place since."""
         known = self._indices.get(shard)
         if known is not None and known[0] == file.identity:

@@ -25,6 +25,10 @@ class StoreNotFoundError(MelgridError, FileNotFoundError):
     """There is no store at that path."""
 
 
+class StorageError(MelgridError, OSError):
+    """Object storage that cannot be reached, or refuses what is asked of it."""
+
+
 class StoreFormatError(MelgridError, ValueError):
     """A store that cannot be understood: another version, foreign, or damaged metadata."""
 

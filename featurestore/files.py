@@ -2,14 +2,21 @@
 
 import contextlib
 import os
+import re
 import shutil
 import uuid
-from collections.abc import Iterator
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from featurestore.errors import StoreFormatError
+from featurestore.errors import (
+    MelgridError,
+    SettingsError,
+    StorageError,
+    StoreFormatError,
+    StoreLockedError,
+    StoreNotFoundError,
+)
 
 if TYPE_CHECKING:
     import fsspec
@@ -49,29 +56,73 @@ class LocalFile:
         return os.pread(self._descriptor, length, offset)
 
 
-class RemoteFile:
-    """An object on a remote file system, read by ranges; otherwise as `LocalFile`."""
+@contextlib.contextmanager
+def remote(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
+    """The file system that a URL is in, and the path there; a context manager.
 
-    def __init__(self, filesystem: "fsspec.AbstractFileSystem", path: str) -> None:
-        self._filesystem = filesystem
-        self._path = path
-        status = filesystem.info(self._path)
-        self.size = int(status["size"])
-        version = next((status[k] for k in ("ETag", "mtime", "created") if k in status), None)
-        self.identity: tuple[object, ...] = version, self.size
+    Credentials and endpoints come from where the protocol's library looks for them (for S3 the
+    ``AWS_*`` variables, ``~/.aws``, fsspec's own configuration), never from melgrid or the URL.
 
-    def __enter__(self) -> Self:
-        return self
+    Raises
+    ------
+    SettingsError
+        If the URL's protocol is not known, or needs a library that is not installed.
+    StorageError
+        On leaving, for whatever goes wrong within, but that there is no such file: protocols have
+        errors of their own, some of which are not even an OSError.
+    """
+    import fsspec
 
-    def __exit__(self, *exception: object) -> None:
-        pass
+    try:
+        # Asked for each time: fsspec keeps one a process, and forgets them in a forked child, in
+        # which they do not work. No listings are kept, since other processes write there too.
+        filesystem, path = fsspec.url_to_fs(url, use_listings_cache=False)
+    except ImportError as error:
+        protocol = url.split("://")[0]
+        extra = "'melgrid[s3]'" if protocol in ("s3", "s3a") else f"what {protocol}:// needs"
+        raise SettingsError(f"{url} cannot be used: {error}; pip install {extra}") from None
+    except ValueError as error:
+        raise SettingsError(f"{url} cannot be used: {error}") from None
+    try:
+        yield filesystem, path
+    except (MelgridError, FileNotFoundError, NotADirectoryError):
+        raise
+    except (TypeError, AttributeError, LookupError, NameError, AssertionError):
+        raise  # mistakes of ours
+    except Exception as error:
+        reason = _without_secrets(str(error).strip().rstrip(".")) or type(error).__name__
+        raise StorageError(
+            f"{url} cannot be used: {reason}; look at the address, the credentials and the endpoint"
+        ) from None
 
-    def read_at(self, offset: int, length: int) -> bytes:
-        """Up to `length` bytes from `offset` on."""
-        return bytes(self._filesystem.cat_file(self._path, start=offset, end=offset + length))
+
+def version_of(info: Mapping[str, object]) -> str:
+    """What differs once a remote file is another one, from what its file system tells of it.
+
+    The first there is of ETag, which follows from the bytes, and time of change.
+    """
+    keys = "ETag", "etag", "LastModified", "last_modified", "mtime", "created"
+    return str(next((info[key] for key in keys if info.get(key)), ""))
 
 
-OpenFile = LocalFile | RemoteFile
+def refuse_secrets(url: str) -> None:
+    """Refuse a URL that holds a password or a query, which messages would repeat.
+
+    Raises
+    ------
+    SettingsError
+        If it does; the message leaves it out.
+    """
+    if re.match(r"[^/]*://([^/]*:[^/]*@|[^?]*\?)", url):
+        raise SettingsError(
+            f"{_without_secrets(url)} was given with a password or a query, which messages would "
+            "show; leave it out, and put credentials where the protocol's library looks for them"
+        )
+
+
+def _without_secrets(text: str) -> str:
+    """A message with what may be secret in its URLs left out."""
+    return re.sub(r"\?\S*", "", re.sub(r"://[^/\s]*@", "://", text))
 
 
 class Files:
@@ -82,8 +133,8 @@ class Files:
     Parameters
     ----------
     root : str or Path
-        A local folder, or a URL that fsspec knows, such as ``s3://bucket/features.zarr``.
-        Credentials come from where the protocol's library looks for them, never from melgrid.
+        A local folder, or a URL that fsspec knows, such as ``s3://bucket/features.zarr``; see
+        `remote` for what goes wrong there.
     run : str
         Name of the run that writes, as its `RunLock` gives it, for the run's workers: what they
         write appears only while the run lasts. A worker may outlive its run, and must not put
@@ -93,6 +144,8 @@ class Files:
     def __init__(self, root: str | Path, run: str | None = None) -> None:
         text = os.fspath(root)
         self.is_local = "://" not in text
+        if not self.is_local:
+            refuse_secrets(text)
         self.root = os.path.abspath(text) if self.is_local else text.rstrip("/")
         self._run = run
 
@@ -102,56 +155,70 @@ class Files:
     def __reduce__(self) -> tuple[type["Files"], tuple[str, str | None]]:
         return type(self), (self.root, self._run)
 
-    @cached_property
-    def _remote(self) -> tuple["fsspec.AbstractFileSystem", str]:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(self.root)
-        return filesystem, path
-
     def path(self, key: str) -> str:
-        """Where `key` lies: a local path, or a path in the remote file system."""
+        """Where `key` lies: a local path, or a URL."""
         parts = key.split("/")
         if any(part in ("", ".", "..") for part in parts) and key:
             raise StoreFormatError(f"{key!r} is not a key below {self.root}")
-        base = self.root if self.is_local else self._remote[1]
-        return f"{base}/{key}" if key else base
+        return f"{self.root}/{key}" if key else self.root
 
     def read(self, key: str) -> bytes | None:
         """All bytes of a file; None where there is none."""
+        if not self.is_local:
+            return self.read_several([key])[0]
         try:
-            if self.is_local:
-                return Path(self.path(key)).read_bytes()
-            return bytes(self._remote[0].cat_file(self.path(key)))
+            return Path(self.path(key)).read_bytes()
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def open(self, key: str) -> OpenFile:
-        """Open a file for reading at any position; a context manager.
+    def read_several(self, keys: Sequence[str]) -> list[bytes | None]:
+        """All bytes of each file, None where there is none; remote ones at the same time."""
+        if self.is_local:
+            return [self.read(key) for key in keys]
+        found: list[bytes | None] = []
+        with remote(self.root) as (filesystem, _):
+            paths = [self.path(key) for key in keys]
+            nothing = [None] * len(paths)
+            for data in filesystem.cat_ranges(paths, nothing, nothing, on_error="return"):
+                if isinstance(data, FileNotFoundError | NotADirectoryError):
+                    found.append(None)
+                elif isinstance(data, BaseException):
+                    raise data
+                else:
+                    found.append(bytes(data))
+        return found
+
+    def open(self, key: str) -> LocalFile:
+        """Open a local file for reading at any position; a context manager.
 
         Raises
         ------
         FileNotFoundError
             If there is none.
         """
-        if self.is_local:
-            return LocalFile(self.path(key))
-        return RemoteFile(self._remote[0], self.path(key))
+        return LocalFile(self.path(key))
 
     def write(self, key: str, data: bytes | bytearray | memoryview) -> None:
         """Put a whole file in place at once: a reader sees the old bytes or all the new ones.
 
         Locally the bytes are on the disk before the name appears, so that not even a power cut
-        leaves a name without its bytes.
+        leaves a name without its bytes. Object storage shows an object once it has all of it.
 
         Raises
         ------
+        StoreNotFoundError
+            If there is no such bucket.
         FileNotFoundError
             If the run has ended whose worker this is: the folder for its partial files is gone,
             from which a file is moved in place, so that this holds at any moment.
+        StoreLockedError
+            The same on object storage, as of the moment before the request to write.
         """
         if not self.is_local:
-            self._remote[0].pipe_file(self.path(key), bytes(data))
+            if self._run is not None:
+                self.require_run(self._run)
+            with self._written(key) as (filesystem, path):
+                filesystem.pipe_file(path, bytes(data))
             return
         folder = f"{self.root}/{PARTIAL}"
         if self._run is None:
@@ -172,41 +239,106 @@ class Files:
                 os.unlink(partial)
             raise
 
+    def require_run(self, run: str) -> None:
+        """Make sure that a run that writes to object storage has not been overtaken by another.
+
+        Raises
+        ------
+        StoreLockedError
+            If it has: the mark that it made on beginning, `PARTIAL`/<run>, is gone.
+        """
+        with remote(self.path(f"{PARTIAL}/{run}")) as (filesystem, path):
+            if not filesystem.exists(path):
+                raise StoreLockedError(
+                    f"another run has taken {self.root} over from this one, which ends here; "
+                    "what is done is kept"
+                )
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a remote file if there is none, and say whether these bytes are now there.
+
+        Of several that try at the same time, with different bytes, one succeeds: on S3 by a
+        conditional request (``If-None-Match``), which every S3 of today knows.
+        """
+        with self._written(key) as (filesystem, path):
+            try:
+                filesystem.pipe_file(path, data, mode="create")
+            except OSError:
+                # There is one. It may be this one all the same: a request whose answer was lost
+                # is made again. Or this is an error of another kind, which reading shows too.
+                there = self.read(key)
+                if there is None:
+                    raise
+                return there == data
+        return True
+
+    def age(self, key: str) -> float | None:
+        """Time since a remote file was written [s], by the clock there; None if there is none."""
+        now = f"{PARTIAL}/{uuid.uuid4().hex}"
+        self.write(now, b"")
+        with remote(self.root) as (filesystem, _):
+            try:
+                age = filesystem.modified(self.path(now)) - filesystem.modified(self.path(key))
+            except FileNotFoundError:
+                return None
+            finally:
+                filesystem.rm_file(self.path(now))
+        return float(age.total_seconds())
+
     def names(self, folder: str) -> list[str]:
         """Names of what lies directly in `folder`, sorted; none where there is no such folder."""
+        where = self.path(folder)
         try:
             if self.is_local:
-                return sorted(os.listdir(self.path(folder)))
-            found = self._remote[0].ls(self.path(folder), detail=False, refresh=True)
-            return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+                return sorted(os.listdir(where))
+            with remote(where) as (filesystem, path):
+                found = [entry.rstrip("/") for entry in filesystem.ls(path, detail=False)]
+                # A file is listed as itself.
+                return sorted(name.rsplit("/", 1)[-1] for name in found if name != path)
         except (FileNotFoundError, NotADirectoryError):
             return []
 
     def sizes(self, folder: str) -> Iterator[int]:
         """Size of each file at any depth below `folder` [bytes]."""
+        where = self.path(folder)
         if self.is_local:
-            for path, _, names in os.walk(self.path(folder)):
+            for path, _, names in os.walk(where):
                 for name in names:
                     yield os.path.getsize(os.path.join(path, name))
         else:
-            found = self._remote[0].find(self.path(folder), detail=True, refresh=True)
+            with remote(where) as (filesystem, path):
+                found = filesystem.find(path, detail=True)
             yield from (entry["size"] for entry in found.values())
 
     def exists(self) -> bool:
         """Whether there is anything at the root."""
         if self.is_local:
             return os.path.lexists(self.root)
-        return bool(self.names(""))
+        return self.is_file() or bool(self.names(""))
 
     def is_file(self) -> bool:
         """Whether the root is a file, not a folder."""
         if self.is_local:
             return os.path.lexists(self.root) and not os.path.isdir(self.root)
-        return bool(self._remote[0].isfile(self._remote[1]))
+        with remote(self.root) as (filesystem, path):
+            return bool(filesystem.isfile(path))
 
     def remove(self, folder: str) -> None:
         """Delete `folder` with all it holds, if it is there."""
+        where = self.path(folder)
         if self.is_local:
-            shutil.rmtree(self.path(folder), ignore_errors=True)
-        elif self.names(folder):
-            self._remote[0].rm(self.path(folder), recursive=True)
+            shutil.rmtree(where, ignore_errors=True)
+            return
+        with contextlib.suppress(FileNotFoundError), remote(where) as (filesystem, path):
+            filesystem.rm(path, recursive=True)
+
+    @contextlib.contextmanager
+    def _written(self, key: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
+        where = self.path(key)
+        with remote(where) as (filesystem, path):
+            try:
+                yield filesystem, path
+            except FileNotFoundError as error:
+                raise StoreNotFoundError(
+                    f"{self.root} cannot be written to: {error}; make the bucket first"
+                ) from None

@@ -5,11 +5,21 @@ import fcntl
 import json
 import os
 import socket
+import threading
 import uuid
+from pathlib import Path
 from types import TracebackType
 
 from featurestore.errors import StoreLockedError
 from featurestore.files import PARTIAL, RUN_FOLDER, Files
+
+LEASE = 120.0
+"""How long a run on object storage may go unseen before another one takes its lock over [s]."""
+
+RENEWAL = 15.0
+"""How often it is seen [s]."""
+
+_LEASES = f"{RUN_FOLDER}/lock"
 
 _ENDED = f"{RUN_FOLDER}/ended"
 """Folder of what is being deleted."""
@@ -71,7 +81,7 @@ class RunLock:
                     break
             os.close(descriptor)
         self.abandoned_by = _describe(os.pread(descriptor, 4096, 0))
-        text = json.dumps({"host": socket.gethostname(), "pid": os.getpid()})
+        text = json.dumps(_this_process())
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, text.encode(), 0)
         self._descriptor = descriptor
@@ -100,6 +110,134 @@ class RunLock:
         with contextlib.suppress(FileNotFoundError):
             os.rename(self._files.path(PARTIAL), self._files.path(_ENDED))
         self._files.remove(_ENDED)
+
+
+class RunLease:
+    """Held by the run that writes to object storage, which has no locks.
+
+    The lock is a chain of objects ``.run/lock/<number>``; the one of the highest number holds.
+    A run takes it by making the next number, which of several runs one succeeds in
+    (`Files.create`), and renews it every `RENEWAL` seconds. A lock not renewed for `LEASE` seconds
+    is taken for that of a dead run, and one of a dead process on this machine at once. Times are
+    those of the storage, so that no two clocks are compared.
+
+    A run that was overtaken though it lives (it hung, or did not reach the storage for so long)
+    finds its mark gone before its next write (`Files.require_run`), in its workers too, and ends.
+    What is not excluded: a process that is stopped between that look and its request, for as long
+    as another run takes to begin, and then still writes. The next run finds what does not match
+    its commit record by its checksum, and a record too old makes it compute rows again. Storage
+    that disregards ``If-None-Match`` lets two runs that begin in the same instant both in; the one
+    that came first ends at its next write.
+
+    Attributes
+    ----------
+    run, abandoned_by : str
+        As those of `RunLock`.
+
+    Raises
+    ------
+    StoreLockedError
+        On entering, if another run holds it.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self.run = uuid.uuid4().hex
+        self.abandoned_by: str | None = None
+        self._text = json.dumps({**_this_process(), "space": _process_space(), "run": self.run})
+        self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._renew, name="melgrid-lease", daemon=True)
+
+    def __enter__(self) -> "RunLease":
+        while True:
+            numbers = self._numbers()
+            if numbers and not self._is_free(numbers[-1]):
+                continue  # a run that ended just now removed it
+            self._number = numbers[-1] + 1 if numbers else 1
+            if self._files.create(self._key(self._number), self._text.encode()):
+                break
+        self._files.remove(PARTIAL)  # with the marks of past runs
+        self._files.write(f"{PARTIAL}/{self.run}", b"")
+        for number in numbers:
+            self._files.remove(self._key(number))
+        self._renewing.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._ended.set()
+        self._renewing.join()
+        # The lock last: from then on another run may begin.
+        self._files.remove(f"{PARTIAL}/{self.run}")
+        self._files.remove(self._key(self._number))
+
+    def _is_free(self, number: int) -> bool:
+        """Whether the lock of that number is a dead run's; False too if it has gone meanwhile."""
+        text = self._files.read(self._key(number))
+        age = self._files.age(self._key(number))
+        if text is None or age is None:
+            return False
+        holder = _describe(text) or "unknown"
+        if age <= LEASE and not _is_dead(text):
+            raise StoreLockedError(
+                f"another run is writing to {self._files.root} ({holder}, seen {age:.0f} s ago); "
+                "wait until it has ended, or stop it; if it was killed on another machine, its "
+                f"lock is free {LEASE:.0f} s after it was last seen"
+            )
+        self.abandoned_by = holder
+        return True
+
+    def _renew(self) -> None:
+        while not self._ended.wait(RENEWAL):
+            try:
+                self._files.require_run(self.run)
+                self._files.write(self._key(self._number), self._text.encode())
+            except StoreLockedError:
+                return
+            except OSError:
+                continue  # not reached now; tried again, and the run's own writes tell
+
+    def _numbers(self) -> list[int]:
+        names = self._files.names(_LEASES)
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    def _key(self, number: int) -> str:
+        return f"{_LEASES}/{number}"
+
+
+def lock_of(files: Files) -> RunLock | RunLease:
+    """What keeps other runs from writing there."""
+    return RunLock(files) if files.is_local else RunLease(files)
+
+
+def _this_process() -> dict[str, str | int]:
+    return {"host": socket.gethostname(), "pid": os.getpid()}
+
+
+def _process_space() -> str:
+    """What processes have in common that can see each other by number; empty if not known.
+
+    Containers may share a host's name and still number their processes each on their own.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink(
+            "/proc/self/ns/pid"
+        )
+    except OSError:
+        return ""
+
+
+def _is_dead(text: bytes) -> bool:
+    """Whether a lock's holder was a process of this machine that is no longer there."""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        holder = json.loads(text)
+        if holder["space"] and holder["space"] == _process_space():
+            return not os.path.exists(f"/proc/{int(holder['pid'])}")
+    return False
 
 
 def _describe(text: bytes) -> str | None:

@@ -57,7 +57,8 @@ def test_removing_a_folder_leaves_its_neighbours(files):
     assert files.read("bc") == b""
 
 
-def test_a_file_is_read_at_any_position(files):
+def test_a_file_is_read_at_any_position(tmp_path):
+    files = Files(tmp_path)
     files.write("a", b"0123456789")
     with files.open("a") as file:
         assert file.size == 10
@@ -65,12 +66,13 @@ def test_a_file_is_read_at_any_position(files):
         assert file.read_at(8, 4) == b"89"
 
 
-def test_opening_what_is_not_there_says_so(files):
+def test_opening_what_is_not_there_says_so(tmp_path):
     with pytest.raises(FileNotFoundError):
-        files.open("a")
+        Files(tmp_path).open("a")
 
 
-def test_another_file_in_the_same_place_has_another_identity(files):
+def test_another_file_in_the_same_place_has_another_identity(tmp_path):
+    files = Files(tmp_path)
     files.write("a", b"one")
     with files.open("a") as before:
         files.write("a", b"two!")
