@@ -193,7 +193,9 @@ def _make_clip(folder: Path, clip: _Clip) -> None:
     mp3 = io.BytesIO()
     # libsndfile takes the bit rate as a place between 160 kb/s (0) and 8 kb/s (1): 32 kb/s.
     soundfile.write(
-        *(mp3, audio, SR, "MPEG_LAYER_III"),
+        mp3,
+        audio,
+        SR,
         format="MP3",
         bitrate_mode="CONSTANT",
         compression_level=0.85,
