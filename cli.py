@@ -256,6 +256,7 @@ melgrid.command_class = Command
     show_default=True,
     help="How many clips may fail, as a share or a number.",
 )
+@click.option("--report", metavar="FILE", help="Write Dask's performance report, in HTML.")
 @click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @json_option
@@ -274,6 +275,7 @@ def featurize(
     timeout: float,
     prune: bool,
     max_failures: str,
+    report: str | None,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -316,7 +318,7 @@ def featurize(
     if dry_run:
         _print_preview(preview(tracks, specs, settings), as_json)
         return
-    summary = run(tracks, store, specs, settings, quiet=quiet or as_json)
+    summary = run(tracks, store, specs, settings, quiet=quiet or as_json, report=report)
     if as_json:
         _print_json(_summary_json(summary, specs))
     elif not quiet:

@@ -1,9 +1,13 @@
 """Tasks over Dask workers: a bounded window of futures, and workers that may die."""
 
 import contextlib
+import functools
+import itertools
 import logging
-from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from featurestore.errors import RunError
 from pipeline.shard import Job, ShardResult, ShardTask, compute_shard, probe_clip
@@ -11,13 +15,31 @@ from pipeline.shard import Job, ShardResult, ShardTask, compute_shard, probe_cli
 if TYPE_CHECKING:
     from distributed import Client, Future
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 _TRIES = 3
 """How often a shard is tried whose worker died though none of its clips is to blame."""
 
+_PATIENCE = 10.0
+"""How long nothing may end before it is looked whether there are workers [s]."""
+
+
+class WorkerDiedError(Exception):
+    """A task's worker died while it was at it; Dask has given the task up."""
+
 
 @contextlib.contextmanager
-def connect(workers: int | None, scheduler: str | None) -> "Iterator[Client]":
+def connect(
+    workers: int | None,
+    scheduler: str | None,
+    *,
+    dashboard: bool = False,
+    report: str | None = None,
+) -> "Iterator[Client]":
     """A Dask client: of a scheduler that is running, or of a cluster on this machine.
+
+    Workers on this machine end with this process, even if it is killed.
 
     Parameters
     ----------
@@ -25,110 +47,231 @@ def connect(workers: int | None, scheduler: str | None) -> "Iterator[Client]":
         Processes of the local cluster, one thread each; None for one a core.
     scheduler : str
         Address of a running scheduler; None for a local cluster.
+    dashboard : bool
+        Whether the local cluster serves Dask's dashboard, on this machine only;
+        ``client.dashboard_link`` says where.
+    report : str
+        File for Dask's performance report, in HTML; None for no report.
 
     Raises
     ------
     RunError
-        If no scheduler answers at that address.
+        If no scheduler answers at that address, or the report cannot be written.
     """
-    import dask
-    from distributed import Client, LocalCluster
+    from distributed import performance_report
+    from distributed.utils import silence_logging_cmgr
 
-    if scheduler is not None:
-        try:
-            client = Client(scheduler, timeout="20s")
-        except (OSError, TimeoutError, ValueError) as error:
-            raise RunError(
-                f"no Dask scheduler answers at {scheduler}: {error}; look at the address, "
-                "or leave --scheduler out to use this machine"
-            ) from None
-        with client:
-            yield client
-        return
-    # A dead worker is looked into at once (`_blame`), so Dask need not try a shard again; and
-    # a worker gets a task only when it is free, so that its death concerns one task alone.
-    with dask.config.set(
-        {
-            "distributed.scheduler.allowed-failures": 0,
-            "distributed.scheduler.worker-saturation": 1.0,
-        }
-    ):
-        cluster = LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=None,
-            silence_logs=logging.CRITICAL,
-        )
-        with cluster, Client(cluster) as client:
-            yield client
+    if report is not None:
+        try:  # now, and not after hours of work
+            open(report, "ab").close()
+        except OSError as error:
+            raise RunError(f"the report cannot be written: {error}") from None
+    with contextlib.ExitStack() as stack:
+        # What matters of this, `each` and `compute` say.
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        if scheduler is None:
+            client = _start(stack, workers, dashboard)
+        else:
+            client = stack.enter_context(_client_of(scheduler))
+        if report is not None:
+            stack.enter_context(performance_report(filename=report))
+        yield client
 
 
-def compute(client: "Client", job: Job, tasks: Iterable[ShardTask]) -> "Iterator[ShardResult]":
+def compute(
+    client: "Client", job: Job, tasks: Iterable[ShardTask], say: Callable[[str], None]
+) -> Iterator[ShardResult]:
     """Results of tasks as they end; at any time no more are submitted than keep workers busy.
 
+    Tasks whose worker died come last, one at a time, when nothing else is there that could end
+    a worker: then it is found which clips do, and the task is done without them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    job : Job
+    tasks : iterable of ShardTask
+    say : callable
+        Is told what the user should know.
+
     Raises
     ------
     RunError
-        If the store cannot be written to, or if workers keep dying for no clip's fault.
+        If the store cannot be written to, if the scheduler is gone, or if workers keep dying for
+        no clip's fault.
+    """
+    suspects = []
+    for task, result in each(client, functools.partial(compute_shard, job), tasks, say):
+        if isinstance(result, WorkerDiedError):
+            suspects.append(task)
+        else:
+            yield result
+    for task in suspects:
+        yield _compute_suspect(client, job, task, say)
+
+
+def each(
+    client: "Client", call: Callable[[T], R], arguments: Iterable[T], say: Callable[[str], None]
+) -> Iterator[tuple[T, R | WorkerDiedError]]:
+    """What `call` gives for each argument on the workers, as they end; a dead worker is an answer.
+
+    Raises
+    ------
+    RunError
+        As `compute` says.
     """
     from distributed import as_completed
-    from distributed.scheduler import KilledWorker
 
-    waiting = iter(tasks)
-    running: dict[Future[ShardResult], ShardTask] = {}
-    tries: dict[int, int] = {}
-    completed = as_completed()
-
-    def submit(task: ShardTask) -> None:
-        # Not pure: the same task again shall run again.
-        future = client.submit(compute_shard, job, task, pure=False)
-        running[future] = task
-        completed.add(future)
-
-    def refill() -> None:
-        while len(running) < 2 * len(client.nthreads()) + 2 and (task := next(waiting, None)):
-            submit(task)
-
-    refill()
-    for future in completed:
-        task = running.pop(future)
-        error = future.exception()
-        if error is None:
-            yield future.result()
-        elif isinstance(error, KilledWorker):
-            tries[task.shard] = tries.get(task.shard, 0) + 1
-            blamed = _blame(client, job, task)
-            if not blamed and tries[task.shard] >= _TRIES:
-                raise RunError(
-                    f"workers died {_TRIES} times on the clips of shard {task.shard}, and none "
-                    "of these alone is to blame: is memory short? What is done is kept; "
-                    "run again with fewer --workers to continue"
-                )
-            submit(task.without(blamed))
-        elif isinstance(error, OSError):
-            raise RunError(
-                f"cannot write to the store: {error}; what is done is kept: "
-                "make room or give permission, and run again to continue"
-            ) from None
-        else:
-            raise error
-        refill()
+    waiting = iter(arguments)
+    running: dict[Future[Any], T] = {}
+    missed = False
+    while True:
+        n_threads = sum(client.nthreads().values())
+        if not n_threads and not missed:
+            say("no Dask worker is there: waiting for one (Ctrl-C to stop)")
+        missed = not n_threads
+        completed = as_completed(running, timeout=_PATIENCE)
+        while True:
+            room = max(0, 2 * n_threads + 2 - len(running))
+            for argument in itertools.islice(waiting, room):
+                # Not pure: the same task again shall run again.
+                future = client.submit(call, argument, pure=False)
+                running[future] = argument
+                completed.add(future)
+            if not running:
+                return
+            try:
+                future = next(completed)
+            except TimeoutError:
+                break
+            yield running.pop(future), _outcome(future)
 
 
-def _blame(client: "Client", job: Job, task: ShardTask) -> dict[int, str]:
-    """Positions of the clips that end their worker when computed alone, and why."""
-    from distributed.scheduler import KilledWorker
+def _start(stack: contextlib.ExitStack, workers: int | None, dashboard: bool) -> "Client":
+    """A client of a new cluster on this machine; both end with `stack`."""
+    import dask
+    from distributed import Client, LocalCluster
+    from distributed.utils import get_mp_context
 
-    blamed = {}
-    for position, path in enumerate(task.paths):
-        if path is None or position in task.unreadable:
-            continue
-        error = client.submit(probe_clip, job, path, pure=False).exception()
-        if isinstance(error, KilledWorker):
-            blamed[position] = (
-                f"its worker died: the decoder crashed, or took more than {job.timeout:g} s"
+    stack.enter_context(
+        dask.config.set(
+            {
+                # Forked from a process that has the imports done, a worker starts at once, as
+                # one that takes a dead one's place must.
+                "distributed.worker.multiprocessing-method": "forkserver",
+                # A dead worker is looked into (`_compute_suspect`): Dask need not try again.
+                "distributed.scheduler.allowed-failures": 0,
+                # A worker gets a task when it is free, so that its death concerns few tasks.
+                "distributed.scheduler.worker-saturation": 1.0,
+            }
+        )
+    )
+    get_mp_context().set_forkserver_preload(["distributed", "pipeline.shard"])
+    with _sigint_held():
+        cluster = stack.enter_context(
+            LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                # Never the default, which is open to the network.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": dashboard},
+                silence_logs=logging.CRITICAL,
             )
-        elif error is not None:
-            raise error
+        )
+        client: Client = stack.enter_context(Client(cluster))
+    return client
+
+
+@contextlib.contextmanager
+def _sigint_held() -> Iterator[None]:
+    """Let Ctrl-C wait, and let processes and threads that are started now never see it.
+
+    A terminal sends it to workers too; these are to end when their driver tells them, in silence.
+    """
+    from multiprocessing import resource_tracker
+
+    resource_tracker.ensure_running()  # else it is started later, and lets go of the signal
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _client_of(scheduler: str) -> "Client":
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout="20s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise RunError(
+            f"no Dask scheduler answers at {scheduler}: {error}; look at the address, "
+            "or leave --scheduler out to use this machine"
+        ) from None
+
+
+def _outcome(future: "Future[Any]") -> Any:
+    """A future's result, or a `WorkerDiedError`."""
+    from distributed.scheduler import KilledWorker
+
+    if future.cancelled():
+        raise RunError(
+            "the connection to the Dask scheduler is lost; what is done is kept: "
+            "run again to continue"
+        )
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        return WorkerDiedError()
+    if isinstance(error, OSError):
+        raise RunError(
+            f"cannot write to the store: {error}; what is done is kept: "
+            "make room or give permission, and run again to continue"
+        ) from None
+    if isinstance(error, ImportError):
+        raise RunError(
+            f"the Dask workers cannot run tasks: {error}; install the same melgrid there"
+        ) from None
+    raise error
+
+
+def _compute_suspect(
+    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
+) -> ShardResult:
+    """The result of a task whose worker died, without the clips that are to blame."""
+    for _ in range(_TRIES):
+        task = task.without(_blame(client, job, task, say))
+        [(_, result)] = each(client, functools.partial(compute_shard, job), [task], say)
+        if not isinstance(result, WorkerDiedError):
+            return result
+    raise RunError(
+        f"workers died {_TRIES} times on the clips of shard {task.shard}, and none of these "
+        "alone is to blame: is memory short? What is done is kept; "
+        "run again with fewer --workers to continue"
+    )
+
+
+def _blame(
+    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
+) -> dict[int, str]:
+    """Positions of the clips that end their worker when computed alone, and why."""
+    positions: dict[str, list[int]] = {}
+    for position in task.unsettled(job):
+        positions.setdefault(str(task.paths[position]), []).append(position)
+    probe = functools.partial(probe_clip, job)
+    suspects = [
+        path
+        for path, result in each(client, probe, positions, say)
+        if isinstance(result, WorkerDiedError)
+    ]
+    blamed: dict[int, str] = {}
+    for path in suspects:  # again, alone: its worker may have died of something else
+        began = time.monotonic()
+        [(_, result)] = each(client, probe, [path], say)
+        if isinstance(result, WorkerDiedError):
+            too_long = time.monotonic() - began >= job.timeout
+            reason = f"not done after {job.timeout:g} s" if too_long else "it crashed its process"
+            blamed |= dict.fromkeys(positions[path], reason)
     return blamed

@@ -28,6 +28,8 @@ from pipeline.shard import Job
 from pipeline.tiles import tiles_of
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from pipeline.catalogs import Catalog
 
 _TASK_NBYTES = 640 * 2**20
@@ -87,6 +89,7 @@ def run(
     settings: RunSettings,
     *,
     quiet: bool = True,
+    report: str | None = None,
 ) -> RunSummary:
     """Compute what a store lacks of a catalog at some specs; running it again is the resume.
 
@@ -99,6 +102,8 @@ def run(
     settings : RunSettings
     quiet : bool
         Whether to print nothing on stderr.
+    report : str
+        File for Dask's performance report, in HTML; None for no report.
 
     Raises
     ------
@@ -110,15 +115,32 @@ def run(
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(StoreWriter(path, settings.window))
-        if writer.abandoned_by and not quiet:
-            tqdm.write(f"going on after {writer.abandoned_by}, which had died", sys.stderr)
+
+        def say(text: str) -> None:
+            if not quiet:
+                tqdm.write(text, sys.stderr)
+
+        if writer.abandoned_by:
+            say(f"going on after {writer.abandoned_by}, which had died")
+
+        @cache
+        def client() -> "Client":
+            connection = connect(
+                settings.workers, settings.scheduler, dashboard=not quiet, report=report
+            )
+            client = stack.enter_context(connection)
+            say(f"Dask's dashboard: {client.dashboard_link}")
+            return client
+
         began = time.monotonic()
-        client = cache(lambda: stack.enter_context(connect(settings.workers, settings.scheduler)))
         table = clip_table(catalog, tiles_of(catalog, writer.store(), settings.window, client))
         planned = layouts(len(table), specs, settings)
         store = writer.prepare(table, planned, catalog.name, prune=settings.prune)
         rows = audio_of(store, catalog, table)
-        todo = [(job, list(incomplete(store, job, rows))) for job in _jobs(store, specs, settings)]
+        todo = [
+            (job, list(incomplete(store, job, rows)))
+            for job in _jobs(store, specs, settings, writer.run)
+        ]
         n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
         failures: dict[int, AudioError] = {}
         n_computed = 0
@@ -126,7 +148,7 @@ def run(
         with bar:
             for job, shards in todo:
                 tasks = (task(store, job, shard, rows) for shard, _ in shards)
-                for result in compute(client(), job, tasks) if shards else ():
+                for result in compute(client(), job, tasks, say) if shards else ():
                     first = result.shard * job.clips_per_shard
                     failures |= {first + p: e for p, e in result.failures.items()}
                     n_computed += result.n_computed
@@ -192,7 +214,7 @@ def layouts(
 
 
 def _jobs(
-    store: FeatureStore, specs: Sequence[FeatureSpec], settings: RunSettings
+    store: FeatureStore, specs: Sequence[FeatureSpec], settings: RunSettings, run: str
 ) -> Iterator[Job]:
     """The specs by the length of their shards: those that are computed together."""
     wanted = [store.layouts[spec] for spec in specs]
@@ -206,6 +228,7 @@ def _jobs(
     for length in sorted({layout.clips_per_shard for layout in wanted}):
         yield Job(
             store=store.path,
+            run=run,
             layouts=tuple(layout for layout in wanted if layout.clips_per_shard == length),
             window=settings.window,
             backend=settings.backend,

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
-import faulthandler
 import os
-from collections.abc import Iterable, Mapping
+import signal
+import threading
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from featurestore.commits import PENDING, ClipRecord, Commit, write_commit
@@ -28,6 +29,8 @@ class Job:
     ----------
     store : str
         Where the store is.
+    run : str
+        Names the run, which may write to it as long as it lasts.
     layouts : tuple of Layout
         Of the specs to compute, all with shards of one length.
     window : ClipWindow
@@ -39,6 +42,7 @@ class Job:
     """
 
     store: str
+    run: str
     layouts: tuple[Layout, ...]
     window: ClipWindow
     backend: BackendName
@@ -78,6 +82,17 @@ class ShardTask:
         """The same task, with more positions whose audio must not be touched."""
         return dataclasses.replace(self, unreadable={**self.unreadable, **unreadable})
 
+    def unsettled(self, job: Job) -> list[int]:
+        """Positions whose audio the task would decode, as far as the record tells."""
+        names = [layout.spec.name for layout in job.layouts]
+        return [
+            position
+            for position, path in enumerate(self.paths)
+            if path is not None
+            and position not in self.unreadable
+            and not all(self.before.is_settled(name, position) for name in names)
+        ]
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
@@ -108,7 +123,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
     OSError
         If the store cannot be written to. Bad audio raises nothing: it becomes a failed row.
     """
-    files = Files(job.store)
+    files = Files(job.store, job.run)
     n_clips = len(task.paths)
     clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
     chunks = {layout.spec: _kept(files, layout, task) for layout in job.layouts}
@@ -219,17 +234,12 @@ class _Tracks:
         """
         by_spec = {layout.spec: layout for layout in layouts}
         made = {}
-        # Ends the process from a thread that needs no GIL, for a decoder that hangs in C.
-        with open(os.devnull, "w") as nowhere:
-            faulthandler.dump_traceback_later(self._job.timeout, exit=True, file=nowhere)
-            try:
-                track, cutter = self._open(path)
-                clip = cutter.clip(tile)
-                for spec, values in _plan(tuple(by_spec)).compute(clip, self._job.backend):
-                    layout = by_spec[spec]
-                    made[spec] = seal(layout.codec.compress(layout.encoding.encode(values)))
-            finally:
-                faulthandler.cancel_dump_traceback_later()
+        with _time_limit(self._job.timeout):
+            track, cutter = self._open(path)
+            clip = cutter.clip(tile)
+            for spec, values in _plan(tuple(by_spec)).compute(clip, self._job.backend):
+                layout = by_spec[spec]
+                made[spec] = seal(layout.codec.compress(layout.encoding.encode(values)))
         record = ClipRecord(
             status="ready",
             sr=track.sr,
@@ -248,6 +258,25 @@ class _Tracks:
             self._cutter = Cutter(self._track.samples, self._track.sr, self._job.window)
             self._path = path
         return self._track, self._cutter
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextlib.contextmanager
+def _time_limit(seconds: float) -> Iterator[None]:
+    """End this process when the time is up.
+
+    The kernel does it (SIGALRM, whose default is that), for a decoder that hangs in C may hold
+    the GIL. A process has one such timer, and one file descriptor 2 that is captured while
+    decoding: a worker with several threads computes one clip at a time.
+    """
+    with _ONE_AT_A_TIME:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @lru_cache(maxsize=64)
