@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from featurestore.errors import RunError
+from featurestore.errors import RunError, StorageError, StoreLockedError, StoreNotFoundError
 from pipeline.shard import Job, ShardResult, ShardTask, compute_shard, probe_clip
 
 if TYPE_CHECKING:
@@ -99,6 +99,8 @@ def compute(
     RunError
         If the store cannot be written to, if the scheduler is gone, or if workers keep dying for
         no clip's fault.
+    StorageError, StoreLockedError, StoreNotFoundError
+        If object storage fails, or another run has taken the store over.
     """
     suspects = []
     for task, result in each(client, functools.partial(compute_shard, job), tasks, say):
@@ -117,7 +119,7 @@ def each(
 
     Raises
     ------
-    RunError
+    RunError, StorageError, StoreLockedError, StoreNotFoundError
         As `compute` says.
     """
     from distributed import as_completed
@@ -225,6 +227,8 @@ def _outcome(future: "Future[Any]") -> Any:
         return future.result()
     if isinstance(error, KilledWorker):
         return WorkerDiedError()
+    if isinstance(error, StorageError | StoreLockedError | StoreNotFoundError):
+        raise error
     if isinstance(error, OSError):
         raise RunError(
             f"cannot write to the store: {error}; what is done is kept: "
