@@ -55,7 +55,7 @@ class TrainSettings:
         ``auto`` is ``cuda`` where there is one, else ``cpu``; or any device that torch knows.
     amp : {'auto', 'bf16', 'off'}
         bfloat16 autocast. ``auto`` is on where the device computes in bfloat16: such GPUs, and
-        CPUs with AVX512-BF16 or AMX, where a training step was measured to take half the time.
+        CPUs with AVX512-BF16 or AMX, where a step was measured to take half the time or less.
 
     Raises
     ------
@@ -111,7 +111,8 @@ class TrainSettings:
             return self.amp == "bf16"
         if self.torch_device().type == "cuda":
             return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-        if self.torch_device().type == "cpu":
+        # Older torch does not tell what the CPU can do: float32 then.
+        if self.torch_device().type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
             features = torch.cpu.get_capabilities()
             return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
         return False
