@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -80,9 +81,9 @@ class FeatureArray:
         """How the values are stored."""
         return self.layout.encoding.name
 
-    @property
+    @cached_property
     def ready(self) -> npt.NDArray[np.bool_]:
-        """Rows that can be read, ``(n_clips,)``."""
+        """Rows that can be read, ``(n_clips,)``; pickled with the array once it was looked at."""
         return self._store.ready(self.layout)
 
     @property

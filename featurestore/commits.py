@@ -136,8 +136,9 @@ class Commit:
                 for row in zip(*columns.values(), strict=True)
             )
             specs = {name: tuple(lacking) for name, lacking in fields.pop("specs").items()}
-            if any(type(position) is not int for lacking in specs.values() for position in lacking):
-                raise TypeError("positions that a spec lacks must be whole numbers")
+            for position in (p for lacking in specs.values() for p in lacking):
+                if type(position) is not int or position < 0:
+                    raise TypeError(f"{position!r} is no position that a spec may lack")
             return cls(clips=clips, specs=specs, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreFormatError(f"not a commit record: {error}") from None

@@ -102,7 +102,14 @@ class FeatureStore:
         """The clip table as stored, without what became of the clips."""
         if not self._root.clips_digest:
             return ClipTable.empty()
-        return ClipTable.read(self.files, self._root.clips_digest)
+        try:
+            return ClipTable.read(self.files, self._root.clips_digest)
+        except StoreFormatError:
+            if Root.read(self.files) != self._root:
+                raise StoreFormatError(
+                    f"{self.path} was changed by a run since it was opened; open it again"
+                ) from None
+            raise
 
     @property
     def tags(self) -> list[str]:
@@ -125,16 +132,26 @@ class FeatureStore:
     def _ready(self) -> dict[FeatureSpec, npt.NDArray[np.bool_]]:
         return {spec: self._rows_ready(layout) for spec, layout in self.layouts.items()}
 
+    @cached_property
+    def _clips_ready(self) -> dict[int, npt.NDArray[np.bool_]]:
+        """Rows whose clip is ready for some spec, by shard length: the same for many specs."""
+        ready = {}
+        for length, commits in self.commits.items():
+            rows = ready[length] = np.zeros(self.n_clips, np.bool_)
+            for shard, commit in commits.items():
+                status = [clip.status == "ready" for clip in commit.clips]
+                room = rows[shard * length : (shard + 1) * length]
+                room[: len(status)] = status[: len(room)]
+            rows &= self.table.active
+        return ready
+
     def _rows_ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
-        ready = np.zeros(self.n_clips, np.bool_)
-        name = layout.spec.name
-        for shard, commit in self.commits[layout.clips_per_shard].items():
-            first = shard * layout.clips_per_shard
-            n_clips = min(len(commit.clips), self.n_clips - first)
-            ready[first : first + n_clips] = [
-                commit.is_ready(name, position) for position in range(n_clips)
-            ]
-        ready &= self.table.active
+        length, name = layout.clips_per_shard, layout.spec.name
+        ready = self._clips_ready[length].copy()
+        for shard, commit in self.commits[length].items():
+            rows = ready[shard * length : (shard + 1) * length]
+            lacking = commit.specs.get(name, range(len(rows)))
+            rows[[position for position in lacking if position < len(rows)]] = False
         ready.flags.writeable = False
         return ready
 

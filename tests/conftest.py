@@ -2,7 +2,7 @@
 
 import dataclasses
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -161,6 +161,14 @@ class StoreMaker:
         names = dict.fromkeys([*before.specs, *(layout.spec.name for layout in layouts)], ())
         commit = Commit(clips=tuple(records), specs=names, software={"melgrid": "test"})
         write_commit(store.files, length, shard, commit)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _no_fsync() -> Iterator[None]:
+    """Tests cut no power; waiting for the disk takes most of their time."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("os.fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

@@ -140,6 +140,7 @@ def changed_clips(**changes):
         changed_json(specs={"a": 3}),
         changed_json(specs={"a": "12"}),
         changed_json(specs={"a": [1.5]}),
+        changed_json(specs={"a": [-1]}),
         changed_clips(unknown=[0] * 4),
         changed_clips(status=["ready"]),
         changed_clips(status=["ready", "failed", "pending", "done"]),
