@@ -1,0 +1,207 @@
+"""The house rules of DESIGN §2, as far as a program can tell."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+HOUSE = Path(__file__).parents[1]
+PYPROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())
+PACKAGES = ("featurestore", "pipeline", "models")
+SOURCES = sorted(
+    path.relative_to(HOUSE)
+    for path in [HOUSE / "cli.py", *(p for name in PACKAGES for p in (HOUSE / name).rglob("*.py"))]
+)
+TREES = {path: ast.parse((HOUSE / path).read_text(), str(path)) for path in SOURCES}
+
+
+class Import(NamedTuple):
+    module: str  # "featurestore.store"; a name imported from a package counts as its module
+    for_typing: bool
+
+
+def imports(path: Path) -> set[Import]:
+    """All that a source file imports, at its top, within functions and for typing only."""
+    found = set()
+
+    def visit(node: ast.AST, for_typing: bool) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for child in node.body:
+                visit(child, True)
+            for child in node.orelse:
+                visit(child, for_typing)
+            return
+        if isinstance(node, ast.Import):
+            found.update(Import(alias.name, for_typing) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}:{node.lineno}: imports are absolute in this house"
+            found.update(Import(f"{node.module}.{alias.name}", for_typing) for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            visit(child, for_typing)
+
+    visit(TREES[path], False)
+    return found
+
+
+def of_package(name: str) -> list[Path]:
+    return [path for path in SOURCES if path.parts[0] in (name, f"{name}.py")]
+
+
+def is_within(module: str, *names: str) -> bool:
+    return any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+# fmt: off
+FORBIDDEN = {
+    "featurestore": (
+        "pipeline", "models", "cli",
+        "torch", "dask", "distributed", "soundfile", "librosa", "soxr", "essentia",
+    ),
+    "pipeline": ("models", "cli"),
+    "models": ("pipeline", "cli", "dask", "distributed", "soundfile", "librosa", "soxr", "zarr"),
+    "cli": (),
+}
+# fmt: on
+
+
+@pytest.mark.parametrize("package", FORBIDDEN)
+def test_imports_run_one_way(package):
+    wrong = [
+        f"{path} imports {module}"
+        for path in of_package(package)
+        for module, _ in imports(path)
+        if is_within(module, *FORBIDDEN[package])
+    ]
+    assert wrong == []
+
+
+def test_only_models_data_touches_the_store():
+    """Errors, specs and types are words, which all may use."""
+    wrong = [
+        f"{path} imports {module}"
+        for path in of_package("models")
+        if path != Path("models/data.py")
+        for module, for_typing in imports(path)
+        if is_within(module, "featurestore") and not for_typing
+        if not is_within(module, "featurestore.errors", "featurestore.spec", "featurestore.grid")
+        if module != "featurestore.FeatureSpec"
+    ]
+    assert wrong == []
+
+
+def test_essentia_is_imported_by_its_backend_alone():
+    users = [p for p in SOURCES if any(is_within(module, "essentia") for module, _ in imports(p))]
+    assert users == [Path("pipeline/backends/essentia.py")]
+
+
+def test_every_package_is_listed_in_pyproject():
+    packages = {".".join(path.parent.parts) for path in SOURCES if path.name == "__init__.py"}
+    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages
+    assert PYPROJECT["tool"]["setuptools"]["py-modules"] == ["cli"]
+    folders = {".".join(path.parent.parts) for path in SOURCES if len(path.parts) > 1}
+    assert folders == packages, "a folder of sources without __init__.py is no package"
+
+
+def test_what_is_imported_is_declared_as_a_dependency():
+    project = PYPROJECT["project"]
+    declared = project["dependencies"] + project["optional-dependencies"]["essentia"]
+    distributions = {re.split(r"[\[<>=]", text)[0].lower() for text in declared}
+    extras = {extra for text in declared for extra in re.findall(r"\[(\w+)\]", text)}
+    named_otherwise = {"google_crc32c": "google-crc32c", "sklearn": "scikit-learn"}
+    used = {module.split(".")[0] for path in SOURCES for module, _ in imports(path)}
+    foreign = used - set(sys.stdlib_module_names) - {*PACKAGES, "cli"}
+    assert {named_otherwise.get(name, name) for name in foreign} <= distributions | extras
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=str)
+def test_no_module_is_called_after_nothing(path):
+    assert path.stem not in ("utils", "util", "helpers", "common", "misc")
+
+
+@pytest.mark.parametrize("path", [p for p in SOURCES if not p.stem.startswith("_")], ids=str)
+def test_every_public_module_says_what_it_is(path):
+    assert ast.get_docstring(TREES[path])
+
+
+def test_no_function_passes_keywords_through():
+    wrong = [
+        f"{path}:{node.lineno} {node.name}(**{node.args.kwarg.arg})"
+        for path, tree in TREES.items()
+        if path != Path("cli.py")  # Click calls commands with their options as keywords
+        for node in ast.walk(tree)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.args.kwarg
+    ]
+    assert wrong == []
+
+
+def test_no_setting_comes_from_the_environment():
+    wrong = [
+        f"{path}:{node.lineno} {ast.unparse(node)}"
+        for path, tree in TREES.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Attribute | ast.Name)
+        and (node.attr if isinstance(node, ast.Attribute) else node.id)
+        in ("environ", "environb", "getenv", "putenv")
+    ]
+    assert wrong == []
+
+
+def test_nothing_unpickles_or_evaluates():
+    wrong = [
+        f"{path} imports {module}"
+        for path in SOURCES
+        for module, _ in imports(path)
+        if is_within(module, "pickle", "marshal", "shelve", "dill", "cloudpickle", "joblib")
+    ]
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            name = ast.unparse(node.func)
+            keywords = {k.arg: ast.unparse(k.value) for k in node.keywords}
+            if (
+                name in ("eval", "exec", "compile", "__import__")
+                or (name == "torch.load" and keywords.get("weights_only") != "True")
+                or keywords.get("allow_pickle") == "True"
+            ):
+                wrong.append(f"{path}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []
+
+
+# fmt: off
+HEAVY = (
+    "dask", "distributed", "h5py", "librosa", "matplotlib", "numcodecs", "pandas", "scipy",
+    "sklearn", "soundfile", "soxr", "torch", "xarray", "zarr",
+)
+# fmt: on
+
+
+@pytest.mark.parametrize("module", ["cli", "featurestore", "featurestore.spec"])
+def test_importing_loads_nothing_heavy(module):
+    program = f"import {module}, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=HOUSE, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert module in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_tests_mirror_the_packages():
+    # a package within, such as backends, counts as a module
+    stems = {
+        package: {name for path in of_package(package) for name in (path.stem, path.parent.name)}
+        for package in PACKAGES
+    }
+    strays = [
+        str(path.relative_to(HOUSE))
+        for package in PACKAGES
+        for path in (HOUSE / "tests" / package).glob("test_*.py")
+        if path.stem.removeprefix("test_") not in stems[package]
+    ]
+    assert strays == []
+    assert list((HOUSE / "tests").rglob("__init__.py")) == []
