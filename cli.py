@@ -348,6 +348,8 @@ def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
     if as_json:
         _print_json(preview)
         return
+    for line in preview["plan"]:
+        click.echo(line)
     _print_table(
         [
             {
@@ -360,8 +362,9 @@ def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
         ]
     )
     click.echo(
-        f"{preview['clips']:,} clips, {_size(preview['bytes_per_clip'])} each before compression,"
-        f" in {preview['tasks']:,} tasks of {preview['clips_per_task']}"
+        f"{preview['clips']:,} clips of {_size(preview['bytes_per_clip'])}, about "
+        f"{_size(preview['stored_bytes_per_clip'])} compressed; "
+        f"{preview['tasks']:,} tasks (one shard a spec each) of {preview['clips_per_task']} clips"
     )
 
 

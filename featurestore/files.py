@@ -57,8 +57,8 @@ class LocalFile:
 
 
 @contextlib.contextmanager
-def remote(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
-    """The file system that a URL is in, and the path there; a context manager.
+def file_system(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
+    """The file system that a URL, or a local path, is in, and the path there; a context manager.
 
     Credentials and endpoints come from where the protocol's library looks for them (for S3 the
     ``AWS_*`` variables, ``~/.aws``, fsspec's own configuration), never from melgrid or the URL.
@@ -134,7 +134,7 @@ class Files:
     ----------
     root : str or Path
         A local folder, or a URL that fsspec knows, such as ``s3://bucket/features.zarr``; see
-        `remote` for what goes wrong there.
+        `file_system` for what goes wrong there.
     run : str
         Name of the run that writes, as its `RunLock` gives it, for the run's workers: what they
         write appears only while the run lasts. A worker may outlive its run, and must not put
@@ -176,7 +176,7 @@ class Files:
         if self.is_local:
             return [self.read(key) for key in keys]
         found: list[bytes | None] = []
-        with remote(self.root) as (filesystem, _):
+        with file_system(self.root) as (filesystem, _):
             paths = [self.path(key) for key in keys]
             nothing = [None] * len(paths)
             for data in filesystem.cat_ranges(paths, nothing, nothing, on_error="return"):
@@ -247,7 +247,7 @@ class Files:
         StoreLockedError
             If it has: the mark that it made on beginning, `PARTIAL`/<run>, is gone.
         """
-        with remote(self.path(f"{PARTIAL}/{run}")) as (filesystem, path):
+        with file_system(self.path(f"{PARTIAL}/{run}")) as (filesystem, path):
             if not filesystem.exists(path):
                 raise StoreLockedError(
                     f"another run has taken {self.root} over from this one, which ends here; "
@@ -276,7 +276,7 @@ class Files:
         """Time since a remote file was written [s], by the clock there; None if there is none."""
         now = f"{PARTIAL}/{uuid.uuid4().hex}"
         self.write(now, b"")
-        with remote(self.root) as (filesystem, _):
+        with file_system(self.root) as (filesystem, _):
             try:
                 age = filesystem.modified(self.path(now)) - filesystem.modified(self.path(key))
             except FileNotFoundError:
@@ -291,7 +291,7 @@ class Files:
         try:
             if self.is_local:
                 return sorted(os.listdir(where))
-            with remote(where) as (filesystem, path):
+            with file_system(where) as (filesystem, path):
                 found = [entry.rstrip("/") for entry in filesystem.ls(path, detail=False)]
                 # A file is listed as itself.
                 return sorted(name.rsplit("/", 1)[-1] for name in found if name != path)
@@ -306,7 +306,7 @@ class Files:
                 for name in names:
                     yield os.path.getsize(os.path.join(path, name))
         else:
-            with remote(where) as (filesystem, path):
+            with file_system(where) as (filesystem, path):
                 found = filesystem.find(path, detail=True)
             yield from (entry["size"] for entry in found.values())
 
@@ -320,7 +320,7 @@ class Files:
         """Whether the root is a file, not a folder."""
         if self.is_local:
             return os.path.lexists(self.root) and not os.path.isdir(self.root)
-        with remote(self.root) as (filesystem, path):
+        with file_system(self.root) as (filesystem, path):
             return bool(filesystem.isfile(path))
 
     def remove(self, folder: str) -> None:
@@ -329,13 +329,13 @@ class Files:
         if self.is_local:
             shutil.rmtree(where, ignore_errors=True)
             return
-        with contextlib.suppress(FileNotFoundError), remote(where) as (filesystem, path):
+        with contextlib.suppress(FileNotFoundError), file_system(where) as (filesystem, path):
             filesystem.rm(path, recursive=True)
 
     @contextlib.contextmanager
     def _written(self, key: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
         where = self.path(key)
-        with remote(where) as (filesystem, path):
+        with file_system(where) as (filesystem, path):
             try:
                 yield filesystem, path
             except FileNotFoundError as error:

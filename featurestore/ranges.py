@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from featurestore.errors import CorruptDataError
-from featurestore.files import remote, version_of
+from featurestore.files import file_system, version_of
 from featurestore.layout import Layout
 from featurestore.shard import Index, index_nbytes, is_absent, read_index
 
@@ -50,7 +50,7 @@ class RemoteChunks:
         CorruptDataError
             If a shard or a chunk is missing, or an index is damaged.
         """
-        with remote(self._root) as (filesystem, path):
+        with file_system(self._root) as (filesystem, path):
             paths = {shard: f"{path}/{self._layout.shard_key(shard)}" for shard in wanted}
             while True:
                 self._read_indices(filesystem, paths)

@@ -36,7 +36,7 @@ class StoreWriter:
     Raises
     ------
     SettingsError, StorageError, StoreNotFoundError
-        If `path` is a URL that cannot be used, see `remote` and `Files.write`.
+        If `path` is a URL that cannot be used, see `file_system` and `Files.write`.
     StoreFormatError
         If there is something else at `path`.
     StoreMismatchError

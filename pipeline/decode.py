@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import hashlib
 import os
-import stat
 import tempfile
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
@@ -14,6 +13,7 @@ import numpy.typing as npt
 import soundfile
 
 from featurestore.errors import AudioError
+from pipeline.audio import Signature, opened
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
 
@@ -33,15 +33,14 @@ class Track:
         Sample rate [Hz].
     digest : str
         BLAKE2b-128 of the file's bytes, in hex.
-    size, mtime_ns : int
-        Of the file [bytes], [ns].
+    signature : Signature
+        Of the file.
     """
 
     samples: npt.NDArray[np.float32]
     sr: int
     digest: str
-    size: int
-    mtime_ns: int
+    signature: Signature
 
 
 def read_track(path: str) -> Track:
@@ -52,8 +51,10 @@ def read_track(path: str) -> Track:
     AudioError
         ``Unreadable`` (no such file, not a regular file, no permission), ``EmptyFile``,
         ``DecodeError``, ``TruncatedAudio`` or ``NonFinite``.
+    StorageError
+        As `opened` says.
     """
-    with _opened(path) as file:
+    with opened(path) as (file, signature):
         data = file.read()
         if not data:
             raise AudioError("EmptyFile", "0 bytes")
@@ -61,30 +62,14 @@ def read_track(path: str) -> Track:
         # From the descriptor: libsndfile reading from memory calls Python for every 70 bytes,
         # which costs a tenth of the time.
         samples, sr = _decode(file.fileno())
-        mtime_ns = os.fstat(file.fileno()).st_mtime_ns
     digest = hashlib.blake2b(data, digest_size=16).hexdigest()
-    return Track(samples=samples, sr=sr, digest=digest, size=len(data), mtime_ns=mtime_ns)
+    return Track(samples=samples, sr=sr, digest=digest, signature=signature)
 
 
 def digest_file(path: str) -> str:
     """Digest of a file's bytes, as in `Track`; raises as `read_track` does."""
-    with _opened(path) as file:
+    with opened(path) as (file, _):
         return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
-
-
-@contextlib.contextmanager
-def _opened(path: str) -> Iterator[BinaryIO]:
-    try:
-        # Looked at first: opening a named pipe would wait for its writer for ever.
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            raise AudioError("Unreadable", "not a regular file")
-        with open(path, "rb") as file:
-            yield file
-    except AudioError:
-        raise
-    except (OSError, ValueError) as error:
-        detail = error.strerror if isinstance(error, OSError) else str(error)
-        raise AudioError("Unreadable", detail or repr(error)) from None
 
 
 def _decode(source: int | BinaryIO) -> tuple[npt.NDArray[np.float32], int]:

@@ -2,13 +2,18 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 from featurestore.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
 from featurestore.errors import AudioError
 from featurestore.store import FeatureStore
+from pipeline.audio import Signature, signature_of
 from pipeline.decode import digest_file
 from pipeline.rows import Rows
-from pipeline.shard import Job, ShardTask, signature
+from pipeline.shard import Job, ShardTask
+
+_REQUESTS = 16
+"""How many remote files are looked at at the same time."""
 
 
 def incomplete(store: FeatureStore, job: Job, rows: Rows) -> Iterator[tuple[int, int]]:
@@ -32,13 +37,17 @@ def incomplete(store: FeatureStore, job: Job, rows: Rows) -> Iterator[tuple[int,
 def _without_changed(commit: Commit, paths: Sequence[str | None]) -> Commit:
     """A record that no longer vouches for clips whose audio is not what it was."""
     clips = list(commit.clips)
+    known = [
+        (position, clips[position], path)
+        for position, path in enumerate(paths[: len(clips)])
+        if path is not None and clips[position].status != "pending"
+    ]
     changed = set()
-    for position, (record, path) in enumerate(zip(clips, paths, strict=False)):
-        if path is None or record.status == "pending" or not has_changed(record, path):
-            continue
-        if record.status == "ready":
+    which = are_changed([record for _, record, _ in known], [path for _, _, path in known])
+    for (position, record, _), is_changed in zip(known, which, strict=True):
+        if is_changed and record.status == "ready":
             changed.add(position)
-        else:
+        elif is_changed:
             clips[position] = PENDING
     return dataclasses.replace(
         commit,
@@ -50,9 +59,16 @@ def _without_changed(commit: Commit, paths: Sequence[str | None]) -> Commit:
     )
 
 
-def has_changed(record: ClipRecord, path: str) -> bool:
-    """Whether a file is another one than when the record was made: by its bytes if need be."""
-    if signature(path) == (record.size, record.mtime_ns):
+def are_changed(records: Sequence[ClipRecord], paths: Sequence[str]) -> list[bool]:
+    """Whether files are others than when the records were made: by their bytes if need be."""
+    if not any("://" in path for path in paths):
+        return list(map(_is_changed, records, paths))
+    with ThreadPoolExecutor(_REQUESTS) as pool:
+        return list(pool.map(_is_changed, records, paths))
+
+
+def _is_changed(record: ClipRecord, path: str) -> bool:
+    if signature_of(path) == Signature(size=record.size, mtime_ns=record.mtime_ns):
         return False
     if record.status == "failed":
         return True

@@ -7,13 +7,16 @@ with its stacked filter banks, one amplitude law each, and a slice a spec.
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from itertools import groupby
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.encoding import Encoding
 from featurestore.errors import AudioError
-from featurestore.spec import FeatureSpec, Window
+from featurestore.spec import HOP_UNIT, FeatureSpec, Window
 from pipeline.backends import BACKENDS, BackendName
 from pipeline.clip import Clip
 from pipeline.mel import Analysis, Bank, amplitude
@@ -32,9 +35,11 @@ class Plan:
     analyses: tuple[tuple[Analysis, tuple[FeatureSpec, ...]], ...]
 
     def compute(
-        self, clip: Clip, backend: BackendName
-    ) -> Iterator[tuple[FeatureSpec, npt.NDArray[np.float32]]]:
-        """Values of every spec for one clip, each ``(n_mels, n_frames)``.
+        self, clip: Clip, backend: BackendName, encoding: Encoding
+    ) -> Iterator[tuple[FeatureSpec, npt.NDArray[Any]]]:
+        """Values of every spec for one clip, encoded, each ``(n_mels, n_frames)`` in C order.
+
+        Encoding comes before cutting, so that frames which several hops share are encoded once.
 
         Raises
         ------
@@ -48,10 +53,40 @@ class Plan:
                 raise AudioError("NonFinite", "the samples' power overflows")
             for log in ("db", "log"):
                 wanted = [spec for spec in specs if spec.log == log]
-                values = amplitude(power, log) if wanted else power
+                if not wanted:
+                    continue
+                values = encoding.encode(amplitude(power, log))
                 for spec in wanted:
                     step = spec.hop_length // analysis.hop_length
-                    yield spec, values[analysis.rows(Bank.of(spec)), ::step]
+                    cut = values[analysis.rows(Bank.of(spec)), ::step]
+                    yield spec, np.ascontiguousarray(cut)
+
+    def tree(self) -> list[str]:
+        """The steps as lines of text, indented below those they share."""
+        lines = ["decode and crop each clip once"]
+        for sr, analyses in groupby(self.analyses, key=lambda pair: pair[0].sr):
+            lines.append(f"  resample to {sr} Hz")
+            for analysis, specs in analyses:
+                bands = [bank.n_mels for bank in analysis.banks]
+                lines += [
+                    f"    STFT of {analysis.n_fft} samples, hop {analysis.hop_length}, "
+                    f"{analysis.window}",
+                    f"      one product with {sum(bands)} filters: "
+                    f"{' + '.join(map(str, bands))} bands",
+                ]
+                for log in ("log", "db"):
+                    cut = [spec for spec in specs if spec.log == log]
+                    hops = sorted({Fraction(spec.hop) for spec in cut})
+                    if cut:
+                        lines.append(
+                            f"        {log}: {len(cut)} spec{'s' if len(cut) > 1 else ''}, "
+                            f"hops {', '.join(map(_hop_name, hops))}"
+                        )
+        return lines
+
+
+def _hop_name(hop: Fraction) -> str:
+    return f"x{hop}" if hop.denominator == 1 else str(int(hop * HOP_UNIT))
 
 
 def arrange(specs: Iterable[FeatureSpec]) -> Plan:

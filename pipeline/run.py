@@ -22,6 +22,7 @@ from pipeline.clip import RESAMPLER
 from pipeline.cluster import compute, connect
 from pipeline.decode import DECODER
 from pipeline.missing import incomplete, task
+from pipeline.plan import arrange
 from pipeline.rows import audio_of, clip_table
 from pipeline.settings import RunSettings
 from pipeline.shard import Job
@@ -37,6 +38,9 @@ _TASK_NBYTES = 640 * 2**20
 
 _CLIPS_PER_SHARD = 8, 256
 """Fewest and most. Few enough that progress shows and that a killed run loses little."""
+
+_PACKED = 0.8
+"""Estimate of packed over raw bytes: 0.79 to 0.84 for all encodings and codecs on real music."""
 
 _SHARDS = 16
 """How many a small collection is divided into, so that all workers have work to the end."""
@@ -107,7 +111,7 @@ def run(
 
     Raises
     ------
-    StoreFormatError, StoreMismatchError, StoreLockedError
+    StoreFormatError, StoreMismatchError, StoreLockedError, StoreNotFoundError, StorageError
         As `StoreWriter` says.
     RunError
         If the store cannot be written to, or workers keep dying for no clip's fault.
@@ -137,10 +141,8 @@ def run(
         planned = layouts(len(table), specs, settings)
         store = writer.prepare(table, planned, catalog.name, prune=settings.prune)
         rows = audio_of(store, catalog, table)
-        todo = [
-            (job, list(incomplete(store, job, rows)))
-            for job in _jobs(store, specs, settings, writer.run)
-        ]
+        jobs = _jobs(store, writer.run, specs, settings)
+        todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
         n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
         failures: dict[int, AudioError] = {}
         n_computed = 0
@@ -162,15 +164,21 @@ def run(
 def preview(
     catalog: "Catalog", specs: Sequence[FeatureSpec], settings: RunSettings
 ) -> dict[str, Any]:
-    """What a run into a new store would make: shapes, bytes and tasks; nothing is touched."""
+    """What a run into a new store would make and how; nothing is touched.
+
+    With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
+    """
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     n_clips = len(catalog)
     planned = layouts(n_clips, specs, settings)
+    nbytes = sum(layout.chunk_nbytes for layout in planned)
     return {
         "clips": n_clips,
         "tasks": -(-n_clips // planned[0].clips_per_shard),
         "clips_per_task": planned[0].clips_per_shard,
-        "bytes_per_clip": sum(layout.chunk_nbytes for layout in planned),
+        "bytes_per_clip": nbytes,
+        "stored_bytes_per_clip": round(nbytes * (1 if settings.codec.name == "none" else _PACKED)),
+        "plan": arrange(specs).tree(),
         "specs": [
             {
                 "spec": layout.spec.name,
@@ -214,7 +222,7 @@ def layouts(
 
 
 def _jobs(
-    store: FeatureStore, specs: Sequence[FeatureSpec], settings: RunSettings, run: str
+    store: FeatureStore, run: str, specs: Sequence[FeatureSpec], settings: RunSettings
 ) -> Iterator[Job]:
     """The specs by the length of their shards: those that are computed together."""
     wanted = [store.layouts[spec] for spec in specs]

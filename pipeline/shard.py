@@ -2,19 +2,20 @@
 
 import contextlib
 import dataclasses
-import os
 import signal
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from featurestore.commits import PENDING, ClipRecord, Commit, write_commit
+from featurestore.encoding import Encoding
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.files import Files
 from featurestore.layout import Layout
 from featurestore.shard import pack, seal, unpack, unseal
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
+from pipeline.audio import signature_of
 from pipeline.backends import BackendName
 from pipeline.clip import Cutter
 from pipeline.decode import Track, read_track
@@ -30,7 +31,7 @@ class Job:
     store : str
         Where the store is.
     run : str
-        Names the run, which may write to it as long as it lasts.
+        Names the run, so that its workers write to the store only as long as it lasts.
     layouts : tuple of Layout
         Of the specs to compute, all with shards of one length.
     window : ClipWindow
@@ -53,6 +54,11 @@ class Job:
     def clips_per_shard(self) -> int:
         """Length of the runs of clips."""
         return self.layouts[0].clips_per_shard
+
+    @property
+    def encoding(self) -> Encoding:
+        """How values are kept: one way in all layouts, as a run has one."""
+        return self.layouts[0].encoding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -121,7 +127,8 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
     Raises
     ------
     OSError
-        If the store cannot be written to. Bad audio raises nothing: it becomes a failed row.
+        If the store cannot be written to, or no longer by this run. Bad audio raises nothing: it
+        becomes a failed row.
     """
     files = Files(job.store, job.run)
     n_clips = len(task.paths)
@@ -151,13 +158,13 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
             failures[position] = error
             good_elsewhere = any(task.before.is_ready(n, position) for n in task.before.specs)
             if not good_elsewhere:  # else that stays, and this clip is tried again
-                size, mtime_ns = signature(path)
+                signature = signature_of(path)
                 clips[position] = ClipRecord(
                     status="failed",
                     reason=error.reason,
                     detail=error.detail,
-                    size=size,
-                    mtime_ns=mtime_ns,
+                    size=signature.size,
+                    mtime_ns=signature.mtime_ns,
                 )
             continue
         clips[position] = record
@@ -237,17 +244,17 @@ class _Tracks:
         with _time_limit(self._job.timeout):
             track, cutter = self._open(path)
             clip = cutter.clip(tile)
-            for spec, values in _plan(tuple(by_spec)).compute(clip, self._job.backend):
-                layout = by_spec[spec]
-                made[spec] = seal(layout.codec.compress(layout.encoding.encode(values)))
+            plan = _plan(tuple(by_spec))
+            for spec, values in plan.compute(clip, self._job.backend, self._job.encoding):
+                made[spec] = seal(by_spec[spec].codec.compress(values))
         record = ClipRecord(
             status="ready",
             sr=track.sr,
             start=clip.start,
             n_valid=clip.n_valid,
             digest=track.digest,
-            size=track.size,
-            mtime_ns=track.mtime_ns,
+            size=track.signature.size,
+            mtime_ns=track.signature.mtime_ns,
         )
         return record, made
 
@@ -282,12 +289,3 @@ def _time_limit(seconds: float) -> Iterator[None]:
 @lru_cache(maxsize=64)
 def _plan(specs: tuple[FeatureSpec, ...]) -> Plan:
     return arrange(specs)
-
-
-def signature(path: str) -> tuple[int, int]:
-    """A file's size [bytes] and time of change [ns]; zeros where there is no such file."""
-    try:
-        status = os.stat(path)
-    except (OSError, ValueError):
-        return 0, 0
-    return status.st_size, status.st_mtime_ns

@@ -8,7 +8,7 @@ from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
 from pipeline.catalogs import Catalog
 from pipeline.decode import read_track
-from pipeline.missing import has_changed
+from pipeline.missing import are_changed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -43,11 +43,15 @@ def tiles_of(
         if tile == 0:
             first_row[track_id] = row
     records = store.records()
-    unknown = {}
-    for track_id, relative in zip(catalog.track_id, catalog.path, strict=True):
-        path = f"{catalog.root}/{relative}"
-        if track_id not in counts or has_changed(records[first_row[track_id]], path):
-            unknown[track_id] = path
+    unknown = {
+        track_id: f"{catalog.root}/{relative}"
+        for track_id, relative in zip(catalog.track_id, catalog.path, strict=True)
+    }
+    known = [track_id for track_id in unknown if track_id in counts]
+    changed = are_changed([records[first_row[i]] for i in known], [unknown[i] for i in known])
+    for track_id, is_changed in zip(known, changed, strict=True):
+        if not is_changed:
+            del unknown[track_id]
     if unknown:
         counted = _count_all(client(), window, list(unknown.values()))
         for track_id, count in zip(unknown, counted, strict=True):

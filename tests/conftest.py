@@ -158,8 +158,12 @@ class StoreMaker:
             for row in rows
         ]
         before = store.commits.get(length, {}).get(shard, Commit())
-        names = dict.fromkeys([*before.specs, *(layout.spec.name for layout in layouts)], ())
-        commit = Commit(clips=tuple(records), specs=names, software={"melgrid": "test"})
+        specs = {
+            name: tuple(p for p in range(len(rows)) if not before.is_ready(name, p))
+            for name in before.specs
+        }
+        specs |= {layout.spec.name: () for layout in layouts}
+        commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
         write_commit(store.files, length, shard, commit)
 
 

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from functools import partial
 
 from featurestore.errors import CatalogError
+from featurestore.files import file_system, refuse_secrets
 from pipeline.catalogs.catalog import Catalog
 from pipeline.catalogs.fma import list_fma
 from pipeline.catalogs.folder import list_folder
@@ -47,19 +48,21 @@ def open_catalog(audio: str, catalog: str | None = None) -> Catalog:
     CatalogError
         If there is nothing at `audio`, if there is no such data set, or if the collection cannot
         be listed.
+    SettingsError, StorageError
+        If it is at a URL that cannot be used, see `file_system` and `refuse_secrets`.
     """
-    import fsspec
-
-    audio = audio if "://" in audio else os.path.abspath(audio)
-    fs, path = fsspec.url_to_fs(audio)
+    refuse_secrets(audio)
+    audio = audio.rstrip("/") if "://" in audio else os.path.abspath(audio)
     if catalog is not None and catalog not in CATALOGS:
         raise CatalogError(f"no catalog is called {catalog!r}; choose from {', '.join(CATALOGS)}")
-    if not fs.exists(path):
+    with file_system(audio) as (fs, path):
+        is_there, is_folder = fs.exists(path), fs.isdir(path)
+    if not is_there:
         raise CatalogError(
             f"{audio} does not exist; give a folder of audio, a CSV with a column 'path', "
             "or a data set's folder and --catalog"
         )
-    if fs.isdir(path):
+    if is_folder:
         return CATALOGS[catalog](audio) if catalog else list_folder(audio)
     if catalog is None and audio.removesuffix(".gz").endswith((".csv", ".tsv")):
         return list_table(audio)

@@ -3,9 +3,13 @@
 import contextlib
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal
 
 from featurestore.errors import CatalogError
+from featurestore.files import file_system
+
+if TYPE_CHECKING:
+    import fsspec
 
 
 @contextlib.contextmanager
@@ -32,27 +36,27 @@ def open_metadata(
     CatalogError
         If neither file is there, or if it cannot be read.
     """
-    fs, path = _find(folder, name)
-    if path is None:
-        raise CatalogError(f"{folder} has no {name} (nor {name}.gz); {remedy}")
     text = {"encoding": "utf-8-sig", "newline": ""} if mode == "rt" else {}
-    try:
-        with fs.open(path, mode, compression="infer", **text) as file:
-            yield file
-    except CatalogError:
-        raise
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise CatalogError(f"{path} cannot be read: {error}; {remedy}") from error
+    with _found(folder, name) as (fs, path):
+        if path is None:
+            raise CatalogError(f"{folder} has no {name} (nor {name}.gz); {remedy}")
+        try:
+            with fs.open(path, mode, compression="infer", **text) as file:
+                yield file
+        except CatalogError:
+            raise
+        except (OSError, EOFError, ValueError, zlib.error) as error:
+            raise CatalogError(f"{path} cannot be read: {error}; {remedy}") from error
 
 
 def has_metadata(folder: str, name: str) -> bool:
     """Whether `name`, or `name` with ``.gz``, is in `folder`."""
-    return _find(folder, name)[1] is not None
+    with _found(folder, name) as (_, path):
+        return path is not None
 
 
-def _find(folder: str, name: str) -> tuple[Any, str | None]:
-    import fsspec  # here, because it takes as long to import as numpy
-
-    fs, root = fsspec.url_to_fs(folder)
-    paths = (f"{root.rstrip('/')}/{name}", f"{root.rstrip('/')}/{name}.gz")
-    return fs, next((path for path in paths if fs.isfile(path)), None)
+@contextlib.contextmanager
+def _found(folder: str, name: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str | None]]:
+    with file_system(folder) as (fs, root):
+        paths = (f"{root.rstrip('/')}/{name}", f"{root.rstrip('/')}/{name}.gz")
+        yield fs, next((path for path in paths if fs.isfile(path)), None)

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from featurestore.errors import CatalogError
+from featurestore.files import file_system
 from pipeline.catalogs.catalog import RESERVED, Catalog, multi_hot
 
 EXTENSIONS = (".aif", ".aiff", ".au", ".flac", ".mp3", ".oga", ".ogg", ".opus", ".wav")
@@ -85,10 +86,9 @@ def _local_paths(folder: str) -> Iterator[str]:
 
 
 def _remote_paths(folder: str) -> Iterator[str]:
-    import fsspec
-
-    fs, root = fsspec.url_to_fs(folder)
-    for path in fs.find(root):
+    with file_system(folder) as (fs, root):
+        found = fs.find(root)
+    for path in found:
         relative = path[len(root) :].strip("/")
         if _is_audio(relative) and not any(part.startswith(".") for part in relative.split("/")):
             yield relative

@@ -3,6 +3,8 @@ import pickle
 import signal
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -359,3 +361,44 @@ def test_a_reader_of_the_store_as_it_was_is_told_to_open_it_again(make_store):
         np.testing.assert_array_equal(reader.read([0, 11]), before)
         with pytest.raises(IndexError, match="there are 12"):
             reader.read([12])
+
+
+def test_a_run_killed_before_it_had_made_the_store_is_taken_over(tmp_path):
+    (tmp_path / RUN_FOLDER / "partial").mkdir(parents=True)
+    (tmp_path / RUN_FOLDER / "lock").write_text('{"host": "there", "pid": 1}')
+    with StoreWriter(tmp_path, WINDOW) as writer:
+        assert writer.abandoned_by == "process 1 on there"
+        assert writer.store().n_clips == 0
+
+
+def test_readers_of_a_store_that_grows_see_it_whole_or_are_told(make_store):
+    """A reader opens the store again and again while runs add clips, tags and a spec to it."""
+    make_store(ids=IDS[:1], failed=(), pending=())
+    done = threading.Event()
+
+    def grow():
+        try:
+            for n_clips in range(2, 22, 2):
+                specs = make_store.layouts()[0].spec, dataclasses.replace(MORE, hop=n_clips)
+                tags = [f"tag {number}" for number in range(n_clips % 3)]
+                make_store(ids=IDS[:n_clips], tags=tags, specs=specs, failed=(), pending=())
+        finally:
+            done.set()
+
+    seen = set()
+    with ThreadPoolExecutor(1) as pool:
+        grown = pool.submit(grow)
+        while not done.is_set():
+            store = FeatureStore.open(make_store.folder / "store.zarr")
+            try:
+                for spec in store.specs:
+                    ready = np.flatnonzero(store[spec].ready)
+                    assert_rows(store, make_store, list(ready), [spec])
+                assert len(store.clips) == store.n_clips
+            except StoreFormatError as error:
+                assert "by a run" in str(error)  # noqa: PT017
+            seen.add(store.n_clips)
+        grown.result()
+    assert len(seen) > 1
+    store = FeatureStore.open(make_store.folder / "store.zarr")
+    assert_rows(store, make_store, list(range(20)), [make_store.layouts()[0].spec])

@@ -6,6 +6,7 @@ import pytest
 import soundfile
 
 from featurestore.errors import AudioError
+from pipeline.audio import Signature
 from pipeline.decode import digest_file, read_track
 
 SR = 16000
@@ -55,8 +56,8 @@ def test_a_name_in_unicode_is_read(tmp_path, tone):
 def test_the_signature_is_that_of_the_file(tmp_path, tone):
     path = write(tmp_path / "a.wav", tone)
     track = read_track(path)
-    assert track.size == os.path.getsize(path)
-    assert track.mtime_ns == os.stat(path).st_mtime_ns
+    status = os.stat(path)
+    assert track.signature == Signature(size=status.st_size, mtime_ns=status.st_mtime_ns)
     assert track.digest == digest_file(path)
     other = write(tmp_path / "b.wav", tone[::-1])
     assert digest_file(other) != track.digest

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from featurestore.encoding import Encoding
 from featurestore.errors import AudioError
 from featurestore.grid import ferraro2020, grid
 from featurestore.spec import FeatureSpec
@@ -13,6 +14,7 @@ from pipeline.clip import Cutter
 from pipeline.plan import arrange
 
 WINDOW = ClipWindow(duration=1.5)
+FLOAT32 = Encoding(name="float32")
 
 
 @pytest.fixture(scope="module")
@@ -50,10 +52,10 @@ def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
 
 
 def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
-    together = dict(arrange(ferraro2020()).compute(clip, "native"))
+    together = dict(arrange(ferraro2020()).compute(clip, "native", FLOAT32))
     assert len(together) == 88
     for spec, values in together.items():
-        ((_, alone),) = arrange([spec]).compute(clip, "native")
+        ((_, alone),) = arrange([spec]).compute(clip, "native", FLOAT32)
         assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))
         # float32 rounding: a few units in the last place of mel power; relative to the frame's
         # maximum, because a matrix product adds up in another order
@@ -64,7 +66,7 @@ def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
 
 
 def test_hop_multiples_within_a_grid_are_slices_bit_for_bit(clip):
-    together = dict(arrange(ferraro2020()).compute(clip, "native"))
+    together = dict(arrange(ferraro2020()).compute(clip, "native", FLOAT32))
     for spec, values in together.items():
         if spec.hop != 1:
             first = FeatureSpec(sr=spec.sr, n_mels=spec.n_mels, hop=1, log=spec.log)
@@ -73,14 +75,14 @@ def test_hop_multiples_within_a_grid_are_slices_bit_for_bit(clip):
 
 def test_the_same_plan_gives_the_same_bits(clip):
     plan = arrange(ferraro2020())
-    first, second = (dict(plan.compute(clip, "native")) for _ in range(2))
+    first, second = (dict(plan.compute(clip, "native", FLOAT32)) for _ in range(2))
     assert all(np.array_equal(first[spec], second[spec]) for spec in first)
 
 
 def test_samples_whose_power_overflows_are_not_finite():
     loud = Cutter(np.full(24000, 1e30, np.float32), 16000, WINDOW).clip()
     with pytest.raises(AudioError, match="NonFinite: the samples' power overflows"):
-        list(arrange([FeatureSpec(sr=16000, n_mels=48)]).compute(loud, "native"))
+        list(arrange([FeatureSpec(sr=16000, n_mels=48)]).compute(loud, "native", FLOAT32))
 
 
 @given(
@@ -91,7 +93,7 @@ def test_samples_whose_power_overflows_are_not_finite():
 )
 def test_every_spec_of_any_grid_is_computed_once_with_the_right_shape(clip, sr, n_mels, hop, log):
     specs = grid(sr=sr, n_mels=n_mels, hop=hop, log=log)
-    made = list(arrange(specs).compute(clip, "native"))
+    made = list(arrange(specs).compute(clip, "native", FLOAT32))
     assert sorted(spec.name for spec, _ in made) == sorted(spec.name for spec in specs)
     for spec, values in made:
         assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))
