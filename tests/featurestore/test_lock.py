@@ -1,4 +1,5 @@
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -180,3 +181,24 @@ def test_a_file_begun_in_a_run_that_was_killed_is_not_put_in_place(tmp_path, mon
     with pytest.raises(FileNotFoundError):
         zombie.write("values", b"zombie")
     assert Files(tmp_path).read("values") is None
+
+
+def test_a_lock_file_that_was_removed_before_it_was_locked_is_no_lock(tmp_path, monkeypatch):
+    """One run ends and another begins between a third one's opening of the file and its flock."""
+    ending, beginning = RunLock(Files(tmp_path)), RunLock(Files(tmp_path))
+    ending.__enter__()
+    flock = fcntl.flock
+
+    def flock_late(descriptor, operation):
+        monkeypatch.undo()
+        ending.__exit__(None, None, None)
+        beginning.__enter__()
+        flock(descriptor, operation)
+
+    monkeypatch.setattr("fcntl.flock", flock_late)
+    with (
+        pytest.raises(StoreLockedError, match="another run is writing to"),
+        RunLock(Files(tmp_path)),
+    ):
+        pass
+    beginning.__exit__(None, None, None)
