@@ -5,6 +5,7 @@ import functools
 import itertools
 import logging
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -169,9 +170,10 @@ def _start(stack: contextlib.ExitStack, workers: int | None, dashboard: bool) ->
         )
     )
     get_mp_context().set_forkserver_preload(["distributed", "pipeline.shard"])
+    _start_tracker()
     with _sigint_held():
-        cluster = stack.enter_context(
-            LocalCluster(
+        try:
+            cluster = LocalCluster(
                 n_workers=workers,
                 threads_per_worker=1,
                 processes=True,
@@ -180,9 +182,28 @@ def _start(stack: contextlib.ExitStack, workers: int | None, dashboard: bool) ->
                 scheduler_kwargs={"dashboard": dashboard},
                 silence_logs=logging.CRITICAL,
             )
-        )
+        except RuntimeError:
+            raise RunError(
+                "a Dask worker died while it was started: is memory short? Run again, "
+                "or with fewer --workers"
+            ) from None
+        stack.enter_context(cluster)
         client: Client = stack.enter_context(Client(cluster))
     return client
+
+
+def _start_tracker() -> None:
+    """Start what frees the semaphores of killed processes, and have it do so without a warning.
+
+    It does so before Ctrl-C is held, which it would let go.
+    """
+    from multiprocessing import resource_tracker
+
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 @contextlib.contextmanager
@@ -191,9 +212,6 @@ def _sigint_held() -> Iterator[None]:
 
     A terminal sends it to workers too; these are to end when their driver tells them, in silence.
     """
-    from multiprocessing import resource_tracker
-
-    resource_tracker.ensure_running()  # else it is started later, and lets go of the signal
     before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
