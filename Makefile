@@ -19,7 +19,8 @@ $(READY): pyproject.toml
 demo: $(READY)
 	$(BIN)/featurize -o demo/features.zarr --sr 16000 --mels 96,16 --hop x1
 	$(BIN)/featurize -o demo/features.zarr --sr 16000 --mels 48 --hop x2
-	$(BIN)/melgrid study demo/features.zarr -o demo/results.jsonl --runs 1 --width 0.125 --epochs 10
+	$(BIN)/melgrid study demo/features.zarr -o demo/results.jsonl \
+		--width 0.125 --epochs 15 --batch-size 16 --runs 1
 
 test: $(READY)
 	$(BIN)/python -m pytest

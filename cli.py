@@ -42,6 +42,10 @@ class Command(click.Command):
             click.echo(f"Error: {error}", err=True)
             usage = (CatalogError, SettingsError, SpecError, StoreMismatchError)
             ctx.exit(2 if isinstance(error, usage) else 1)
+        except OSError as error:  # what the machine refuses: permission, space, a lost disk
+            where = f"{error.filename}: " if error.filename else ""
+            click.echo(f"Error: {where}{error.strerror or error}", err=True)
+            ctx.exit(1)
 
 
 class Several(click.ParamType[list[object]]):

@@ -205,15 +205,14 @@ def _kept(files: Files, layout: Layout, task: ShardTask) -> list[bytes | None]:
     stored = files.read(key) if ready else None
     if stored is None:
         return kept
-    try:
+    with contextlib.suppress(CorruptDataError):  # without its index, a shard keeps nothing
         there = unpack(stored, layout.clips_per_shard, key)
         for position in ready:
-            chunk = there[position]
-            if chunk is not None:
-                unseal(chunk, key)
-                kept[position] = chunk
-    except CorruptDataError:
-        return [None] * len(task.paths)
+            with contextlib.suppress(CorruptDataError):
+                chunk = there[position]
+                if chunk is not None:
+                    unseal(chunk, key)
+                    kept[position] = chunk
     return kept
 
 

@@ -395,3 +395,15 @@ def test_pruned_clips_are_no_longer_read_and_come_back_without_work(featurize, m
     back = featurize()
     assert (back.n_computed, back.n_ready) == (0, 20)
     np.testing.assert_array_equal(back.store[SPECS[0]][3], made)
+
+
+def test_a_damaged_row_is_made_anew_when_its_shard_is_written_again(featurize, music):
+    made = featurize().store[SPECS[0]].read(range(20))
+    shard = Path(featurize().store.path, SPECS[0].name, "values/c/2/0/0")
+    data = bytearray(shard.read_bytes())
+    data[10] ^= 1  # in the first row of the last shard
+    shard.write_bytes(data)
+    soundfile.write(music / "zz.wav", np.zeros(SR, np.float32), SR)
+    summary = featurize()
+    assert summary.n_computed == 2
+    np.testing.assert_array_equal(summary.store[SPECS[0]].read(range(20)), made)
