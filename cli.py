@@ -327,7 +327,7 @@ def featurize(
         _print_json(_summary_json(summary, specs))
     elif not quiet:
         _print_summary(summary, specs)
-    if not limit.allows(summary):
+    if not limit.allows(len(summary.failures), summary.n_clips):
         raise click.ClickException(
             f"{len(summary.failures)} of {summary.n_clips} clips failed, more than "
             f"--max-failures {max_failures}; melgrid failures {store} lists them"

@@ -9,7 +9,6 @@ from featurestore.window import ClipWindow
 
 if TYPE_CHECKING:
     from pipeline.backends import BackendName
-    from pipeline.run import RunSummary
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -91,7 +90,6 @@ class FailureLimit:
             )
         return limit
 
-    def allows(self, summary: "RunSummary") -> bool:
-        """Whether a run with these failures counts as done."""
-        limit = self.share * summary.n_clips if self.count is None else self.count
-        return len(summary.failures) <= limit
+    def allows(self, n_failed: int, n_clips: int) -> bool:
+        """Whether a run of `n_clips` clips counts as done with so many failures."""
+        return n_failed <= (self.share * n_clips if self.count is None else self.count)

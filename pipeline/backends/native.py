@@ -1,4 +1,4 @@
-"""The default: framed FFTs and one matrix product, with PyTorch on one thread.
+"""The default: framed FFTs by PyTorch on one thread, and one product with sparse filters.
 
 The transforms are in double precision, the rest in single. With single-precision transforms
 (PyTorch's and SciPy's alike) the quiet bands beside a full-scale sine are off by up to 0.4 dB;
@@ -10,6 +10,7 @@ from functools import lru_cache
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.sparse import csr_array
 
 from pipeline.mel import Analysis
 
@@ -21,16 +22,24 @@ def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArr
     """Mel power ``(sum of n_mels, n_frames)``."""
     window, filters = _constants(analysis)
     frames = torch.from_numpy(samples).unfold(0, analysis.n_fft, analysis.hop_length)
-    power = torch.empty(len(frames), analysis.n_fft // 2 + 1)
+    mel: npt.NDArray[np.float32] = filters @ _power(frames, window)
+    return mel
+
+
+def _power(frames: torch.Tensor, window: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Power spectra of frames, ``(1 + n_fft // 2, n_frames)``."""
+    power = torch.empty(frames.shape[1] // 2 + 1, len(frames))
     # By blocks that stay in the cache: at hop x1 twice as fast as all frames at once.
     for first in range(0, len(frames), _BLOCK):
         block = slice(first, first + _BLOCK)
         spectra = torch.fft.rfft(frames[block] * window)
-        power[block] = spectra.real.square().add_(spectra.imag.square())
-    mel: npt.NDArray[np.float32] = (filters @ power.T).numpy()
-    return mel
+        power[:, block] = spectra.real.square().add_(spectra.imag.square()).T
+    return power.numpy()
 
 
 @lru_cache(maxsize=64)
-def _constants(analysis: Analysis) -> tuple[torch.Tensor, torch.Tensor]:
-    return torch.from_numpy(analysis.window_values()), torch.from_numpy(analysis.filters()).float()
+def _constants(analysis: Analysis) -> tuple[torch.Tensor, csr_array]:
+    # Triangles are mostly zeros: seven banks hold 4 % of a full matrix, and take a sixth of the
+    # time of a product with it.
+    filters = csr_array(analysis.filters().astype(np.float32))
+    return torch.from_numpy(analysis.window_values()), filters
