@@ -16,16 +16,26 @@ _REQUESTS = 16
 """How many remote files are looked at at the same time."""
 
 
+def take_back_changed(store: FeatureStore, rows: Rows) -> None:
+    """Let the records no longer vouch for clips whose audio is not what it was, at any spec.
+
+    Before anything is computed: a shard's new values must never stand under an old record.
+    """
+    for length in sorted({layout.clips_per_shard for layout in store.layouts.values()}):
+        for shard in range(-(-store.n_clips // length)):
+            before = read_commit(store.files, length, shard)
+            commit = _without_changed(before, rows.paths[shard * length : (shard + 1) * length])
+            if commit != before:
+                write_commit(store.files, length, shard, commit)
+
+
 def incomplete(store: FeatureStore, job: Job, rows: Rows) -> Iterator[tuple[int, int]]:
-    """Shards that lack rows, and how many; rows whose audio has changed are marked on the way."""
+    """Shards that lack rows, and how many."""
     names = [layout.spec.name for layout in job.layouts]
     length = job.clips_per_shard
     for shard in range(-(-store.n_clips // length)):
-        before = read_commit(store.files, length, shard)
+        commit = read_commit(store.files, length, shard)
         there = rows.paths[shard * length : (shard + 1) * length]
-        commit = _without_changed(before, there)
-        if commit != before:
-            write_commit(store.files, length, shard, commit)
         n_clips = sum(
             path is not None and not all(commit.is_settled(name, position) for name in names)
             for position, path in enumerate(there)

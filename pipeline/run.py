@@ -21,7 +21,7 @@ from featurestore.writer import StoreWriter
 from pipeline.clip import RESAMPLER
 from pipeline.cluster import compute, connect
 from pipeline.decode import DECODER
-from pipeline.missing import incomplete, task
+from pipeline.missing import incomplete, take_back_changed, task
 from pipeline.plan import arrange
 from pipeline.rows import audio_of, clip_table
 from pipeline.settings import RunSettings
@@ -141,6 +141,7 @@ def run(
         planned = layouts(len(table), specs, settings)
         store = writer.prepare(table, planned, catalog.name, prune=settings.prune)
         rows = audio_of(store, catalog, table)
+        take_back_changed(store, rows)
         jobs = _jobs(store, writer.run, specs, settings)
         todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
         n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)

@@ -167,6 +167,19 @@ def test_changed_audio_is_pending_for_specs_not_asked_for(featurize, music):
     assert (featurize(SPECS).store[SPECS[-1]][3] == -100).all()
 
 
+def test_changed_audio_is_pending_for_specs_whose_shards_are_of_another_length(
+    featurize, music, monkeypatch
+):
+    featurize(SPECS[:1])
+    monkeypatch.setattr("pipeline.run._CLIPS_PER_SHARD", (4, 4))
+    both = featurize(SPECS[:2]).store
+    assert {layout.clips_per_shard for layout in both.layouts.values()} == {8, 4}
+    soundfile.write(music / "03.wav", np.zeros(SR, np.float32), SR)
+    store = featurize(SPECS[:1]).store
+    assert store[SPECS[0]].ready[3]
+    assert not store[SPECS[1]].ready[3]
+
+
 def test_audio_that_cannot_be_read_any_more_leaves_what_was_made_of_it(featurize, music):
     made = featurize(SPECS[:1]).store[SPECS[0]][3]
     (music / "03.wav").unlink()
