@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
-from featurestore.errors import AudioError, MelgridError
+from featurestore.errors import AudioError, MelgridError, StorageError
 from featurestore.files import file_system, version_of
 
 if TYPE_CHECKING:
@@ -35,14 +35,20 @@ class Signature:
 
 
 def signature_of(path: str) -> Signature:
-    """A file's signature; zeros where there is no such file, or none that may be read."""
+    """A file's signature; zeros where there is no such file, or none that may be read.
+
+    Raises
+    ------
+    StorageError
+        As `opened` says.
+    """
     try:
         if "://" in path:
             return _look(path)
         status = os.stat(path)
-    except (AudioError, ValueError):
-        return Signature()
-    except OSError:
+    except StorageError:
+        raise
+    except (OSError, ValueError):
         return Signature()
     return Signature(size=status.st_size, mtime_ns=status.st_mtime_ns)
 
