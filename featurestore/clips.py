@@ -126,10 +126,11 @@ class ClipTable:
         """
         import zarr
 
+        keys = _keys(files)
         stored = {
             key.removeprefix("clips/"): data
-            for key in _keys(files)
-            if (data := files.read(key)) is not None
+            for key, data in zip(keys, files.read_several(keys), strict=True)
+            if data is not None
         }
         if digest_of({f"clips/{key}": data for key, data in stored.items()}) != digest:
             raise StoreFormatError(

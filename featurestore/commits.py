@@ -9,7 +9,6 @@ import dataclasses
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal, Self, get_args
 
 from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
@@ -62,6 +61,9 @@ class ClipRecord:
 
 
 PENDING = ClipRecord()
+
+_AT_ONCE = 256
+"""How many records are fetched together."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,10 +161,16 @@ def read_commit(files: Files, clips_per_shard: int, shard: int) -> Commit:
     StoreFormatError
         If it is not a commit record.
     """
-    key = f"{array_key(clips_per_shard)}/c/{shard}"
+    key = _key(clips_per_shard, shard)
     data = files.read(key)
-    if data is None:
-        return Commit()
+    return Commit() if data is None else _unpack(data, key)
+
+
+def _key(clips_per_shard: int, shard: int) -> str:
+    return f"{array_key(clips_per_shard)}/c/{shard}"
+
+
+def _unpack(data: bytes, key: str) -> Commit:
     body = bytes(unseal(data, key))
     # The vlen-utf8 codec: the number of strings, then each one's length and bytes.
     if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
@@ -177,18 +185,16 @@ def read_commits(
     names = files.names(f"{array_key(clips_per_shard)}/c")
     there = {int(name) for name in names if name.isdecimal()}
     wanted = [shard for shard in shards if shard in there]
-    if files.is_local:  # small files on a disk: threads would only wait for the GIL
-        for shard in wanted:
-            yield shard, read_commit(files, clips_per_shard, shard)
-        return
-    with ThreadPoolExecutor(16) as pool:
-        yield from zip(
-            wanted, pool.map(lambda k: read_commit(files, clips_per_shard, k), wanted), strict=True
-        )
+    for first in range(0, len(wanted), _AT_ONCE):
+        some = wanted[first : first + _AT_ONCE]
+        keys = [_key(clips_per_shard, shard) for shard in some]
+        for shard, key, data in zip(some, keys, files.read_several(keys), strict=True):
+            if data is not None:
+                yield shard, _unpack(data, key)
 
 
 def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit) -> None:
     """Put a record in place, at once."""
     text = commit.to_json().encode()
     body = struct.pack("<II", 1, len(text)) + text
-    files.write(f"{array_key(clips_per_shard)}/c/{shard}", seal(body))
+    files.write(_key(clips_per_shard, shard), seal(body))

@@ -240,6 +240,20 @@ class Files:
                 os.unlink(partial)
             raise
 
+    def write_several(self, files: Mapping[str, bytes]) -> None:
+        """Write files in the order given; remote ones at the same time, but the last one last."""
+        if self.is_local:
+            for key, data in files.items():
+                self.write(key, data)
+            return
+        if self._run is not None:
+            self.require_run(self._run)
+        keys = list(files)
+        with self._written("") as (filesystem, _):
+            filesystem.pipe({self.path(key): files[key] for key in keys[:-1]})
+        for key in keys[-1:]:
+            self.write(key, files[key])
+
     def require_run(self, run: str) -> None:
         """Make sure that a run that writes to object storage has not been overtaken by another.
 

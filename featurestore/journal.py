@@ -41,7 +41,9 @@ def finish(files: Files) -> None:
     for folder in todo["removed"]:
         files.remove(folder)
     offset = 0
+    changes = {}
     for key, size in todo["sizes"]:
-        files.write(key, data[offset : offset + size])
+        changes[key] = data[offset : offset + size]
         offset += size
+    files.write_several(changes)
     files.remove(_FOLDER)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 from featurestore.encoding import Codec, Encoding
@@ -180,25 +180,25 @@ def zarr_files(
     return {key: files[key] for key in sorted(files, key=lambda key: (key == own, key))}
 
 
-def read_attributes(files: Files, folder: str) -> dict[str, Any] | None:
-    """The ``melgrid`` attribute of a Zarr group; None where there is no such group.
+def read_attributes(files: Files, folders: Sequence[str]) -> list[dict[str, Any] | None]:
+    """The ``melgrid`` attribute of Zarr groups; None where there is no such group.
 
     Raises
     ------
     StoreFormatError
         If the group's metadata cannot be read.
     """
-    key = f"{folder}/zarr.json".lstrip("/")
-    data = files.read(key)
-    if data is None:
-        return None
-    try:
-        attributes = json.loads(data).get("attributes", {}).get("melgrid")
-    except (ValueError, AttributeError) as error:
-        raise StoreFormatError(f"{files.root}: {key} is damaged: {error!r}") from None
-    if attributes is not None and not isinstance(attributes, dict):
-        raise StoreFormatError(f"{files.root}: {key} is damaged: melgrid is {attributes!r}")
-    return attributes
+    keys = [f"{folder}/zarr.json".lstrip("/") for folder in folders]
+    found: list[dict[str, Any] | None] = []
+    for key, data in zip(keys, files.read_several(keys), strict=True):
+        try:
+            attributes = data and json.loads(data).get("attributes", {}).get("melgrid")
+        except (ValueError, AttributeError) as error:
+            raise StoreFormatError(f"{files.root}: {key} is damaged: {error!r}") from None
+        if attributes is not None and not isinstance(attributes, dict):
+            raise StoreFormatError(f"{files.root}: {key} is damaged: melgrid is {attributes!r}")
+        found.append(attributes)
+    return found
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -252,7 +252,7 @@ class Root:
         StoreFormatError
             If the store is of another version, or its metadata is damaged.
         """
-        fields = read_attributes(files, "")
+        (fields,) = read_attributes(files, [""])
         if fields is None:
             return None
         version = fields.pop("format", None)

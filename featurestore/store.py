@@ -90,8 +90,8 @@ class FeatureStore:
     def layouts(self) -> dict[FeatureSpec, Layout]:
         """How each stored spec is laid out."""
         layouts = {}
-        for spec in self.specs:
-            attributes = read_attributes(self.files, spec.name)
+        found = read_attributes(self.files, [spec.name for spec in self.specs])
+        for spec, attributes in zip(self.specs, found, strict=True):
             if attributes is None:
                 raise StoreFormatError(f"{self.path}: the group {spec.name} is missing")
             layouts[spec] = Layout.from_json(attributes, f"{self.path}/{spec.name}")

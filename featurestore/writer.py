@@ -184,8 +184,7 @@ class StoreWriter:
                 ("n_valid", np.int64),
             )
         }
-        for key, data in outcome_files(columns).items():
-            self.files.write(key, data)
+        self.files.write_several(outcome_files(columns))
         return store
 
     def _commit_array(self, length: int, n_clips: int) -> dict[str, bytes]:

@@ -26,6 +26,12 @@ def test_what_was_written_is_read(files):
     assert files.read("a/d") == b"three"
 
 
+def test_several_files_are_written_and_read_at_once(files):
+    files.write_several({"a/b": b"1", "a/c": b"2", "d": b"3"})
+    files.write_several({})
+    assert files.read_several(["d", "e", "a/b", "a/b/c"]) == [b"3", None, b"1", None]
+
+
 def test_what_is_not_there_reads_as_none(files):
     assert files.read("a") is None
     files.write("a", b"")

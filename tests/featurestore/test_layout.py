@@ -175,9 +175,9 @@ def test_a_truncated_zarr_json_is_refused(tmp_path, cut):
 @pytest.mark.parametrize("document", [{}, {"attributes": {}}, {"attributes": {"other": 1}}])
 def test_a_foreign_group_has_no_melgrid_attributes(tmp_path, document):
     (tmp_path / ROOT_KEY).write_text(json.dumps({"zarr_format": 3, **document}))
-    assert read_attributes(Files(tmp_path), "") is None
+    assert read_attributes(Files(tmp_path), [""]) == [None]
     assert Root.read(Files(tmp_path)) is None
-    assert read_attributes(Files(tmp_path), "elsewhere") is None
+    assert read_attributes(Files(tmp_path), ["elsewhere"]) == [None]
 
 
 @pytest.mark.parametrize(("field", "value"), [("n_frames", 0), ("clips_per_shard", 0)])
