@@ -6,6 +6,7 @@ import itertools
 import logging
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -210,13 +211,22 @@ def _start_tracker() -> None:
 def _sigint_held() -> Iterator[None]:
     """Let Ctrl-C wait, and let processes and threads that are started now never see it.
 
-    A terminal sends it to workers too; these are to end when their driver tells them, in silence.
+    A cluster half started cannot be stopped. And a terminal sends Ctrl-C to workers too, which
+    are to end when their driver tells them, in silence: they inherit that it is blocked.
     """
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    held: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:  # where Python handles signals, whatever thread the system gives them to
+        handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
 
 
 def _client_of(scheduler: str) -> "Client":

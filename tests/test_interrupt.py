@@ -1,0 +1,151 @@
+"""The program is told to stop, or finds another at work: what it says, and what it leaves."""
+
+import contextlib
+import os
+import pty
+import signal
+import socket
+import subprocess
+import sys
+import termios
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+import soundfile
+
+from featurestore import FeatureStore
+
+FEATURIZE = Path(sys.executable).with_name("featurize")
+INTERRUPTED = "interrupted; what is done is kept: run again to continue"
+
+
+@pytest.fixture(scope="module")
+def music(tmp_path_factory):
+    """A folder of 64 files of noise: enough work that a run can be met in its midst."""
+    folder = tmp_path_factory.mktemp("music")
+    rng = np.random.default_rng(0)
+    for number in range(64):
+        samples = rng.uniform(-0.5, 0.5, 30 * 22050).astype(np.float32)
+        soundfile.write(folder / f"{number:02}.wav", samples, 22050)
+    return folder
+
+
+@pytest.fixture
+def featurize(music, tmp_path):
+    """Start the program in a session of its own, as a terminal does; what is left of it ends."""
+    started = []
+
+    def featurize(**options):
+        command = [
+            FEATURIZE, music, "-o", tmp_path / "store.zarr", "--workers", "2",
+            "--sr", "16000", "--mels", "96,48", "--hop", "x1,x2",
+        ]  # fmt: skip
+        options = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE} | options
+        process = subprocess.Popen(command, start_new_session=True, text=True, **options)
+        started.append(process)
+        return process
+
+    yield featurize
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+def wait_until(condition, process):
+    """Wait for something that a run does; it must not have ended before."""
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.01)
+
+
+def commits(store):
+    return list(store.glob("commits/*/c/*"))
+
+
+def finish_and_check(featurize, store):
+    """Run again to the end."""
+    _, said = (again := featurize()).communicate(timeout=240)
+    assert again.returncode == 0, said
+    assert set(FeatureStore.open(store).clips["status"]) == {"ready"}
+    return said
+
+
+@pytest.mark.parametrize("moment", ["while starting", "while computing"])
+def test_ctrl_c_ends_the_run_and_its_workers_with_one_line(featurize, tmp_path, moment):
+    store = tmp_path / "store.zarr"
+    process = featurize()
+    family = psutil.Process(process.pid)
+    if moment == "while starting":
+        wait_until(lambda: len(family.children(recursive=True)) >= 2, process)
+    else:
+        wait_until(lambda: commits(store), process)
+    children = family.children(recursive=True)
+    os.killpg(process.pid, signal.SIGINT)  # all in the terminal's foreground get it
+    printed, said = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed == ""
+    assert said.rstrip().splitlines()[-1] == INTERRUPTED
+    assert "Traceback" not in said
+    assert "distributed" not in said
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert not (store / ".run").exists()
+    if moment == "while computing":
+        assert 0 < len(commits(store)) < 8
+    assert "had died" not in finish_and_check(featurize, store)
+
+
+def test_ctrl_c_leaves_the_terminal_in_order(featurize, tmp_path):
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 80))
+    process = featurize(stderr=theirs)
+    os.close(theirs)
+    wait_until(lambda: commits(tmp_path / "store.zarr"), process)
+    os.killpg(process.pid, signal.SIGINT)
+    process.wait(timeout=60)
+    said = b""
+    with contextlib.suppress(OSError):  # a terminal whose other side is closed
+        while part := os.read(ours, 4096):
+            said += part
+    os.close(ours)
+    # One line with the dashboard, one which the bar drew over and over, and what became of it.
+    lines = [line.strip("\r") for line in said.decode().split("\n") if line.strip()]
+    assert len(lines) == 3
+    assert "Dask's dashboard: http://127.0.0.1:" in lines[0]
+    assert "clips/s" in lines[1]
+    assert lines[2] == INTERRUPTED
+
+
+@pytest.mark.parametrize("signal_", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_leaves_no_process_and_goes_on_when_run_again(
+    featurize, tmp_path, signal_
+):
+    store = tmp_path / "store.zarr"
+    process = featurize()
+    wait_until(lambda: commits(store), process)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.send_signal(signal_)
+    process.communicate(timeout=60)
+    assert process.returncode == -signal_
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    said = finish_and_check(featurize, store)
+    assert f"going on after process {process.pid} on {socket.gethostname()}, which had died" in said
+
+
+def test_a_second_run_on_a_store_is_refused_at_once_and_the_first_goes_on(featurize, tmp_path):
+    store = tmp_path / "store.zarr"
+    first = featurize()
+    wait_until(lambda: commits(store), first)
+    second = featurize()
+    printed, said = second.communicate(timeout=60)
+    assert (second.returncode, printed) == (1, "")
+    assert said == (
+        f"Error: another run is writing to {store} (process {first.pid} on "
+        f"{socket.gethostname()}); wait until it has ended, or stop it\n"
+    )
+    _, said = first.communicate(timeout=240)
+    assert first.returncode == 0, said
+    assert set(FeatureStore.open(store).clips["status"]) == {"ready"}
