@@ -1,0 +1,1 @@
+"""Measured promises: each script is one command, and prints ratios from one run beside the aim."""

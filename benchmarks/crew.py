@@ -1,0 +1,69 @@
+"""Two warm worker processes, one thread each, as `featurize` starts them."""
+
+import contextlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TypeVar
+
+from distributed import Client
+
+from benchmarks.corpus import Corpus
+from featurestore.spec import FeatureSpec
+from pipeline.cluster import connect
+from pipeline.run import run
+from pipeline.settings import RunSettings
+
+T = TypeVar("T")
+
+_BATCH = 32
+"""Files a task."""
+
+
+class Crew:
+    """Worker processes that stay, so that their start is in no figure."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def cpu_time(self) -> float:
+        """CPU time so far of the workers and of this process, where the scheduler is [s]."""
+        return time.process_time() + sum(self._client.run(time.process_time).values())
+
+    def share(self, call: Callable[[list[T]], object], work: Sequence[T]) -> None:
+        """Have `call` done for all of `work`, a batch a task."""
+        batches = [list(work[first : first + _BATCH]) for first in range(0, len(work), _BATCH)]
+        self._client.gather(self._client.map(call, batches, pure=False))
+
+    def featurize(self, corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int) -> int:
+        """Make a store, from the files to the published table; its bytes a clip.
+
+        The store is on the working directory's disk, and removed.
+        """
+        with scratch("store.zarr") as store:
+            settings = RunSettings(scheduler=self._client.scheduler.address)
+            summary = run(corpus.catalog(n_clips), str(store), specs, settings)
+            if summary.n_ready != n_clips:
+                raise SystemExit(f"only {summary.n_ready} of {n_clips} clips are ready")
+            return sum(f.stat().st_size for f in store.rglob("*") if f.is_file()) // n_clips
+
+
+@contextlib.contextmanager
+def scratch(name: str) -> Iterator[Path]:
+    """A place for files that are removed in the end, below ``build/`` in the working directory."""
+    folder = Path("build", f"bench-{os.getpid()}")
+    folder.mkdir(parents=True)
+    try:
+        yield folder / name
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextlib.contextmanager
+def crew(workers: int = 2) -> Iterator[Crew]:
+    """Start workers; they end with this context."""
+    with connect(workers, None) as client:
+        client.wait_for_workers(workers)
+        yield Crew(client)
