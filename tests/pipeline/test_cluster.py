@@ -106,15 +106,17 @@ def test_workers_with_several_threads_give_the_same_store(music, tmp_path):
 def test_a_run_waits_for_workers_and_says_so(monkeypatch):
     monkeypatch.setattr("pipeline.cluster._PATIENCE", 0.2)
     said = []
-    with scheduler_process() as (_, address), connect(None, address) as client:
-        with contextlib.ExitStack() as stack:
+    with (
+        scheduler_process() as (_, address),
+        connect(None, address) as client,
+        contextlib.ExitStack() as stack,
+    ):
 
-            def say(line):
-                said.append(line)
-                stack.enter_context(worker_process(address))
+        def say(line):
+            said.append(line)
+            stack.enter_context(worker_process(address))
 
-            results = each(client, abs, [-1, -2, -3], say)
-            assert sorted(results) == [(-3, 3), (-2, 2), (-1, 1)]
+        assert sorted(each(client, abs, [-1, -2, -3], say)) == [(-3, 3), (-2, 2), (-1, 1)]
     assert said == ["no Dask worker is there: waiting for one (Ctrl-C to stop)"]
 
 

@@ -22,9 +22,13 @@ import soundfile
 from featurestore import FeatureStore
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
 from pipeline.catalogs import open_catalog
-from pipeline.run import run
+from pipeline.missing import task
+from pipeline.rows import audio_of, clip_table
+from pipeline.run import _jobs, layouts, run
 from pipeline.settings import RunSettings
+from pipeline.shard import compute_shard
 
 KILLS = 20
 FEATURIZE = Path(sys.executable).with_name("featurize")
@@ -187,3 +191,21 @@ def test_a_run_killed_at_any_moment_and_run_again_ends_with_the_same_bytes(music
         assert set(FeatureStore.open(store).clips["status"]) == {"ready"}
     _, alive = psutil.wait_procs(left_over, timeout=60)
     assert alive == []
+
+
+def test_a_task_that_outlives_its_run_writes_nothing(music, tmp_path):
+    catalog = open_catalog(str(audio(music, PHASES[0])))
+    settings = RunSettings(window=ClipWindow(duration=1.5))
+    specs = [FeatureSpec.parse(name) for name in PHASES[0].specs]
+    table = clip_table(catalog, None)
+    with StoreWriter(tmp_path / "store.zarr", settings.window) as writer:
+        store = writer.prepare(table, layouts(len(table), specs, settings))
+        [job] = _jobs(store, writer.run, specs, settings)
+        tasks = [task(store, job, shard, audio_of(store, catalog, table)) for shard in (0, 1)]
+        compute_shard(job, tasks[0])
+    before = contents_of(tmp_path / "store.zarr")
+    with pytest.raises(FileNotFoundError):
+        compute_shard(job, tasks[1])
+    with StoreWriter(tmp_path / "store.zarr", settings.window), pytest.raises(FileNotFoundError):
+        compute_shard(job, tasks[1])
+    assert contents_of(tmp_path / "store.zarr") == before
