@@ -1,0 +1,25 @@
+"""All benchmarks, one after the other: ``python -m benchmarks [--audio …] --save``."""
+
+import subprocess
+import sys
+
+import click
+
+ON_AUDIO = ("featurize", "peers", "stages", "choices")
+OTHERS = ("million", "import_time")
+
+
+@click.command(help=__doc__)
+@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+def main(audio: str | None, save: bool) -> None:
+    """Run each in a process of its own."""
+    shared = ["--save"] if save else []
+    for name in (*ON_AUDIO, *OTHERS):
+        print(f"\n{name}\n", flush=True)
+        own = ["--audio", audio] if audio and name in ON_AUDIO else []
+        subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *own, *shared], check=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""Choices made by measurement: what is done, what else could be, and what either costs."""
+
+import io
+import multiprocessing
+import os
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+import click
+import numpy as np
+import numpy.typing as npt
+import scipy.fft
+import soundfile
+import torch
+from numcodecs import blosc
+
+import pipeline.shard
+from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.crew import scratch
+from benchmarks.featurize import SPEC
+from benchmarks.page import publish, table
+from benchmarks.rounds import interleaved
+from benchmarks.stages import tasks_of
+from featurestore.encoding import Encoding
+from featurestore.grid import ferraro2020
+from featurestore.spec import FeatureSpec
+from featurestore.window import ClipWindow
+from pipeline.backends import native
+from pipeline.clip import Clip, Cutter
+from pipeline.decode import read_track
+from pipeline.mel import Analysis, amplitude
+from pipeline.plan import arrange
+
+FULL = FeatureSpec(sr=16000, n_mels=96, hop=1, log="db")
+"""The spec whose frames and values most of this is measured on."""
+
+Array = npt.NDArray[np.float32]
+
+
+def compared(
+    what: str, ways: Mapping[str, Callable[[], object]], remarks: Mapping[str, str], rounds: int
+) -> list[list[str]]:
+    """A row a way to do one thing: CPU time a clip, and against the first, which is done."""
+
+    def again(way: Callable[[], object]) -> Callable[[int], None]:
+        def repeat(n: int) -> None:
+            for _ in range(n):
+                way()
+
+        return repeat
+
+    works = {name: (again(way), 20) for name, way in ways.items()}
+    measured = interleaved(works, rounds, warm_up=2)
+    first = next(iter(ways))
+    return [
+        [
+            what if name == first else "",
+            name,
+            f"{measured.cpu_ms(name):.3f}",
+            "" if name == first else f"{measured.cost(name, first).cpu:.2f} x",
+            remarks.get(name, ""),
+        ]
+        for name in ways
+    ]
+
+
+def spectra(samples: Array, analysis: Analysis, rounds: int) -> list[list[str]]:
+    """Fourier transforms, and how far they are off beside a full-scale sine."""
+    window = analysis.window_values()
+
+    def by_numpy(rfft: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex128]]) -> Way:
+        def power(samples: Array) -> Array:
+            frames = _frames(samples, analysis).numpy()
+            out = np.empty((analysis.n_fft // 2 + 1, len(frames)), np.float32)
+            for first in range(0, len(frames), 256):
+                spectrum = rfft(frames[first : first + 256] * window)
+                out[:, first : first + 256] = (spectrum.real**2 + spectrum.imag**2).T
+            return out
+
+        return power
+
+    def by_torch(dtype: torch.dtype, block: int) -> Way:
+        values = torch.from_numpy(window).to(dtype)
+
+        def power(samples: Array) -> Array:
+            frames = _frames(samples, analysis)
+            out = torch.empty(analysis.n_fft // 2 + 1, len(frames))
+            for first in range(0, len(frames), block):
+                spectrum = torch.fft.rfft(frames[first : first + block] * values)
+                out[:, first : first + block] = (
+                    spectrum.real.square().add_(spectrum.imag.square()).T
+                )
+            return out.numpy()
+
+        return power
+
+    ways = {
+        "PyTorch, double, blocks of 256 frames": by_torch(torch.float64, 256),
+        "PyTorch, double, all frames at once": by_torch(torch.float64, 10**9),
+        "PyTorch, single": by_torch(torch.float32, 256),
+        "SciPy, double": by_numpy(scipy.fft.rfft),
+        "NumPy, double": by_numpy(np.fft.rfft),
+    }
+    remarks = {name: f"{_beside_a_sine(way, analysis):.3f} dB off" for name, way in ways.items()}
+    timed = {name: (lambda way=way: way(samples)) for name, way in ways.items()}
+    return compared("power spectra", timed, remarks, rounds)
+
+
+Way = Callable[[Array], Array]
+
+
+def _frames(samples: Array, analysis: Analysis) -> torch.Tensor:
+    return torch.from_numpy(samples).unfold(0, analysis.n_fft, analysis.hop_length)
+
+
+def _beside_a_sine(power: Way, analysis: Analysis) -> float:
+    """The largest error in any band of a full-scale sine of 997 Hz, against double throughout."""
+    n = np.arange(4 * analysis.sr)
+    sine = np.sin(2 * np.pi * 997 * n / analysis.sr).astype(np.float32)
+    frames = _frames(sine, analysis).numpy() * analysis.window_values()
+    filters = analysis.filters()
+    exact = filters @ (np.abs(np.fft.rfft(frames)) ** 2).T
+    found = filters.astype(np.float32) @ power(sine)
+    return float(np.abs(10 * np.log10(np.maximum(found, 1e-10) / np.maximum(exact, 1e-10))).max())
+
+
+def products(samples: Array, rounds: int) -> list[list[str]]:
+    """The product with the seven banks of the grid, by their few weights and by all."""
+    [analysis] = [a for a, _ in arrange(ferraro2020()).analyses if a.sr == 16000]
+    window, sparse = native._constants(analysis)
+    power = native._power(_frames(samples, analysis), window)
+    dense, column = torch.from_numpy(sparse.todense()), torch.from_numpy(power)
+    off = np.abs((dense @ column).numpy() / (sparse @ power) - 1).max()
+    return compared(
+        "mel product, 7 banks",
+        {"SciPy, sparse": lambda: sparse @ power, "PyTorch, dense": lambda: dense @ column},
+        {"PyTorch, dense": f"differs by {off:.0e}"},
+        rounds,
+    )
+
+
+def laws(power: Array, rounds: int) -> list[list[str]]:
+    """Logarithms and halves."""
+    values = amplitude(power, "db")
+    tensor, same = torch.from_numpy(values), torch.from_numpy(power)
+    encoding = Encoding(name="float16")
+    off = np.abs(same.clamp(min=1e-10).log10().mul(10).numpy() - values).max()
+    return [
+        *compared(
+            "amplitude law, dB",
+            {
+                "NumPy": lambda: amplitude(power, "db"),
+                "PyTorch": lambda: same.clamp(min=1e-10).log10_().mul_(10),
+            },
+            {"PyTorch": f"differs by {off:.0e} dB"},
+            rounds,
+        ),
+        *compared(
+            "to float16",
+            {
+                "PyTorch": lambda: tensor.half().numpy(),
+                "NumPy": lambda: encoding.encode(values),
+            },
+            {"NumPy": "same bits"},
+            rounds,
+        ),
+    ]
+
+
+def codecs(clips: list[Clip], rounds: int) -> list[list[str]]:
+    """Blosc's codecs and block sizes: time to pack, and bytes; time to unpack."""
+    blosc.set_nthreads(1)
+    plan = arrange([FULL])
+    stored = [v for clip in clips for _, v in plan.compute(clip, "native", Encoding())]
+    ways = {
+        "zstd 1": (b"zstd", 1, 0),
+        "zstd 1, one block": (b"zstd", 1, stored[0].nbytes),
+        "zstd 5": (b"zstd", 5, 0),
+        "lz4": (b"lz4", 1, 0),
+    }
+    packed = {
+        name: [blosc.compress(v, codec, level, blosc.BITSHUFFLE, block) for v in stored]
+        for name, (codec, level, block) in ways.items()
+    }
+    raw = sum(v.nbytes for v in stored)
+    sizes = {name: f"{sum(map(len, of)) / raw:.3f} of the bytes" for name, of in packed.items()}
+    one, out = stored[0], np.empty_like(stored[0])
+    return [
+        *compared(
+            f"pack {FULL.name}, bitshuffle",
+            {
+                name: (lambda a=arguments: blosc.compress(one, *a[:2], blosc.BITSHUFFLE, a[2]))
+                for name, arguments in ways.items()
+            },
+            sizes,
+            rounds,
+        ),
+        *compared(
+            "unpack it",
+            {name: (lambda of=of: blosc.decompress(of[0], out)) for name, of in packed.items()},
+            {},
+            rounds,
+        ),
+    ]
+
+
+def decoding(file: str, rounds: int) -> list[list[str]]:
+    """Where libsndfile reads from."""
+    data = Path(file).read_bytes()
+
+    def by_descriptor() -> None:
+        with open(file, "rb") as opened, soundfile.SoundFile(opened.fileno(), closefd=False) as f:
+            f.read(dtype="float32")
+
+    return compared(
+        "decode from",
+        {
+            "file descriptor": by_descriptor,
+            "bytes in memory": lambda: soundfile.read(io.BytesIO(data), dtype="float32"),
+        },
+        {},
+        rounds,
+    )
+
+
+def syncs(rounds: int) -> list[list[str]]:
+    """A shard of 256 clips of one spec, forced to the disk or not: by the clock, a clip."""
+    data = os.urandom(256 * 70_000)
+    times: dict[bool, list[float]] = {True: [], False: []}
+    with scratch("shard") as path:
+        for _ in range(rounds + 1):
+            for sync in times:
+                began = time.perf_counter()
+                with open(path, "wb") as file:
+                    file.write(data)
+                    file.flush()
+                    if sync:
+                        os.fsync(file.fileno())
+                times[sync].append((time.perf_counter() - began) * 1e3 / 256)
+    on, off = (sorted(taken[1:])[rounds // 2] for taken in times.values())
+    return [
+        [f"write {SPEC.name}", "fsync each shard", f"{on:.3f}", "", "by the clock"],
+        ["", "no fsync", f"{off:.3f}", f"{off / on:.2f} x", "by the clock"],
+    ]
+
+
+def allocators(corpus: Corpus, rounds: int) -> list[list[str]]:
+    """Whole tasks in processes that give memory back at once, as Dask asks glibc to, or not."""
+    spawn, name = multiprocessing.get_context("spawn"), "MALLOC_TRIM_THRESHOLD_"
+    costs: dict[str, list[float]] = {"glibc's own threshold": [], "Dask's, 64 KiB": []}
+    before = os.environ.pop(name, None)
+    for _ in range(rounds):
+        for way, taken in costs.items():
+            if way.startswith("Dask"):
+                os.environ[name] = "65536"
+            with ProcessPoolExecutor(1, spawn) as pool:
+                taken.append(pool.submit(cost_of_tasks, corpus).result())
+            os.environ.pop(name, None)
+    if before is not None:
+        os.environ[name] = before
+    own, dasks = (sorted(taken)[rounds // 2] for taken in costs.values())
+    return [
+        [f"whole task, {SPEC.name}", "glibc's own threshold", f"{own:.3f}", "", ""],
+        ["", "Dask's, 64 KiB", f"{dasks:.3f}", f"{dasks / own:.2f} x", "MALLOC_TRIM_THRESHOLD_"],
+    ]
+
+
+def cost_of_tasks(corpus: Corpus) -> float:
+    """CPU time a clip of a small run's tasks, in this process [ms]."""
+    torch.set_num_threads(1)
+    with tasks_of(corpus, [SPEC], 256) as (job, tasks):
+        pipeline.shard.compute_shard(job, next(tasks))
+        began, done = time.process_time(), 0
+        for one in tasks:
+            pipeline.shard.compute_shard(job, one)
+            done += len(one.paths)
+        return (time.process_time() - began) * 1e3 / done
+
+
+@click.command(help=__doc__)
+@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@click.option("--clips", default=16, show_default=True, help="Clips whose bytes are compared.")
+@click.option("--rounds", default=7, show_default=True)
+@click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
+def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
+    """Measure and print."""
+    torch.set_num_threads(1)
+    corpus = open_corpus(audio)
+    tracks = [read_track(file) for file in corpus.files(clips)]
+    cut = [Cutter(track.samples, track.sr, ClipWindow()).clip() for track in tracks]
+    [(analysis, _)] = arrange([FULL]).analyses
+    samples = cut[0].framed(analysis.sr, analysis.n_fft)
+    rows = [
+        *decoding(corpus.files(1)[0], rounds),
+        *spectra(samples, analysis, rounds),
+        *products(samples, rounds),
+        *laws(native.mel_power(samples, analysis), rounds),
+        *codecs(cut, rounds),
+        *syncs(rounds),
+        *allocators(corpus, min(rounds, 3)),
+    ]
+    header = ["what", "how, the chosen way first", "CPU ms a clip", "against it", "besides"]
+    remark = f"{corpus.name}; {FULL.name} unless said otherwise; one thread, medians of {rounds}."
+    publish("choices", [table(header, rows), remark], save)
+
+
+if __name__ == "__main__":
+    main()
