@@ -33,10 +33,7 @@ def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any
     array = store[spec]
     n_ready = int(np.count_nonzero(array.ready))
     nbytes = array.nbytes_stored
-    versions = {
-        tuple(sorted(commit.software.items()))
-        for commit in store.commits[array.layout.clips_per_shard].values()
-    }
+    versions = store.outcomes.software[array.layout.clips_per_shard]
     return {
         "spec": array.spec.name,
         "view_of": None if array.layout.spec == array.spec else array.layout.spec.name,

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from featurestore.array import FeatureArray
 from featurestore.clips import ClipTable
-from featurestore.commits import PENDING, ClipRecord, Commit, read_commits
+from featurestore.commits import read_commit
 from featurestore.errors import (
     StoreFormatError,
     StoreNotFoundError,
@@ -17,6 +17,7 @@ from featurestore.errors import (
 )
 from featurestore.files import Files
 from featurestore.layout import Layout, Root, read_attributes
+from featurestore.outcomes import Outcomes
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
 
@@ -117,60 +118,13 @@ class FeatureStore:
         return list(self.table.tags)
 
     @cached_property
-    def commits(self) -> dict[int, dict[int, Commit]]:
-        """Commit records by shard length and shard number."""
-        return {
-            length: dict(read_commits(self.files, length, range(-(-self.n_clips // length))))
-            for length in {layout.clips_per_shard for layout in self.layouts.values()}
-        }
+    def outcomes(self) -> Outcomes:
+        """What became of each clip."""
+        return Outcomes(self.files, self.layouts.values(), self.table.active)
 
     def ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
         """Rows that can be read, ``(n_clips,)``; computed once, not to be written to."""
-        return self._ready[layout.spec]
-
-    @cached_property
-    def _ready(self) -> dict[FeatureSpec, npt.NDArray[np.bool_]]:
-        return {spec: self._rows_ready(layout) for spec, layout in self.layouts.items()}
-
-    @cached_property
-    def _clips_ready(self) -> dict[int, npt.NDArray[np.bool_]]:
-        """Rows whose clip is ready for some spec, by shard length: the same for many specs."""
-        ready = {}
-        for length, commits in self.commits.items():
-            rows = ready[length] = np.zeros(self.n_clips, np.bool_)
-            for shard, commit in commits.items():
-                status = [clip.status == "ready" for clip in commit.clips]
-                room = rows[shard * length : (shard + 1) * length]
-                room[: len(status)] = status[: len(room)]
-            rows &= self.table.active
-        return ready
-
-    def _rows_ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
-        length, name = layout.clips_per_shard, layout.spec.name
-        ready = self._clips_ready[length].copy()
-        for shard, commit in self.commits[length].items():
-            rows = ready[shard * length : (shard + 1) * length]
-            lacking = commit.specs.get(name, range(len(rows)))
-            rows[[position for position in lacking if position < len(rows)]] = False
-        ready.flags.writeable = False
-        return ready
-
-    def records(self) -> list[ClipRecord]:
-        """What became of each clip: ready only if it is so for every spec stored."""
-        records = [PENDING] * self.n_clips
-        for length, commits in self.commits.items():
-            for shard, commit in commits.items():
-                for position, record in enumerate(commit.clips):
-                    row = shard * length + position
-                    if row < self.n_clips and records[row].status != "failed":
-                        records[row] = record
-        complete = np.ones(self.n_clips, np.bool_)
-        for ready in self._ready.values():
-            complete &= ready
-        return [
-            PENDING if (record.status == "ready" and not done) or not active else record
-            for record, done, active in zip(records, complete, self.table.active, strict=True)
-        ]
+        return self.outcomes.ready[layout.spec.name]
 
     @cached_property
     def clips(self) -> "pd.DataFrame":
@@ -180,7 +134,7 @@ class FeatureStore:
         """
         import pandas as pd
 
-        table, records = self.table, self.records()
+        table, outcomes = self.table, self.outcomes
         columns: dict[str, object] = {
             "clip_id": list(table.clip_id),
             "path": list(table.path),
@@ -191,8 +145,9 @@ class FeatureStore:
             "artist": list(table.artist),
             "album": list(table.album),
         }
-        for name in ("status", "reason", "detail", "sr", "start", "n_valid", "digest"):
-            columns[name] = [getattr(record, name) for record in records]
+        for name in ("status", "reason", "detail", "sr", "start", "n_valid"):
+            columns[name] = getattr(outcomes, name)
+        columns["digest"] = [digest.decode() for digest in outcomes.digest]
         tags = {tag: table.labels[:, column] for column, tag in enumerate(table.tags)}
         return pd.DataFrame({**columns, **tags})
 
@@ -219,8 +174,8 @@ class FeatureStore:
 
     def explain(self, spec: FeatureSpec, layout: Layout, row: int) -> str:
         """Why a row cannot be read."""
-        commit = self.commits[layout.clips_per_shard].get(row // layout.clips_per_shard, Commit())
-        position = row % layout.clips_per_shard
+        shard, position = divmod(row, layout.clips_per_shard)
+        commit = read_commit(self.files, layout.clips_per_shard, shard)
         where = f"row {row} of {spec.name} ({self.table.clip_id[row]})"
         if position < len(commit.clips) and commit.clips[position].status == "failed":
             record = commit.clips[position]

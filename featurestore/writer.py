@@ -4,9 +4,9 @@ import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
-import numpy as np
+import numpy.typing as npt
 
 from featurestore.clips import TABLE, ClipTable, digest_of, outcome_files
 from featurestore.commits import array_key
@@ -172,18 +172,11 @@ class StoreWriter:
     def publish(self) -> FeatureStore:
         """Repeat what became of the clips as columns of the clip table; the end of a run."""
         store = self.store()
-        records = store.records()
-        columns: dict[str, np.ndarray] = {
-            name: np.array([getattr(record, name) for record in records], kind)
-            for name, kind in (
-                ("status", object),
-                ("reason", object),
-                ("digest", object),
-                ("sr", np.int32),
-                ("start", np.int64),
-                ("n_valid", np.int64),
-            )
+        outcomes = store.outcomes
+        columns: dict[str, npt.NDArray[Any]] = {
+            name: getattr(outcomes, name) for name in ("status", "reason", "sr", "start", "n_valid")
         }
+        columns["digest"] = outcomes.digest.astype("U32").astype(object)
         self.files.write_several(outcome_files(columns))
         return store
 

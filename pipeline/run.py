@@ -258,11 +258,12 @@ def _summary(
     rows = [row for row, clip_id in enumerate(store.table.clip_id) if clip_id in mine]
     ready = np.logical_and.reduce([store[spec].ready for spec in specs])
     failed: list[Failure] = []
-    records = store.records()
+    outcomes = store.outcomes
     for row in rows:
-        clip_id, record = store.table.clip_id[row], records[row]
-        if record.status == "failed":
-            failed.append(Failure(clip_id=clip_id, reason=record.reason, detail=record.detail))
+        clip_id = store.table.clip_id[row]
+        if outcomes.status[row] == "failed":
+            reason, detail = outcomes.reason[row], outcomes.detail[row]
+            failed.append(Failure(clip_id=clip_id, reason=reason, detail=detail))
         elif row in failures:  # good for other specs, made when the audio could be read
             error = failures[row]
             failed.append(Failure(clip_id=clip_id, reason=error.reason, detail=error.detail))

@@ -11,7 +11,7 @@ import soundfile
 from hypothesis import HealthCheck, settings
 
 from featurestore.clips import ClipTable
-from featurestore.commits import PENDING, ClipRecord, Commit, write_commit
+from featurestore.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
 from featurestore.encoding import Codec, Encoding
 from featurestore.layout import Layout
 from featurestore.shard import pack, seal
@@ -157,7 +157,7 @@ class StoreMaker:
             else self.record(ids[row])
             for row in rows
         ]
-        before = store.commits.get(length, {}).get(shard, Commit())
+        before = read_commit(store.files, length, shard)
         specs = {
             name: tuple(p for p in range(len(rows)) if not before.is_ready(name, p))
             for name in before.specs

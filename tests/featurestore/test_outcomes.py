@@ -1,0 +1,42 @@
+import numpy as np
+
+from featurestore.commits import ClipRecord, Commit, write_commit
+from featurestore.outcomes import Outcomes
+
+
+def test_columns_are_what_the_records_say(tiny_store):
+    outcomes = tiny_store.outcomes
+    clips = tiny_store.clips
+    for name in ("status", "reason", "detail", "sr", "start", "n_valid"):
+        assert list(getattr(outcomes, name)) == list(clips[name])
+    assert set(outcomes.status) == {"ready", "failed", "pending"}
+    failed = list(outcomes.status).index("failed")
+    assert outcomes.reason[failed] == "EmptyFile"
+
+
+def test_a_clip_is_ready_only_if_it_is_so_for_every_spec(tiny_store):
+    ready = np.logical_and.reduce(list(tiny_store.outcomes.ready.values()))
+    assert list(tiny_store.outcomes.status == "ready") == list(ready)
+
+
+def test_a_row_that_one_spec_lacks_is_pending(make_store):
+    store = make_store()
+    layouts = list(store.layouts.values())
+    length, name = layouts[0].clips_per_shard, layouts[0].spec.name
+    record = ClipRecord(status="ready", digest="d", sr=8000, n_valid=8000)
+    specs = {layout.spec.name: () for layout in layouts} | {name: (1,)}
+    commit = Commit(clips=(record,) * min(length, store.n_clips), specs=specs)
+    write_commit(store.files, length, 0, commit)
+    outcomes = Outcomes(store.files, layouts, np.ones(store.n_clips, np.bool_))
+    assert (outcomes.status[0], outcomes.status[1]) == ("ready", "pending")
+    assert not outcomes.ready[name][1]
+    assert outcomes.ready[layouts[1].spec.name][1]
+
+
+def test_pruned_rows_are_pending_whatever_their_records_say(tiny_store):
+    active = np.ones(tiny_store.n_clips, np.bool_)
+    active[[0, list(tiny_store.outcomes.status).index("failed")]] = False
+    outcomes = Outcomes(tiny_store.files, tiny_store.layouts.values(), active)
+    assert set(outcomes.status[~active]) == {"pending"}
+    assert set(outcomes.reason[~active]) == {""}
+    assert not any(ready[~active].any() for ready in outcomes.ready.values())
