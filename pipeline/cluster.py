@@ -233,7 +233,7 @@ def _client_of(scheduler: str) -> "Client":
     from distributed import Client
 
     try:
-        return Client(scheduler, timeout="20s")
+        return Client(scheduler, timeout="10s")
     except (OSError, TimeoutError, ValueError) as error:
         raise RunError(
             f"no Dask scheduler answers at {scheduler}: {error}; look at the address, "
