@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import ProcessPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import click
@@ -104,7 +105,7 @@ def spectra(samples: Array, analysis: Analysis, rounds: int) -> list[list[str]]:
         "NumPy, double": by_numpy(np.fft.rfft),
     }
     remarks = {name: f"{_beside_a_sine(way, analysis):.3f} dB off" for name, way in ways.items()}
-    timed = {name: (lambda way=way: way(samples)) for name, way in ways.items()}
+    timed = {name: partial(way, samples) for name, way in ways.items()}
     return compared("power spectra", timed, remarks, rounds)
 
 
@@ -191,15 +192,15 @@ def codecs(clips: list[Clip], rounds: int) -> list[list[str]]:
         *compared(
             f"pack {FULL.name}, bitshuffle",
             {
-                name: (lambda a=arguments: blosc.compress(one, *a[:2], blosc.BITSHUFFLE, a[2]))
-                for name, arguments in ways.items()
+                name: partial(blosc.compress, one, codec, level, blosc.BITSHUFFLE, block)
+                for name, (codec, level, block) in ways.items()
             },
             sizes,
             rounds,
         ),
         *compared(
             "unpack it",
-            {name: (lambda of=of: blosc.decompress(of[0], out)) for name, of in packed.items()},
+            {name: partial(blosc.decompress, of[0], out) for name, of in packed.items()},
             {},
             rounds,
         ),

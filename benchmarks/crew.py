@@ -6,9 +6,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
-
-from distributed import Client
+from typing import Any, TypeVar
 
 from benchmarks.corpus import Corpus
 from featurestore.spec import FeatureSpec
@@ -25,12 +23,13 @@ _BATCH = 32
 class Crew:
     """Worker processes that stay, so that their start is in no figure."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, client: Any) -> None:
+        self._client = client  # distributed.Client, which is typed in part
 
     def cpu_time(self) -> float:
         """CPU time so far of the workers and of this process, where the scheduler is [s]."""
-        return time.process_time() + sum(self._client.run(time.process_time).values())
+        workers: dict[str, float] = self._client.run(time.process_time)
+        return time.process_time() + sum(workers.values())
 
     def share(self, call: Callable[[list[T]], object], work: Sequence[T]) -> None:
         """Have `call` done for all of `work`, a batch a task."""

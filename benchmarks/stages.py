@@ -1,6 +1,5 @@
 """Where the time goes: the stages of one task, timed on the real code in one process."""
 
-import collections
 import contextlib
 import functools
 import hashlib
@@ -65,8 +64,8 @@ class Stopwatch:
     """CPU and wall time by stage, each moment counted for the innermost stage alone."""
 
     def __init__(self) -> None:
-        self.cpu: collections.Counter[str] = collections.Counter()
-        self.wall: collections.Counter[str] = collections.Counter()
+        self.cpu: dict[str, float] = dict.fromkeys(STAGES, 0.0)
+        self.wall: dict[str, float] = dict.fromkeys(STAGES, 0.0)
         self._running: list[str] = []
         self._since = 0.0, 0.0
 
@@ -177,11 +176,15 @@ def main(audio: str | None, clips: int, save: bool) -> None:
         row = [stage]
         for watch in watches.values():
             cpu = watch.cpu[stage]
-            row += [f"{cpu:.2f}", f"{cpu / watch.cpu.total():.1%}", f"{watch.wall[stage]:.2f}"]
+            row += [
+                f"{cpu:.2f}",
+                f"{cpu / sum(watch.cpu.values()):.1%}",
+                f"{watch.wall[stage]:.2f}",
+            ]
         rows.append(row)
     totals = ["all"]
     for watch in watches.values():
-        totals += [f"{watch.cpu.total():.2f}", "", f"{watch.wall.total():.2f}"]
+        totals += [f"{sum(watch.cpu.values()):.2f}", "", f"{sum(watch.wall.values()):.2f}"]
     header = ["ms a clip"]
     for name in watches:
         header += [f"{name}: CPU", "share", "clock"]
