@@ -48,8 +48,10 @@ class RunSettings:
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise SettingsError(f"workers is {self.workers}; it must be at least 1")
-        if not self.timeout > 0:
-            raise SettingsError(f"timeout is {self.timeout:g} s; it must be more than 0 s")
+        if not 0 < self.timeout <= 1e9:  # the system's timers know no more
+            raise SettingsError(
+                f"timeout is {self.timeout:g} s; it must be more than 0 s, and 1e9 s at most"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
