@@ -50,7 +50,9 @@ class Clip:
         length = window.n_samples(sr) + n_fft
         there = source[max(0, first) : first + length]
         before = max(0, -first)
-        return np.pad(there, (before, length - before - len(there)))
+        framed = np.zeros(length, np.float32)
+        framed[before : before + len(there)] = there
+        return framed
 
 
 class Source:
