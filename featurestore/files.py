@@ -199,8 +199,10 @@ class Files:
         """
         return LocalFile(self.path(key))
 
-    def write(self, key: str, data: bytes | bytearray | memoryview) -> None:
+    def write(self, key: str, data: bytes | Sequence[bytes]) -> None:
         """Put a whole file in place at once: a reader sees the old bytes or all the new ones.
+
+        Of several parts no copy is made; they are written one after the other.
 
         Locally the bytes are on the disk before the name appears, so that not even a power cut
         leaves a name without its bytes. Object storage shows an object once it has all of it.
@@ -219,7 +221,7 @@ class Files:
             if self._run is not None:
                 self.require_run(self._run)
             with self._written(key) as (filesystem, path):
-                filesystem.pipe_file(path, bytes(data))
+                filesystem.pipe_file(path, data if isinstance(data, bytes) else b"".join(data))
             return
         folder = f"{self.root}/{PARTIAL}"
         if self._run is None:
@@ -230,7 +232,7 @@ class Files:
         target = self.path(key)
         try:
             with open(partial, "wb") as file:
-                file.write(data)
+                file.writelines([data] if isinstance(data, bytes) else data)
                 file.flush()
                 os.fsync(file.fileno())
             os.makedirs(os.path.dirname(target), exist_ok=True)

@@ -44,8 +44,11 @@ def unseal(data: bytes | memoryview, what: str) -> memoryview:
     return body
 
 
-def pack(chunks: Sequence[bytes | None], clips_per_shard: int) -> bytes:
-    """A shard of sealed chunks; None, and what is beyond the last one, is absent."""
+def pack(chunks: Sequence[bytes | None], clips_per_shard: int) -> list[bytes]:
+    """A shard of sealed chunks, in parts to be written one after the other.
+
+    None, and what is beyond the last chunk, is absent.
+    """
     index = np.full((clips_per_shard, 2), _ABSENT)
     offset = 0
     for row, chunk in enumerate(chunks):
@@ -53,7 +56,7 @@ def pack(chunks: Sequence[bytes | None], clips_per_shard: int) -> bytes:
             index[row] = offset, len(chunk)
             offset += len(chunk)
     present = [chunk for chunk in chunks if chunk is not None]
-    return b"".join([*present, seal(index.astype("<u8").tobytes())])
+    return [*present, seal(index.astype("<u8").tobytes())]
 
 
 def index_nbytes(clips_per_shard: int) -> int:

@@ -222,3 +222,18 @@ def audio(tmp_path_factory: pytest.TempPathFactory) -> Path:
         samples = rng.uniform(-0.5, 0.5, (n_samples, channels)).astype(np.float32)
         soundfile.write(folder / name, samples, sr)
     return folder
+
+
+@pytest.fixture(scope="session")
+def scheduler() -> Iterator[str]:
+    """Address of a running Dask scheduler with two worker processes."""
+    import dask
+    from distributed import LocalCluster
+
+    with (
+        dask.config.set({"distributed.scheduler.allowed-failures": 0}),
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
+        ) as cluster,
+    ):
+        yield cluster.scheduler_address

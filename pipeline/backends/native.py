@@ -28,13 +28,13 @@ def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArr
 
 def _power(frames: torch.Tensor, window: torch.Tensor) -> npt.NDArray[np.float32]:
     """Power spectra of frames, ``(1 + n_fft // 2, n_frames)``."""
-    power = torch.empty(frames.shape[1] // 2 + 1, len(frames))
+    power = np.empty((frames.shape[1] // 2 + 1, len(frames)), np.float32)
     # By blocks that stay in the cache: at hop x1 twice as fast as all frames at once.
     for first in range(0, len(frames), _BLOCK):
         block = slice(first, first + _BLOCK)
         spectra = torch.fft.rfft(frames[block] * window)
-        power[:, block] = spectra.real.square().add_(spectra.imag.square()).T
-    return power.numpy()
+        power[:, block] = spectra.real.square().add_(spectra.imag.square()).numpy().T
+    return power
 
 
 @lru_cache(maxsize=64)

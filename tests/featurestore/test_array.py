@@ -305,7 +305,7 @@ def test_a_missing_shard_is_corrupt_and_not_silence(tiny_store, shard):
 def test_a_committed_clip_that_is_not_in_its_shard_is_corrupt(tiny_store, shard):
     from featurestore.shard import pack
 
-    shard.write_bytes(pack([], 8))
+    shard.write_bytes(b"".join(pack([], 8)))
     with pytest.raises(CorruptDataError, match=r"clip 1: committed, but not in the shard"):
         tiny_store[tiny_store.specs[0]][9]
 

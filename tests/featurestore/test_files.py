@@ -21,7 +21,7 @@ def files(request, tmp_path):
 def test_what_was_written_is_read(files):
     files.write("a/b/c", b"one")
     files.write("a/b/c", b"two")
-    files.write("a/d", bytearray(b"three"))
+    files.write("a/d", [b"th", b"ree"])
     assert files.read("a/b/c") == b"two"
     assert files.read("a/d") == b"three"
 
