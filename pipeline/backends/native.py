@@ -33,7 +33,8 @@ def _power(frames: torch.Tensor, window: torch.Tensor) -> npt.NDArray[np.float32
     for first in range(0, len(frames), _BLOCK):
         block = slice(first, first + _BLOCK)
         spectra = torch.fft.rfft(frames[block] * window)
-        power[:, block] = spectra.real.square().add_(spectra.imag.square()).numpy().T
+        # Cast by PyTorch: what overflows becomes infinite without a warning, and is found out.
+        power[:, block] = spectra.real.square().add_(spectra.imag.square()).float().numpy().T
     return power
 
 
