@@ -269,6 +269,10 @@ def _outcome(future: "Future[Any]") -> Any:
             f"cannot write to the store: {error}; what is done is kept: "
             "make room or give permission, and run again to continue"
         ) from None
+    if isinstance(error, RuntimeError) and "deserialization" in str(error):
+        raise RunError(
+            "the Dask scheduler cannot read tasks; install the same melgrid there"
+        ) from None
     if isinstance(error, ImportError):
         raise RunError(
             f"the Dask workers cannot run tasks: {error}; install the same melgrid there"

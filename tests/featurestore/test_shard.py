@@ -39,7 +39,7 @@ def test_less_than_a_checksum_is_corrupt(length):
 
 @given(CHUNKS)
 def test_a_shard_unpacks_to_what_was_packed(chunks):
-    there = unpack(pack(chunks, 9), 9, "it")
+    there = unpack(b"".join(pack(chunks, 9)), 9, "it")
     assert there == [*chunks, *[None] * (9 - len(chunks))]
 
 

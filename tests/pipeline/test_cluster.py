@@ -120,10 +120,6 @@ def test_a_run_waits_for_workers_and_says_so(monkeypatch):
     assert said == ["no Dask worker is there: waiting for one (Ctrl-C to stop)"]
 
 
-def sleep_long(_):
-    time.sleep(600)
-
-
 def test_a_scheduler_that_goes_away_ends_the_run_with_one_line():
     with (
         scheduler_process() as (process, address),
@@ -131,7 +127,7 @@ def test_a_scheduler_that_goes_away_ends_the_run_with_one_line():
         connect(None, address) as client,
     ):
         client.wait_for_workers(1)
-        results = each(client, sleep_long, range(3), print)
+        results = each(client, time.sleep, [600.0] * 3, print)
         client.loop.call_later(0.5, process.kill)
         with pytest.raises(RunError, match="the connection to the Dask scheduler is lost"):
             next(results)
@@ -148,6 +144,18 @@ def test_workers_without_melgrid_are_said_so(scheduler):
             RunError, match="the Dask workers cannot run tasks: No module named 'pipeline'"
         ),
     ):
+        list(each(client, import_what_is_not_there, [0], print))
+
+
+def test_a_scheduler_without_melgrid_is_said_so():
+    with (
+        scheduler_process() as (_, address),
+        worker_process(address),
+        connect(None, address) as client,
+        # that process cannot import this module, as it could not import melgrid
+        pytest.raises(RunError, match="the Dask scheduler cannot read tasks; install"),
+    ):
+        client.wait_for_workers(1)
         list(each(client, import_what_is_not_there, [0], print))
 
 
