@@ -152,11 +152,11 @@ def test_a_scheduler_without_melgrid_is_said_so():
         scheduler_process() as (_, address),
         worker_process(address),
         connect(None, address) as client,
-        # that process cannot import this module, as it could not import melgrid
-        pytest.raises(RunError, match="the Dask scheduler cannot read tasks; install"),
     ):
         client.wait_for_workers(1)
-        list(each(client, import_what_is_not_there, [0], print))
+        # That process cannot import this module, as it could not import melgrid.
+        with pytest.raises(RunError, match="the Dask scheduler cannot read tasks; install"):
+            list(each(client, import_what_is_not_there, [0], print))
 
 
 def die_at(number, argument):
