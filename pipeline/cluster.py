@@ -75,7 +75,7 @@ def connect(
         # What matters of this, `each` and `compute` say.
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         if scheduler is None:
-            client = _start(stack, workers, dashboard)
+            client = _start(stack, workers, dashboard=dashboard, profile=report is not None)
         else:
             client = stack.enter_context(_client_of(scheduler))
         if report is not None:
@@ -154,7 +154,9 @@ def each(
             yield running.pop(future), _outcome(future)
 
 
-def _start(stack: contextlib.ExitStack, workers: int | None, dashboard: bool) -> "Client":
+def _start(
+    stack: contextlib.ExitStack, workers: int | None, *, dashboard: bool, profile: bool
+) -> "Client":
     """A client of a new cluster on this machine; both end with `stack`."""
     import dask
     from distributed import Client, LocalCluster
@@ -166,10 +168,12 @@ def _start(stack: contextlib.ExitStack, workers: int | None, dashboard: bool) ->
                 # Forked from a process that has the imports done, a worker starts at once, as
                 # one that takes a dead one's place must.
                 "distributed.worker.multiprocessing-method": "forkserver",
-                # Dask tells glibc to give memory back at once, and takes from it by that how it
-                # learns what to keep: a clip then costs 5,000 page faults instead of 300, and
-                # twice the time.
-                "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": None,
+                # Dask has glibc give memory back at once: a clip then costs 5,000 page faults, and
+                # twice the time. Left to itself glibc gives some back: 400. Told to keep it: none.
+                "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**28,
+                "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+                # Dask looks at each worker's stack a hundred times a second, for the report.
+                "distributed.worker.profile.enabled": profile,
                 # A dead worker is looked into (`_compute_suspect`): Dask need not try again.
                 "distributed.scheduler.allowed-failures": 0,
                 # A worker gets a task when it is free, so that its death concerns few tasks.
