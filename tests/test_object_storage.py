@@ -126,10 +126,11 @@ def bucket(s3) -> str:
 
 @pytest.fixture(scope="module")
 def scheduler(s3):
+    """As conftest's, of workers that were started with this module's environment."""
     with (
         dask.config.set({"distributed.scheduler.allowed-failures": 0}),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as cluster,
     ):
         yield cluster.scheduler_address
