@@ -139,8 +139,10 @@ def test_a_second_run_on_a_store_is_refused_at_once_and_the_first_goes_on(featur
     store = tmp_path / "store.zarr"
     first = featurize()
     wait_until(lambda: commits(store), first)
+    first.send_signal(signal.SIGSTOP)  # else it may have ended before the second one begins
     second = featurize()
     printed, said = second.communicate(timeout=60)
+    first.send_signal(signal.SIGCONT)
     assert (second.returncode, printed) == (1, "")
     assert said == (
         f"Error: another run is writing to {store} (process {first.pid} on "
