@@ -42,6 +42,8 @@ class Command(click.Command):
             click.echo(f"Error: {error}", err=True)
             usage = (CatalogError, SettingsError, SpecError, StoreMismatchError)
             ctx.exit(2 if isinstance(error, usage) else 1)
+        except BrokenPipeError:  # click ends in silence when nobody reads on
+            raise
         except OSError as error:  # what the machine refuses: permission, space, a lost disk
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"Error: {where}{error.strerror or error}", err=True)

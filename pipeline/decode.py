@@ -72,10 +72,10 @@ def digest_file(path: str) -> str:
         return hashlib.blake2b(file.read(), digest_size=16).hexdigest()
 
 
-def _decode(source: int | BinaryIO) -> tuple[npt.NDArray[np.float32], int]:
+def _decode(descriptor: int) -> tuple[npt.NDArray[np.float32], int]:
     with _captured_stderr() as chatter:
         try:
-            with soundfile.SoundFile(source, closefd=False) as file:
+            with soundfile.SoundFile(descriptor, closefd=False) as file:
                 announced, sr = file.frames, file.samplerate
                 damaged = "should be" in file.extra_info  # a chunk longer than the file
                 frames = file.read(dtype="float32", always_2d=True)

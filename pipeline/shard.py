@@ -168,11 +168,13 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
                 )
             continue
         clips[position] = record
-        for spec, chunk in made.items():
-            chunks[spec][position] = chunk
         if not record.same_audio(before):  # then other specs' values are of other audio
+            for row_chunks in chunks.values():
+                row_chunks[position] = None
             for positions in lacking.values():
                 positions.add(position)
+        for spec, chunk in made.items():
+            chunks[spec][position] = chunk
 
     for layout in job.layouts:
         row_chunks = chunks[layout.spec]

@@ -180,6 +180,33 @@ def test_changed_audio_is_pending_for_specs_whose_shards_are_of_another_length(
     assert not store[SPECS[1]].ready[3]
 
 
+def test_audio_that_changed_unseen_is_found_out_when_it_is_decoded_again(featurize, music):
+    """Same size and time of change, other bytes: only reading it tells."""
+    featurize(SPECS[:1])
+    times = os.stat(music / "03.wav")
+    sr_samples = (times.st_size - 44) // 2
+    soundfile.write(music / "03.wav", np.zeros(sr_samples, np.float32), SR)
+    assert os.path.getsize(music / "03.wav") == times.st_size
+    os.utime(music / "03.wav", ns=(times.st_atime_ns, times.st_mtime_ns))
+    store = featurize(SPECS[1:2]).store  # adds a spec
+    assert (store[SPECS[1]][3] == -100).all()
+    assert not store[SPECS[0]].ready[3]  # made of the old bytes
+    both = featurize(SPECS[:2])
+    assert both.n_computed == 1
+    assert (both.store[SPECS[0]][3] == -100).all()
+
+
+def test_audio_that_changed_unseen_takes_back_specs_of_the_same_run(featurize, music):
+    featurize(SPECS[:1])
+    times = os.stat(music / "03.wav")
+    soundfile.write(music / "03.wav", np.zeros((times.st_size - 44) // 2, np.float32), SR)
+    os.utime(music / "03.wav", ns=(times.st_atime_ns, times.st_mtime_ns))
+    store = featurize(SPECS[:2]).store  # the first one's row is kept, as far as one sees
+    assert (store[SPECS[1]][3] == -100).all()
+    assert not store[SPECS[0]].ready[3]
+    assert (featurize(SPECS[:2]).store[SPECS[0]][3] == -100).all()
+
+
 def test_audio_that_cannot_be_read_any_more_leaves_what_was_made_of_it(featurize, music):
     made = featurize(SPECS[:1]).store[SPECS[0]][3]
     (music / "03.wav").unlink()
