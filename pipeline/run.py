@@ -137,7 +137,7 @@ def run(
             return client
 
         began = time.monotonic()
-        table = clip_table(catalog, tiles_of(catalog, writer.store(), settings.window, client))
+        table = clip_table(catalog, tiles_of(catalog, writer.store(), settings, client, say))
         planned = layouts(len(table), specs, settings)
         store = writer.prepare(table, planned, catalog.name, prune=settings.prune)
         rows = audio_of(store, catalog, table)

@@ -242,7 +242,7 @@ class _Tracks:
         """
         by_spec = {layout.spec: layout for layout in layouts}
         made = {}
-        with _time_limit(self._job.timeout):
+        with time_limit(self._job.timeout):
             track, cutter = self._open(path)
             clip = cutter.clip(tile)
             plan = _plan(tuple(by_spec))
@@ -272,7 +272,7 @@ _ONE_AT_A_TIME = threading.Lock()
 
 
 @contextlib.contextmanager
-def _time_limit(seconds: float) -> Iterator[None]:
+def time_limit(seconds: float) -> Iterator[None]:
     """End this process when the time is up.
 
     The kernel does it (SIGALRM, whose default is that), for a decoder that hangs in C may hold

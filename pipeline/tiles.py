@@ -1,6 +1,7 @@
 """How many consecutive clips each track becomes."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from featurestore.commits import PENDING, ClipRecord, read_commits
@@ -8,8 +9,11 @@ from featurestore.errors import AudioError
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
 from pipeline.catalogs import Catalog
+from pipeline.cluster import WorkerDiedError, each
 from pipeline.decode import read_track
 from pipeline.missing import are_changed
+from pipeline.settings import RunSettings
+from pipeline.shard import time_limit
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -18,7 +22,11 @@ _TRACKS_PER_TASK = 32
 
 
 def tiles_of(
-    catalog: Catalog, store: FeatureStore, window: ClipWindow, client: Callable[[], "Client"]
+    catalog: Catalog,
+    store: FeatureStore,
+    settings: RunSettings,
+    client: Callable[[], "Client"],
+    say: Callable[[str], None],
 ) -> dict[str, int] | None:
     """How many rows each track becomes, by its id; None where each is one.
 
@@ -28,11 +36,13 @@ def tiles_of(
     ----------
     catalog : Catalog
     store : FeatureStore
-    window : ClipWindow
+    settings : RunSettings
     client : callable
         Gives a Dask client; called only if there is something to count.
+    say : callable
+        Is told what the user should know.
     """
-    if window.take != "all":
+    if settings.window.take != "all":
         return None
     first_row = {}
     counts: dict[str, int] = {}
@@ -54,10 +64,10 @@ def tiles_of(
         if not is_changed:
             del unknown[track_id]
     if unknown:
-        counted = _count_all(client(), window, list(unknown.values()))
-        for track_id, count in zip(unknown, counted, strict=True):
+        counted = _count_all(client(), settings, list(unknown.values()), say)
+        for track_id, path in unknown.items():
             # Rows stay: those beyond the end of a track that got shorter fail as too short.
-            counts[track_id] = max(count, counts.get(track_id, 0))
+            counts[track_id] = max(counted[path], counts.get(track_id, 0))
     return counts
 
 
@@ -74,34 +84,37 @@ def _records(store: FeatureStore, first_row: Mapping[str, int]) -> dict[str, Cli
     return records
 
 
-def _count_all(client: "Client", window: ClipWindow, paths: Sequence[str]) -> Iterator[int]:
+def _count_all(
+    client: "Client", settings: RunSettings, paths: Sequence[str], say: Callable[[str], None]
+) -> dict[str, int]:
     """How many consecutive clips each track becomes: found by decoding it, for headers lie.
 
     A track that cannot be decoded, or that ends its worker, is one clip, which will say why.
     """
-    from distributed.scheduler import KilledWorker
-
+    count = functools.partial(_count, settings.window, settings.timeout)
     batches = [
-        paths[first : first + _TRACKS_PER_TASK] for first in range(0, len(paths), _TRACKS_PER_TASK)
+        tuple(paths[first : first + _TRACKS_PER_TASK])
+        for first in range(0, len(paths), _TRACKS_PER_TASK)
     ]
-    at_once = 4 * max(1, len(client.nthreads()))
-    for first in range(0, len(batches), at_once):
-        some = batches[first : first + at_once]
-        futures = client.map(_count, some, window=window, pure=False)
-        for batch, future in zip(some, futures, strict=True):
-            if not isinstance(future.exception(), KilledWorker):
-                yield from future.result()
-                continue
-            for path in batch:
-                alone = client.submit(_count, [path], window=window, pure=False)
-                yield 1 if isinstance(alone.exception(), KilledWorker) else alone.result()[0]
+    counts: dict[str, int] = {}
+    suspects: list[str] = []
+    for batch, result in each(client, count, batches, say):
+        if isinstance(result, WorkerDiedError):
+            suspects += batch
+        else:
+            counts |= zip(batch, result, strict=True)
+    for path in suspects:  # alone: its worker may have died of another one
+        [(_, result)] = each(client, count, [(path,)], say)
+        counts[path] = 1 if isinstance(result, WorkerDiedError) else result[0]
+    return counts
 
 
-def _count(paths: Sequence[str], *, window: ClipWindow) -> list[int]:
+def _count(window: ClipWindow, timeout: float, paths: Sequence[str]) -> list[int]:
     counts = []
     for path in paths:
         try:
-            track = read_track(path)
+            with time_limit(timeout):
+                track = read_track(path)
         except AudioError:
             counts.append(1)
         else:

@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from featurestore import FeatureStore
-from pipeline.shard import _time_limit
+from pipeline.shard import time_limit
 
 FEATURIZE = Path(sys.executable).with_name("featurize")
 
@@ -103,7 +103,7 @@ def test_files_that_hang_are_marked_once_their_time_is_up_and_their_neighbours_a
 
 
 def test_a_clip_may_take_as_long_as_it_is_given():
-    with _time_limit(60):
+    with time_limit(60):
         seconds, again = signal.getitimer(signal.ITIMER_REAL)
         assert 0 < seconds <= 60
         assert again == 0
@@ -114,11 +114,11 @@ def test_clips_in_threads_of_one_process_have_their_time_one_after_the_other():
     begun = threading.Event()
 
     def wait_for_it():
-        with _time_limit(60):
+        with time_limit(60):
             begun.set()
 
     other = threading.Thread(target=wait_for_it)
-    with _time_limit(60):
+    with time_limit(60):
         other.start()
         assert not begun.is_set()
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
