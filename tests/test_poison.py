@@ -124,3 +124,14 @@ def test_clips_in_threads_of_one_process_have_their_time_one_after_the_other():
         assert signal.getitimer(signal.ITIMER_REAL)[0] > 0
     other.join()
     assert begun.is_set()
+
+
+def test_files_that_crash_or_hang_while_their_tiles_are_counted_are_one_marked_clip(featurize):
+    summary, said = featurize("segfault", "hang", options=("--take", "all", "--timeout", "3"))
+    assert reasons(summary) == {
+        "segfault.wav#000": ("Unreadable", "it crashed its process"),
+        "hang.wav#000": ("Unreadable", "not done after 3 s"),
+    }
+    assert said == ""
+    # 0.992 s is the whole number of hops below a second: two tiles a clip of a second
+    assert summary["ready"] == summary["clips"] - 2 == 40
