@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import nn
 
-from featurestore.errors import TrainingError
 from featurestore.spec import FeatureSpec
 
 FILTERS = (128, 384, 768, 2048)
@@ -119,24 +118,12 @@ class VGG(nn.Module):
     ----------
     pooling : Pooling
         The max-pool sizes, and whether they are the table's or follow from the shape.
-
-    Raises
-    ------
-    TrainingError
-        If `width` or `n_frames` is not positive.
     """
 
     def __init__(
         self, spec: FeatureSpec, *, n_frames: int, n_tags: int, width: float = 1.0
     ) -> None:
         super().__init__()
-        if not 0 < width <= 16:
-            raise TrainingError(f"width is {width}; it must be above 0 and at most 16")
-        if n_frames < 1 or n_tags < 1:
-            raise TrainingError(
-                f"a network for {n_frames} frames and {n_tags} tags cannot be; "
-                "both must be at least 1"
-            )
         self.pooling = pooling(spec, n_frames)
         filters = [max(1, round(width * n)) for n in FILTERS]
         self.input_norm = nn.BatchNorm2d(1)
