@@ -575,12 +575,17 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
         (
             click.option("--width", type=float, default=1.0, show_default=True,
                          help="Scales a network's filters; 0.125 trains on a laptop."),
-            click.option("--epochs", type=int, default=13, show_default=True,
-                         help="Passes over the training split."),
-            click.option("--batch-size", type=int, default=32, show_default=True,
-                         help="Clips in a batch."),
-            click.option("--learning-rate", type=float, default=1e-3, show_default=True,
-                         help="Adam's."),
+            click.option("--recipe", type=click.Choice(["ferraro2020", "modern"]),
+                         default="ferraro2020", show_default=True,
+                         help="ferraro2020 is the study's: Adam at a constant rate; modern is "
+                         "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
+            click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
+                         default="none", show_default=True, help="Change clips in training."),
+            click.option("--epochs", type=int,
+                         help="Passes over the training split.  [the recipe's]"),
+            click.option("--batch-size", type=int, help="Clips in a batch.  [the recipe's]"),
+            click.option("--learning-rate", type=float,
+                         help="The highest one.  [the recipe's]"),
             click.option("--seed", type=int, default=0, show_default=True,
                          help="Of first weights and the order of clips."),
             click.option("--device", default="auto", show_default=True,
@@ -620,8 +625,9 @@ def train(
         names = ", ".join(str(spec) for spec in opened.specs)
         raise click.UsageError(f"say which --spec: {names}")
 
+    from models.checkpoint import save_checkpoint
     from models.data import training_data
-    from models.train import TrainSettings, save_checkpoint
+    from models.settings import TrainSettings
     from models.train import train as train_network
 
     data = training_data(opened, spec or opened.specs[0], tags=tags, fold=fold)
@@ -700,8 +706,8 @@ def study(
 
     opened = FeatureStore.open(store)
     from models.report import picture, table
+    from models.settings import TrainSettings
     from models.study import study as run_study
-    from models.train import TrainSettings
 
     rows = run_study(
         opened,

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from featurestore.errors import TrainingError
 from featurestore.spec import FeatureSpec
+from models.checkpoint import Trained
 from models.data import TrainingData, folds_of, training_data
 from models.macs import count_macs, count_parameters
 from models.results import IDENTITY, ResultsFile, Row, identity
-from models.train import Trained, TrainSettings, train
+from models.settings import TrainSettings
+from models.train import train
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore

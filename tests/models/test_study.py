@@ -8,8 +8,9 @@ from featurestore.errors import TrainingError, UnknownSpecError
 from models.data import training_data
 from models.macs import macs_table
 from models.results import read_results
+from models.settings import TrainSettings
 from models.study import study
-from models.train import TrainSettings, train
+from models.train import train
 
 SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=9, device="cpu", amp="off")
 
