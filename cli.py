@@ -530,6 +530,7 @@ def failures(store: str, as_json: bool) -> None:
     show_default=True,
     help="Frames of a clip at x1: melgrid's 1 + n // 256, or the study's one more.",
 )
+@click.option("--layers", is_flag=True, help="Count layer by layer.")
 @json_option
 def macs(
     models: list[str],
@@ -537,36 +538,72 @@ def macs(
     n_tags: int,
     duration: float,
     frames: Any,
+    layers: bool,
     as_json: bool,
     **spec_values: Any,
 ) -> None:
     """Count multiply-accumulates and parameters of networks at specs.
 
     Convolutions and dense layers count, without biases, and nothing else: as the
-    study counts.
+    study counts. A network that takes segments is counted for all the segments
+    that a clip is judged by.
     """
     specs = _specs(**spec_values)
     from models.macs import macs_table
 
     rows = macs_table(
-        specs, models=models, width=width, n_tags=n_tags, frames=frames, duration=duration
+        specs,
+        models=models,
+        width=width,
+        n_tags=n_tags,
+        frames=frames,
+        duration=duration,
+        layers=layers,
     )
     if as_json:
         _print_json(rows)
         return
+    if layers:
+        for row in rows:
+            _print_layers(row)
+    else:
+        _print_table(
+            [
+                {
+                    "spec": row["spec"],
+                    "model": row["model"],
+                    "frames": row["n_frames"],
+                    "segments": f"{row['n_segments']} x {row['segment_frames']:,}",
+                    "GMAC": f"{row['gmac']:8.3f}",
+                    "parameters": row["parameters"],
+                }
+                for row in rows
+            ]
+        )
+    if layers:
+        click.echo("MMAC of all segments of the clip, output of one")
+    click.echo(f"one clip of {duration:g} s; frames as {frames} counts them (--frames)")
+
+
+def _print_layers(row: dict[str, Any]) -> None:
+    click.echo(
+        f"{row['spec']}, {row['model']}: {row['gmac']:.3f} GMAC, {row['parameters']:,} parameters, "
+        f"{row['n_segments']} x {row['segment_frames']:,} frames"
+    )
     _print_table(
         [
             {
-                "spec": row["spec"],
-                "model": row["model"],
-                "frames": row["n_frames"],
-                "GMAC": f"{row['gmac']:8.3f}",
-                "parameters": row["parameters"],
+                "layer": layer["name"],
+                "kind": f"{layer['kind']} {' x '.join(map(str, layer['kernel']))}",
+                "output": " x ".join(map(str, layer["output"])),
+                "MMAC": layer["macs"] / 1e6,
+                "%": layer["macs"] / row["gmac"] / 1e7,
+                "parameters": layer["parameters"],
             }
-            for row in rows
+            for layer in row["layers"]
         ]
     )
-    click.echo(f"one clip of {duration:g} s; frames as {frames} counts them (--frames)")
+    click.echo()
 
 
 def training_options(command: Callable[..., None]) -> Callable[..., None]:

@@ -180,8 +180,22 @@ def test_macs_of_the_studys_grid_agree_with_its_table():
     gmac = {row["spec"]: f"{row['gmac']:.3f}" for row in rows}
     assert gmac["sr12000-mel96-x1-log"] == "10.011"
     assert gmac["sr16000-mel48-x10-db"] == "0.660"
-    assert rows[0].keys() == {"spec", "model", "n_frames", "gmac", "parameters"}
+    assert rows[0].keys() == {
+        "spec", "model", "n_frames", "n_segments", "segment_frames", "gmac", "parameters"
+    }  # fmt: skip
     assert "frames as melgrid counts them" in invoke("macs").output
+
+
+def test_macs_by_layer_are_a_table_of_80_columns_and_add_up_in_json():
+    command = ("macs", "--models", "vgg,musicnn", "--layers")
+    text = invoke(*command).stdout
+    assert "sr16000-mel96-x1-db, musicnn: 16.314 GMAC, 7,611,624 parameters, 9 x 187" in text
+    assert re.search(r"middle\.0\.0 +Conv1d 7 +512 x 181 +5,978\.5 +36\.6 +3,670,528\n", text)
+    assert max(map(len, text.splitlines())) <= 80
+    rows = json.loads(invoke(*command, "--json").stdout)
+    for row in rows:
+        assert sum(layer["macs"] for layer in row["layers"]) / 1e9 == row["gmac"]
+    assert [row["layers"][-1]["name"] for row in rows] == ["dense", "dense"]
 
 
 def test_a_dry_run_touches_nothing(corpus, tmp_path):

@@ -4,12 +4,21 @@ import sys
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
 from featurestore.grid import ferraro2020
-from models.macs import count_macs, count_parameters, frames_of, macs_table
-from models.networks import build
+from models.macs import (
+    clip_cost,
+    count_layers,
+    count_macs,
+    count_parameters,
+    frames_of,
+    macs_table,
+)
+from models.networks import NETWORKS, build, segment_frames
+from models.vgg import MEL_POOLS, TIME_POOLS
 
 HOPS = (1, 2, 3, 4, 5, 10)
 
@@ -44,6 +53,87 @@ def test_macs_of_each_layer_are_the_formula_written_out():
     }
 
 
+def vgg_by_hand(spec, n_frames):
+    pools = zip(MEL_POOLS[spec.n_mels], TIME_POOLS[spec.sr, spec.hop], strict=True)
+    height, width, total = spec.n_mels, n_frames, 2048 * 50
+    for c_in, c_out, (mel, time) in zip(
+        (1, 128, 384, 768), (128, 384, 768, 2048), pools, strict=True
+    ):
+        total += 3 * 3 * c_in * c_out * height * width
+        height, width = height // mel, width // time
+    return total
+
+
+def musicnn_by_hand(spec, n_frames, n_pooled):
+    total = 0
+    for height in (max(1, int(0.9 * spec.n_mels)), max(1, int(0.4 * spec.n_mels))):
+        rows = spec.n_mels - height + 1
+        total += (7 * 64 + 3 * 128 + 1 * 256) * height * rows * n_frames
+    total += (165 + 128 + 64 + 32) * 32 * n_frames
+    steps = n_frames - 6
+    total += 7 * 1024 * 512 * steps + 7 * 512 * 512 * steps + 7 * 512 * 512 * (steps // 2)
+    return total + n_pooled * 500 + 500 * 50
+
+
+BY_HAND = {
+    "vgg": vgg_by_hand,
+    "musicnn": lambda spec, n: musicnn_by_hand(spec, n, 2 * ((n - 6) // 2)),
+    "musicnn-original": lambda spec, n: musicnn_by_hand(spec, n, 2 * 512),
+}
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("spec", ferraro2020(), ids=str)
+def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(model, spec):
+    n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
+    with torch.device("meta"):
+        network = build(model, spec, n_frames=n_frames, n_tags=50).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = network(torch.empty(1, spec.n_mels, n_frames))
+
+    assert logits.shape == (1, 50)
+    macs = sum(count_macs(network, spec.n_mels, n_frames).values())
+    assert macs == BY_HAND[model](spec, n_frames)
+    assert macs == counter.get_total_flops() / 2  # a multiplication and an addition each
+
+
+@pytest.mark.parametrize(("sr", "hop", "n_segments"), [(16000, 1, 9), (16000, 10, 10)])
+def test_a_clip_costs_all_the_segments_that_it_is_judged_by(sr, hop, n_segments):
+    spec = FeatureSpec(sr=sr, n_mels=96, hop=hop)
+    cost = clip_cost("musicnn", spec, n_frames=frames_of(spec), n_tags=50)
+    (row,) = macs_table([spec], models=["musicnn"])
+    one = musicnn_by_hand(spec, cost.segment_frames, 2 * ((cost.segment_frames - 6) // 2))
+    assert cost.n_segments == row["n_segments"] == n_segments
+    assert cost.gmac == row["gmac"] == n_segments * one / 1e9
+    assert row["segment_frames"] == cost.segment_frames == 3 * sr // (256 * hop)
+    assert row["n_frames"] == frames_of(spec)
+
+
+def test_each_layer_says_what_it_gives_and_holds_and_they_add_up():
+    spec = FeatureSpec(sr=16000, n_mels=96)
+    (row,) = macs_table([spec], models=["musicnn"], layers=True)
+    by_name = {layer["name"]: layer for layer in row["layers"]}
+    assert by_name["timbre.3.0"] == {
+        "name": "timbre.3.0",
+        "kind": "Conv2d",
+        "kernel": (38, 7),
+        "output": (64, 59, 187),
+        "macs": 9 * 38 * 7 * 64 * 59 * 187,
+        "parameters": 38 * 7 * 64 + 64,
+    }
+    assert by_name["middle.2.0"]["output"] == (512, 90)
+    assert by_name["input_norm"]["macs"] == 0
+    assert by_name["input_norm"]["parameters"] == 2
+    assert sum(layer["macs"] for layer in row["layers"]) / 1e9 == row["gmac"]
+    assert sum(layer["parameters"] for layer in row["layers"]) == row["parameters"]
+    with torch.device("meta"):
+        network = build("musicnn", spec, n_frames=187, n_tags=50)
+    assert row["parameters"] == count_parameters(network)
+    assert {type(network.get_submodule(name)).__name__ for name in by_name} == {
+        "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d", "Linear"
+    }  # fmt: skip
+
+
 def test_parameters_are_the_formula_written_out():
     with torch.device("meta"):
         network = build("vgg", FeatureSpec(sr=16000, n_mels=96), n_frames=1820, n_tags=50)
@@ -64,6 +154,8 @@ def test_a_layer_that_runs_twice_counts_twice_and_groups_count_their_share():
             return self.conv(self.conv(values))
 
     assert count_macs(Twice(), 8, 10) == {"conv": 2 * 3 * 2 * 8 * 10}
+    (layer,) = count_layers(Twice(), 8, 10)
+    assert layer.parameters == 3 * 2 * 8 + 8  # but its weights are held once
 
 
 def test_counting_leaves_the_network_as_it_was():
@@ -102,7 +194,9 @@ def test_an_unknown_frame_count_is_refused():
 def test_the_table_has_a_row_for_each_spec_of_the_grid():
     rows = macs_table(ferraro2020(), width=0.125, n_tags=12)
     assert [row["spec"] for row in rows] == [spec.name for spec in ferraro2020()]
-    assert set(rows[0]) == {"spec", "model", "n_frames", "gmac", "parameters"}
+    assert set(rows[0]) == {
+        "spec", "model", "n_frames", "n_segments", "segment_frames", "gmac", "parameters"
+    }  # fmt: skip
     by_name = {row["spec"]: row for row in rows}
     assert by_name["sr16000-mel96-x1-db"]["n_frames"] == 1819
     # Half the bands, half the MACs: the study's text.
