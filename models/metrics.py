@@ -14,7 +14,8 @@ Metrics
 * `pr_auc`: area under the precision-recall curve as average precision, mean over tags. For a coin,
   the share of clips that have the tag.
 
-Both from scikit-learn, as in Ferraro et al. 2020.
+Both from scikit-learn, as in Ferraro et al. 2020; `bootstrap` has them for resampled clips, by
+own code that agrees with it and is hundreds of times as fast.
 """
 
 import dataclasses
@@ -117,6 +118,106 @@ def evaluate(
         roc_auc_per_tag={tag: roc_auc(*column) for tag, column in columns.items()},
         pr_auc_per_tag={tag: pr_auc(*column) for tag, column in columns.items()},
     )
+
+
+def bootstrap(
+    truth: npt.NDArray[np.generic],
+    scores: npt.NDArray[np.generic],
+    *,
+    replicates: int = 1000,
+    seed: int = 0,
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Macro ROC AUC and PR AUC of clips drawn with replacement, many times.
+
+    Which clips are drawn follows from `seed` and `truth` alone, so that the replicates of two
+    models on the same clips are paired: replicate i of both is of the same draw. The first of many
+    replicates are those of few.
+
+    A draw in which no tag has both classes cannot be scored and is drawn anew; in the others, a tag
+    without both classes is left out of the mean, as ever.
+
+    Parameters
+    ----------
+    truth, scores : array, shape (n_clips, n_tags)
+    replicates : int
+    seed : int
+
+    Returns
+    -------
+    roc_auc, pr_auc : array of float64, shape (replicates,)
+
+    References
+    ----------
+    Efron and Tibshirani: An Introduction to the Bootstrap. 1993.
+    """
+    validate(truth, scores)
+    n_clips = len(truth)
+    columns = []
+    for tag in np.flatnonzero(scorable(truth)).tolist():
+        order = np.argsort(scores[:, tag])[::-1]
+        columns.append((order, truth[order, tag] == 1, scores[order, tag]))
+    rng = np.random.default_rng(seed)
+    blocks: list[npt.NDArray[np.float64]] = []
+    n_left = replicates
+    while n_left > 0:
+        drawn = rng.integers(n_clips, size=(min(n_left, max(1, _BLOCK // n_clips)), n_clips))
+        counts = np.empty((n_clips, len(drawn)), np.int32)
+        for replicate, clips in enumerate(drawn):
+            counts[:, replicate] = np.bincount(clips, minlength=n_clips)
+        areas = np.array([_areas(counts[order], hit, score) for order, hit, score in columns])
+        possible = ~np.isnan(areas[:, 0]).all(axis=0)
+        blocks.append(np.nanmean(areas[:, :, possible], axis=0))
+        n_left -= int(possible.sum())
+    roc, pr = np.concatenate(blocks, axis=1)
+    return roc, pr
+
+
+_BLOCK = 2**21
+"""Clips times replicates that are worked on at once, which bounds the memory."""
+
+
+def _areas(
+    counts: npt.NDArray[np.int32], hit: npt.NDArray[np.bool_], score: npt.NDArray[np.generic]
+) -> npt.NDArray[np.float64]:
+    """ROC AUC and average precision of one tag in many draws, ``(2, n_replicates)``.
+
+    nan in draws where the tag has one class only.
+
+    Parameters
+    ----------
+    counts : array, shape (n_clips, n_replicates)
+        How often each clip was drawn.
+    hit : array, shape (n_clips,)
+        Whether the clip has the tag.
+    score : array, shape (n_clips,)
+        Highest first, as are the clips in `counts` and `hit`.
+    """
+    # Clips of equal score are passed at once, as one step of the curves: [start, end).
+    edges = np.concatenate([[0], np.flatnonzero(np.diff(score)) + 1, [len(score)]])
+    hits_until = np.concatenate([[0], np.cumsum(hit)])
+    steps = np.flatnonzero(np.diff(hits_until[edges]))  # the others add nothing to either area
+    start, end = edges[steps], edges[steps + 1]
+    passed, hits = _cumulated(counts), _cumulated(counts[hit])
+    n_hits, n_others = hits[-1].astype(float), (passed[-1] - hits[-1]).astype(float)
+    hits_before, hits_after = hits[hits_until[start]], hits[hits_until[end]]
+    others_before, others_after = passed[start] - hits_before, passed[end] - hits_after
+    step = hits_after - hits_before
+    below = n_others - (others_before + others_after) / 2  # half of those of equal score
+    precision = hits_after / np.maximum(1, passed[end])
+    with np.errstate(divide="ignore", invalid="ignore"):
+        areas = np.stack(
+            [(step * below).sum(axis=0) / (n_hits * n_others), (step * precision).sum(axis=0)]
+        )
+        areas[1] /= n_hits
+    areas[:, (n_hits == 0) | (n_others == 0)] = np.nan
+    return areas
+
+
+def _cumulated(counts: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """Sums of the first 0, 1, 2, … rows."""
+    sums = np.zeros((len(counts) + 1, counts.shape[1]), np.int32)
+    np.cumsum(counts, axis=0, out=sums[1:])
+    return sums
 
 
 def _macro(

@@ -1,7 +1,8 @@
 """The results file of a study: JSON lines, one a run, only ever added to.
 
-A row holds at least the fields of `FIELDS`. A row is written with its newline in one go; what a
-kill leaves behind is at worst a last line cut short, which is recognised, reported and dropped.
+A row holds at least the fields of `FIELDS`, and the report needs no more. A row is written with its
+newline in one go; what a kill leaves behind is at worst a last line cut short, which is recognised,
+reported and dropped.
 """
 
 import fcntl
@@ -22,6 +23,8 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "encoding": (str,),
     "model": (str,),
     "width": (int, float),
+    "recipe": (str,),
+    "augment": (str,),
     "seed": (int,),
     "fold": (int, type(None)),
     "epochs": (int,),
@@ -33,10 +36,17 @@ FIELDS: dict[str, tuple[type, ...]] = {
     "gmac": (int, float),
     "parameters": (int,),
     "bytes_per_clip": (int, float),
+    "train_seconds": (int, float),
+    "inference_seconds_per_clip": (int, float),
+    "roc_auc_per_tag": (dict,),
+    "pr_auc_per_tag": (dict,),
+    "bootstrap_roc_auc": (list,),
+    "bootstrap_pr_auc": (list,),
+    "versions": (dict,),
 }
 """What every row holds, and of which types."""
 
-IDENTITY = tuple(FIELDS)[:11]
+IDENTITY = tuple(FIELDS)[:13]
 """The fields that make a run what it is: two runs that agree in them are the same run."""
 
 
@@ -145,6 +155,12 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
             ) from None
         if not isinstance(row, dict):
             raise TrainingError(f"{path}:{number} is not a row; correct or delete the line")
+        missing = [field for field in FIELDS if field not in row]
+        if missing and "spec" in row and "roc_auc" in row:
+            raise TrainingError(
+                f"{path}:{number} has no {', '.join(missing)}: another version of melgrid wrote "
+                "it; name another results file, or delete the line and run the study again"
+            )
         for field, types in FIELDS.items():
             if not isinstance(row.get(field, ...), types) or isinstance(row[field], bool):
                 raise TrainingError(

@@ -1,6 +1,7 @@
 """The study: networks x specs x folds x runs, a row of results each."""
 
 import dataclasses
+import hashlib
 import os
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
@@ -12,6 +13,8 @@ from featurestore.spec import FeatureSpec
 from models.checkpoint import Trained
 from models.data import TrainingData, folds_of, training_data
 from models.macs import count_macs, count_parameters
+from models.metrics import bootstrap
+from models.networks import count_segments, segment_frames
 from models.results import IDENTITY, ResultsFile, Row, identity
 from models.settings import TrainSettings
 from models.train import train
@@ -125,14 +128,18 @@ def _identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
 
 def _outcome(data: TrainingData, trained: Trained) -> Row:
     network, test = trained.network, trained.test
-    macs = count_macs(network, data.spec.n_mels, data.n_frames)
+    n_frames = segment_frames(trained.settings.model, data.spec, data.n_frames) or data.n_frames
+    n_segments = count_segments(trained.settings.model, data.spec, data.n_frames)
+    macs = count_macs(network, data.spec.n_mels, n_frames)
+    roc, pr = bootstrap(trained.truth, trained.scores, seed=_bootstrap_seed(data))
     return {
         "roc_auc": test.roc_auc,
         "pr_auc": test.pr_auc,
-        "gmac": sum(macs.values()) / 1e9,
+        "gmac": n_segments * sum(macs.values()) / 1e9,
         "parameters": count_parameters(network),
         "bytes_per_clip": data.bytes_per_clip,
         "n_frames": data.n_frames,
+        "n_segments": n_segments,
         "n_tags_scored": test.n_tags_scored,
         "tags_left_out": list(test.tags_left_out),
         "roc_auc_per_tag": test.roc_auc_per_tag,
@@ -143,8 +150,16 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
         "n_train": len(data.train),
         "n_validation": len(data.validation),
         "n_test": len(data.test),
+        "bootstrap_roc_auc": roc.round(5).tolist(),
+        "bootstrap_pr_auc": pr.round(5).tolist(),
         "train_seconds": round(trained.seconds, 3),
+        "inference_seconds_per_clip": float(f"{trained.inference_seconds_per_clip:.3g}"),
         "device": trained.settings.torch_device().type,
         "bf16": trained.settings.autocast(),
         "versions": {package: version(package) for package in _PACKAGES},
     }
+
+
+def _bootstrap_seed(data: TrainingData) -> int:
+    """Of the test clips and nothing else, so that all runs on them draw the same ones."""
+    return int(hashlib.sha256(f"{data.digest} {data.fold}".encode()).hexdigest()[:8], 16)

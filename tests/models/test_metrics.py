@@ -1,8 +1,11 @@
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import models.metrics
 from featurestore.errors import TrainingError
-from models.metrics import evaluate, pr_auc, roc_auc, scorable
+from models.metrics import bootstrap, evaluate, pr_auc, roc_auc, scorable
 
 TRUTH = np.array([[1, 0], [0, 0], [1, 1], [0, 1]])
 SCORES = np.array([[0.9, 0.1], [0.8, 0.2], [0.7, 0.3], [0.1, 0.4]])
@@ -72,3 +75,72 @@ def test_what_cannot_be_scored_is_refused(metric, truth, scores, message):
 def test_tags_must_name_every_column():
     with pytest.raises(TrainingError, match="1 tags are named for the 2 in truth"):
         evaluate(TRUTH, SCORES, ["a"])
+
+
+def resamples(truth, seed, n):
+    """The draws of `bootstrap`, as it promises them: of those that can be scored, in order."""
+    rng = np.random.default_rng(seed)
+    while n:
+        drawn = rng.integers(len(truth), size=len(truth))
+        if scorable(truth[drawn]).any():
+            n -= 1
+            yield drawn
+
+
+@settings(max_examples=40)
+@given(
+    n_clips=st.integers(2, 40),
+    n_tags=st.integers(1, 3),
+    levels=st.integers(1, 9),
+    seed=st.integers(0, 99),
+)
+def test_replicates_are_scikit_learns_scores_of_the_clips_drawn(n_clips, n_tags, levels, seed):
+    rng = np.random.default_rng(seed)
+    truth = rng.integers(2, size=(n_clips, n_tags))
+    truth[:2, 0] = 0, 1  # one tag at least can be scored
+    scores = rng.integers(levels, size=truth.shape) / levels  # few levels, many ties
+    roc, pr = bootstrap(truth, scores, replicates=20, seed=seed)
+    draws = list(resamples(truth, seed, 20))
+    assert roc == pytest.approx([roc_auc(truth[d], scores[d]) for d in draws], abs=1e-12)
+    assert pr == pytest.approx([pr_auc(truth[d], scores[d]) for d in draws], abs=1e-12)
+
+
+def test_replicates_of_many_clips_come_in_blocks_and_are_the_same(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth = rng.integers(2, size=(30, 2))
+    scores = rng.random(truth.shape)
+    whole = bootstrap(truth, scores, replicates=50)
+    monkeypatch.setattr(models.metrics, "_BLOCK", 7 * 30)
+    np.testing.assert_array_equal(bootstrap(truth, scores, replicates=50), whole)
+    few = bootstrap(truth, scores, replicates=9)
+    np.testing.assert_array_equal(few, np.array(whole)[:, :9])
+
+
+def test_replicates_of_one_seed_are_paired_and_those_of_another_are_not():
+    rng = np.random.default_rng(1)
+    truth = rng.integers(2, size=(100, 2))
+    scores = truth + rng.normal(0, 2, truth.shape)
+    roc, _ = bootstrap(truth, scores)
+    alike, _ = bootstrap(truth, scores + rng.normal(0, 0.1, truth.shape))
+    other, _ = bootstrap(truth, scores, seed=1)
+    assert np.std(roc - alike) < np.std(roc) / 5
+    assert np.std(roc - other) > np.std(roc)
+    assert len(roc) == 1000
+
+
+def test_the_bootstraps_spread_is_that_of_other_clips():
+    """The standard error from one set of clips is near that over many sets of clips."""
+    rng = np.random.default_rng(2)
+
+    def clips():
+        truth = rng.integers(2, size=(200, 3))
+        return truth, truth + rng.normal(0, 1.5, truth.shape)
+
+    sets = [roc_auc(*clips()) for _ in range(200)]
+    roc, _ = bootstrap(*clips())
+    assert np.std(roc) == pytest.approx(np.std(sets), rel=0.2)
+
+
+def test_what_cannot_be_scored_is_not_resampled():
+    with pytest.raises(TrainingError, match="none of the 2 tags has clips both with and without"):
+        bootstrap(np.zeros((4, 2)), SCORES)

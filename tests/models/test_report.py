@@ -12,6 +12,8 @@ ROW = {
     "encoding": "float16",
     "model": "vgg",
     "width": 0.125,
+    "recipe": "ferraro2020",
+    "augment": "none",
     "seed": 0,
     "fold": None,
     "epochs": 13,

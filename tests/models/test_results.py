@@ -1,9 +1,11 @@
+import dataclasses
 import json
 
 import pytest
 
 from featurestore.errors import RunError, TrainingError
-from models.results import FIELDS, IDENTITY, ResultsFile, identity, read_results
+from models.results import IDENTITY, ResultsFile, identity, read_results
+from models.settings import TrainSettings
 
 ROW = {
     "data": "0123456789ab",
@@ -11,6 +13,8 @@ ROW = {
     "encoding": "float16",
     "model": "vgg",
     "width": 0.125,
+    "recipe": "ferraro2020",
+    "augment": "none",
     "seed": 0,
     "fold": None,
     "epochs": 13,
@@ -22,6 +26,13 @@ ROW = {
     "gmac": 0.057,
     "parameters": 274000,
     "bytes_per_clip": 72000.0,
+    "train_seconds": 10.5,
+    "inference_seconds_per_clip": 0.01,
+    "roc_auc_per_tag": {"rock": 0.8},
+    "pr_auc_per_tag": {"rock": 0.5},
+    "bootstrap_roc_auc": [0.79, 0.81],
+    "bootstrap_pr_auc": [0.49, 0.51],
+    "versions": {"melgrid": "0.1.0"},
 }
 
 
@@ -94,7 +105,11 @@ def test_one_study_at_a_time_writes(tmp_path):
         (json.dumps(ROW | {"roc_auc": "high"}), "results.jsonl:2: roc_auc is 'high'; is this"),
         (json.dumps(ROW | {"spec": "mel48"}), "results.jsonl:2: 'mel48' is not a spec's name"),
         (json.dumps(ROW | {"seed": True}), "results.jsonl:2: seed is True"),
-        (json.dumps({k: v for k, v in ROW.items() if k != "gmac"}), "2: gmac is 'missing'"),
+        ('{"spec": "sr16000-mel48-x2-db"}', "2: data is 'missing'; is this a file that melgrid"),
+        (
+            json.dumps({k: v for k, v in ROW.items() if k not in ("recipe", "augment")}),
+            "results.jsonl:2 has no recipe, augment: another version of melgrid wrote it; name",
+        ),
     ],
 )
 def test_a_whole_line_that_is_no_row_is_an_error_that_names_it_and_changes_nothing(
@@ -127,8 +142,8 @@ def test_a_number_that_json_has_not_is_never_written(tmp_path):
 
 
 def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
-    outcome = {"roc_auc", "pr_auc", "gmac", "parameters", "bytes_per_clip"}
-    assert set(IDENTITY) == set(FIELDS) - outcome
+    settings = {field.name for field in dataclasses.fields(TrainSettings)}
+    assert set(IDENTITY) == settings - {"device"} | {"data", "spec", "encoding", "fold"}
     assert identity(ROW) == identity(ROW | {"roc_auc": 0.1, "gmac": 3})
     for field in IDENTITY:
         assert identity(ROW) != identity(ROW | {field: "other"})

@@ -7,6 +7,7 @@ import models.study
 from featurestore.errors import TrainingError, UnknownSpecError
 from models.data import training_data
 from models.macs import macs_table
+from models.metrics import bootstrap
 from models.results import read_results
 from models.settings import TrainSettings
 from models.study import study
@@ -46,7 +47,10 @@ def test_each_run_is_a_row_that_says_what_was_done_and_what_came_out(toy_store, 
         "fold": None,
         "encoding": "float16",
         "n_frames": 24,
+        "n_segments": 1,
         "n_tags_scored": 3,
+        "recipe": "ferraro2020",
+        "augment": "none",
         "tags_left_out": [],
         "epochs": 2,
         "n_train": 18,
@@ -117,7 +121,7 @@ def test_an_interrupted_study_continues_to_the_same_rows(toy_store, path, tmp_pa
     assert "the last line was cut short (50 bytes) and is dropped" in said[0]
 
     def lasting(rows):
-        return [{k: v for k, v in row.items() if k != "train_seconds"} for row in rows]
+        return [{k: v for k, v in row.items() if "seconds" not in k} for row in rows]
 
     assert lasting(rows) == lasting(whole)
     assert read_results(path) == (rows, None)
@@ -157,3 +161,14 @@ def test_a_run_that_cannot_be_is_refused_before_the_first_is_begun(
     with pytest.raises(error, match=message):
         run(toy_store, path, **arguments)
     assert not path.exists()
+
+
+def test_replicates_are_of_the_scores_and_paired_between_specs(toy_store, path):
+    coarse, fine = run(toy_store, path, runs=1)
+    data = training_data(toy_store, coarse["spec"])
+    for row in (coarse, fine):
+        trained = train(training_data(toy_store, row["spec"]), SETTINGS, progress=False)
+        seed = models.study._bootstrap_seed(data)
+        roc, pr = bootstrap(trained.truth, trained.scores, seed=seed)
+        assert row["bootstrap_roc_auc"] == pytest.approx(roc, abs=1e-5)
+        assert row["bootstrap_pr_auc"] == pytest.approx(pr, abs=1e-5)
