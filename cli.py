@@ -606,8 +606,8 @@ def _print_layers(row: dict[str, Any]) -> None:
     click.echo()
 
 
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say how networks are trained."""
+def step_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that decide what a training step costs."""
     for option in reversed(
         (
             click.option("--width", type=float, default=1.0, show_default=True,
@@ -618,17 +618,28 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
                          "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
             click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
                          default="none", show_default=True, help="Change clips in training."),
-            click.option("--epochs", type=int,
-                         help="Passes over the training split.  [the recipe's]"),
             click.option("--batch-size", type=int, help="Clips in a batch.  [the recipe's]"),
-            click.option("--learning-rate", type=float,
-                         help="The highest one.  [the recipe's]"),
-            click.option("--seed", type=int, default=0, show_default=True,
-                         help="Of first weights and the order of clips."),
             click.option("--device", default="auto", show_default=True,
                          help="auto, cpu, cuda, cuda:1, …"),
             click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
                          show_default=True, help="bfloat16 where the device has it."),
+        )
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+def training_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how networks are trained."""
+    for option in reversed(
+        (
+            step_options,
+            click.option("--epochs", type=int,
+                         help="Passes over the training split.  [the recipe's]"),
+            click.option("--learning-rate", type=float,
+                         help="The highest one.  [the recipe's]"),
+            click.option("--seed", type=int, default=0, show_default=True,
+                         help="Of first weights and the order of clips."),
             click.option("--tags", type=Several("a tag", str), metavar="TAG,...",
                          help="Tags to learn.  [all]"),
         )
@@ -765,6 +776,57 @@ def study(
         return
     click.echo(table(rows))
     click.echo(f"rows in {results}, picture in {drawn}")
+
+
+@melgrid.command()
+@click.argument("store")
+@click.option("-o", "--output", "drawn", metavar="FILE", help="Draw it, to a PNG file.")
+@click.option(
+    "--specs",
+    type=Several("a spec's name", str),
+    metavar="NAME,...",
+    help="Specs to train on.  [the store's first]",
+)
+@click.option("--model", default="vgg", show_default=True, help="Network.")
+@step_options
+@click.option("--batches", type=int, default=10, show_default=True, help="Steps to time.")
+@click.option(
+    "--from-store",
+    is_flag=True,
+    help="Read each batch from the store, though memory would hold all.",
+)
+@json_option
+def profile(
+    store: str,
+    drawn: str | None,
+    specs: list[str] | None,
+    batches: int,
+    from_store: bool,
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Say what time and memory training on STORE takes, stage by stage."""
+    from featurestore import FeatureStore
+
+    opened = FeatureStore.open(store)
+    from featurestore.profile import picture
+    from models.data import folds_of, training_data
+    from models.profile import profile as profile_training
+    from models.settings import TrainSettings
+
+    fold, training = folds_of(opened)[0], TrainSettings(**settings)
+    profiles = []
+    for spec in specs or opened.specs[:1]:
+        data = training_data(opened, spec, fold=fold)
+        profiles.append(profile_training(data, training, n_batches=batches, from_store=from_store))
+        if not as_json:
+            click.echo(f"{profiles[-1].table()}\n")
+    if drawn:
+        picture(profiles, drawn)
+    if as_json:
+        _print_json([profile.json() for profile in profiles])
+    elif drawn:
+        click.echo(f"picture in {drawn}")
 
 
 @melgrid.command()

@@ -302,3 +302,28 @@ def test_real_mp3s_give_what_librosa_gives_of_the_same_samples(tmp_path):
             assert got.shape == expected.shape
             # the native backend's 0.15 dB and float16's half unit at 64 to 128 dB
             assert np.abs(got - expected).max() <= 0.15 + 2**-5
+
+
+def test_profile_of_a_store_is_a_table_json_and_a_picture(store, tmp_path):
+    path, _ = store
+    options = ("--width", 0.03, "--batch-size", 4, "--batches", 2, "--device", "cpu")
+    specs = ("--specs", "sr8000-mel16-x1-db,sr8000-mel8-x2-db")
+    drawn = tmp_path / "profile.png"
+    output = invoke("profile", path, *specs, *options, "-o", drawn).output
+    *tables, where = output.splitlines()
+    assert max(map(len, tables)) <= 80
+    assert where == f"picture in {drawn}"
+    for stage in ("wait for data", "forward", "backward", "optimizer", "other", "total"):
+        assert len(re.findall(rf"^{stage} +[\d.,]+ +[\d.]+%", output, re.MULTILINE)) == 2
+    assert drawn.read_bytes().startswith(b"\x89PNG")
+    [told] = json.loads(invoke("profile", path, *options, "--json").stdout)
+    assert (told["work"], told["batches"]) == ("sr8000-mel16-x1-db, vgg", 2)
+    assert sum(stage["seconds"] for stage in told["stages"]) == pytest.approx(
+        told["seconds"], abs=1e-4
+    )
+
+
+def test_profile_says_what_is_wrong(store):
+    path, _ = store
+    assert "batches is 0; it must be at least 1" in refused("profile", path, "--batches", 0, code=1)
+    assert "sr is 1 Hz" in refused("profile", path, "--specs", "sr1-mel1-x1-db")
