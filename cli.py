@@ -206,7 +206,7 @@ melgrid.command_class = Command
 )
 @click.option(
     "--encoding",
-    type=click.Choice(["float32", "float16"]),
+    type=click.Choice(["float32", "float16", "uint8"]),
     default="float16",
     show_default=True,
     help="How values are kept.",

@@ -162,7 +162,7 @@ def laws(power: Array, rounds: int) -> list[list[str]]:
             "to float16",
             {
                 "PyTorch": lambda: tensor.half().numpy(),
-                "NumPy": lambda: encoding.encode(values),
+                "NumPy": lambda: encoding.encode(values, "db"),
             },
             {"NumPy": "same bits"},
             rounds,
@@ -174,7 +174,7 @@ def codecs(clips: list[Clip], rounds: int) -> list[list[str]]:
     """Blosc's codecs and block sizes: time to pack, and bytes; time to unpack."""
     blosc.set_nthreads(1)
     plan = arrange([FULL])
-    stored = [v for clip in clips for _, v in plan.compute(clip, "native", Encoding())]
+    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", Encoding())]
     ways = {
         "zstd 1": (b"zstd", 1, 0),
         "zstd 1, one block": (b"zstd", 1, stored[0].nbytes),

@@ -69,7 +69,9 @@ def imagine(job: Job, task: ShardTask) -> ShardResult:
     clips = (dataclasses.replace(record, digest=secrets.token_hex(16)) for _ in task.paths)
     commit = Commit(
         clips=tuple(clips),
-        specs={layout.spec.name: () for layout in job.layouts},
+        specs={
+            layout.spec.name: secrets.token_bytes(4 * len(task.paths)) for layout in job.layouts
+        },
         software=job.software,
     )
     write_commit(Files(job.store, job.run), job.clips_per_shard, task.shard, commit)

@@ -16,6 +16,7 @@ from featurestore.layout import Layout
 from featurestore.ranges import RemoteChunks
 from featurestore.shard import Index, index_nbytes, is_absent, read_index, unseal
 from featurestore.spec import FeatureSpec
+from featurestore.statistics import BandStatistics, pool, read_statistics, statistics_of
 
 if TYPE_CHECKING:
     from featurestore.files import LocalFile
@@ -86,6 +87,41 @@ class FeatureArray:
         """Rows that can be read, ``(n_clips,)``; pickled with the array once it was looked at."""
         return self._store.ready(self.layout)
 
+    @cached_property
+    def n_valid_frames(self) -> npt.NDArray[np.int64]:
+        """Frames of each row that are audio, ``(n_clips,)``; what comes after them is padding."""
+        outcomes = self._store.outcomes
+        stored = self.layout.n_valid_frames(outcomes.n_valid, outcomes.sr)
+        return np.where(self.ready, -(-stored // self._step), 0)
+
+    def statistics(
+        self, rows: Sequence[int] | npt.NDArray[np.integer] | None = None
+    ) -> BandStatistics:
+        """Mean and spread of each band over the valid frames of some rows.
+
+        Of a spec that is stored they were computed when it was; of a view the values are read.
+
+        Parameters
+        ----------
+        rows : sequence of int
+            Such as those of the training split; None is all that are ready.
+
+        Raises
+        ------
+        IndexError, RowNotReadyError, CorruptDataError
+            As in `read`.
+        """
+        numbers = self._parse_rows(np.flatnonzero(self.ready) if rows is None else rows)
+        chosen = np.array(numbers, np.int64)
+        n_frames = self.n_valid_frames[chosen]
+        if self.spec == self.layout.spec:
+            return pool(read_statistics(self._files, self.layout, chosen), n_frames)
+        clips = [
+            statistics_of(self.read([row], length=int(length))[0])
+            for row, length in zip(numbers, n_frames, strict=True)
+        ]
+        return pool(np.array(clips, np.float32).reshape(-1, 3, self.spec.n_mels), n_frames)
+
     @property
     def nbytes_stored(self) -> int:
         """Size of the stored values, all rows together [bytes]; of a view, what it is cut from."""
@@ -153,7 +189,8 @@ class FeatureArray:
             for place, chunk in zip(places, chunks, strict=True):
                 first = starts[place] * self._step
                 stop = first + length * self._step
-                self.layout.encoding.decode(chunk[:, first : stop : self._step], out[place])
+                stored = chunk[:, first : stop : self._step]
+                self.layout.encoding.decode(stored, out[place], self.layout.spec.log)
 
         # Blosc keeps state for the main thread, which a fork breaks; pool threads do without.
         jobs = [

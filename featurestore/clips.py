@@ -1,7 +1,6 @@
 """The clip table: which row is which clip, and what is known of it."""
 
 import dataclasses
-import hashlib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -10,7 +9,7 @@ import numpy.typing as npt
 
 from featurestore.errors import StoreFormatError
 from featurestore.files import Files
-from featurestore.layout import zarr_files
+from featurestore.layout import digest_of, zarr_files
 
 if TYPE_CHECKING:
     import zarr
@@ -151,15 +150,6 @@ class ClipTable:
             tags=tuple(str(tag) for tag in column("tag")),
             labels=column("labels"),
         )
-
-
-def digest_of(files: Mapping[str, bytes]) -> str:
-    """BLAKE2b-128 over keys and bytes, in hex."""
-    digest = hashlib.blake2b(digest_size=16)
-    for key in sorted(files):
-        digest.update(f"{key}\0{len(files[key])}\0".encode())
-        digest.update(files[key])
-    return digest.hexdigest()
 
 
 def outcome_files(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ of a Zarr array of strings, ``commits/<clips_per_shard>``, one chunk a record, s
 reader can list them; a record that was never written reads as the empty string, and means pending.
 """
 
+import base64
 import dataclasses
 import json
 import struct
@@ -33,6 +34,10 @@ class ClipRecord:
         Where the clip begins in the decoded track [samples at `sr`].
     n_valid : int
         Samples that are audio and not padding [samples at `sr`].
+    peak : float
+        Largest magnitude among the clip's samples, down-mixed; 1 is full scale.
+    n_clipped : int
+        Samples of the clip at full scale or beyond.
     digest : str
         BLAKE2b-128 of the audio file's bytes, in hex.
     size, mtime_ns : int
@@ -45,6 +50,8 @@ class ClipRecord:
     sr: int = 0
     start: int = 0
     n_valid: int = 0
+    peak: float = 0.0
+    n_clipped: int = 0
     digest: str = ""
     size: int = 0
     mtime_ns: int = 0
@@ -62,6 +69,21 @@ class ClipRecord:
 
 PENDING = ClipRecord()
 
+
+Checksums = bytes
+"""Of one spec's rows in a run of clips, 4 bytes each, little-endian: `row_checksum`, or 0 where the
+row holds no values.
+"""
+
+
+def without(checksums: Checksums, positions: Iterable[int]) -> Checksums:
+    """The same, but that rows at some positions are no longer vouched for."""
+    left = bytearray(checksums)
+    for position in positions:
+        left[4 * position : 4 * position + 4] = bytes(4)
+    return bytes(left)
+
+
 _AT_ONCE = 256
 """How many records are fetched together."""
 
@@ -74,15 +96,15 @@ class Commit:
     ----------
     clips : tuple of ClipRecord
         One a clip, in the order of the rows; shorter than a shard only in the last one.
-    specs : mapping of str to tuple of int
-        Names of the specs that are written, each with the positions in `clips` that it lacks all
-        the same: their audio has changed since.
+    specs : mapping of str to bytes
+        By name, the specs that are written, with the checksum of each row; 0 where it holds no
+        values: its clip failed or is pending, its audio has changed, or it was found damaged.
     software : mapping of str to str
         Versions of what computed the values.
     """
 
     clips: tuple[ClipRecord, ...] = ()
-    specs: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    specs: Mapping[str, Checksums] = dataclasses.field(default_factory=dict)
     software: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def is_ready(self, spec_name: str, position: int) -> bool:
@@ -91,8 +113,12 @@ class Commit:
             spec_name in self.specs
             and position < len(self.clips)
             and self.clips[position].status == "ready"
-            and position not in self.specs[spec_name]
+            and self.checksum(spec_name, position) != 0
         )
+
+    def checksum(self, spec_name: str, position: int) -> int:
+        """What the record vouches for at a row; 0 is nothing."""
+        return int.from_bytes(self.specs[spec_name][4 * position : 4 * position + 4], "little")
 
     def is_settled(self, spec_name: str, position: int) -> bool:
         """Whether there is nothing to compute: the row is ready, or known to fail."""
@@ -111,7 +137,10 @@ class Commit:
         return json.dumps(
             {
                 "clips": columns,
-                "specs": {name: list(lacking) for name, lacking in self.specs.items()},
+                "specs": {
+                    name: base64.b64encode(checksums).decode()
+                    for name, checksums in self.specs.items()
+                },
                 "software": dict(self.software),
             },
             separators=(",", ":"),
@@ -137,10 +166,13 @@ class Commit:
                 ClipRecord(**dict(zip(columns, row, strict=True)))
                 for row in zip(*columns.values(), strict=True)
             )
-            specs = {name: tuple(lacking) for name, lacking in fields.pop("specs").items()}
-            for position in (p for lacking in specs.values() for p in lacking):
-                if type(position) is not int or position < 0:
-                    raise TypeError(f"{position!r} is no position that a spec may lack")
+            specs = {
+                name: base64.b64decode(checksums, validate=True)
+                for name, checksums in fields.pop("specs").items()
+            }
+            for name, checksums in specs.items():
+                if len(checksums) != 4 * len(clips):
+                    raise ValueError(f"{name}: {len(checksums)} bytes for {len(clips)} clips")
             return cls(clips=clips, specs=specs, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreFormatError(f"not a commit record: {error}") from None

@@ -1,14 +1,18 @@
 """Where things lie in a store, and the Zarr metadata that says so to any reader."""
 
 import dataclasses
+import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
+import numpy as np
+import numpy.typing as npt
+
 from featurestore.encoding import Codec, Encoding
 from featurestore.errors import SettingsError, StoreFormatError
 from featurestore.files import Files
-from featurestore.spec import FeatureSpec
+from featurestore.spec import FeatureSpec, n_valid_frames
 from featurestore.window import ClipWindow
 
 if TYPE_CHECKING:
@@ -20,13 +24,19 @@ FORMAT = 1
 ROOT_KEY = "zarr.json"
 """Where the store's own attributes lie."""
 
+STATISTICS = ("mean", "std", "saturated")
+"""Of each clip and band, over its valid frames; ``saturated`` is the share of values that the
+encoding had to clip.
+"""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
     """How one spec's array is laid out: the group ``<spec.name>`` of a store.
 
     The group holds ``values`` (clip, mel, time), one chunk a clip and one shard a run of clips,
-    and the coordinates ``mel`` [Hz] and ``time`` [s].
+    ``statistics`` (clip, statistic, mel) of them, one chunk a run of clips, and the coordinates
+    ``mel`` [Hz], ``time`` [s] and ``statistic``.
 
     Parameters
     ----------
@@ -67,6 +77,25 @@ class Layout:
     def shard_key(self, shard: int) -> str:
         """Key of a shard's file."""
         return f"{self.spec.name}/values/c/{shard}/0/0"
+
+    def statistics_key(self, shard: int) -> str:
+        """Key of the file with a run of clips' statistics."""
+        return f"{self.spec.name}/statistics/c/{shard}/0/0"
+
+    def n_valid_frames(
+        self, n_valid: npt.NDArray[np.int64], sr: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Frames whose centre is audio and not padding.
+
+        Parameters
+        ----------
+        n_valid : np.ndarray of int
+            Samples of each clip that are audio [samples at `sr`]; 0, where there are none, gives 0.
+        sr : np.ndarray of int
+            Of their tracks [Hz].
+        """
+        inside = n_valid_frames(n_valid, np.maximum(sr, 1), self.spec.sr, self.spec.hop_length)
+        return np.where(n_valid > 0, np.minimum(inside, self.n_frames), 0)
 
     def to_json(self) -> dict[str, Any]:
         """As the group's ``melgrid`` attribute; the spec's fields are there for other readers."""
@@ -130,7 +159,7 @@ class Layout:
 
     def files(self, n_clips: int) -> dict[str, bytes]:
         """The group's metadata and coordinates, for `n_clips` clips: bytes by key."""
-        import numpy as np
+        from zarr.codecs import Crc32cCodec
 
         spec = self.spec
 
@@ -142,11 +171,37 @@ class Layout:
                 shards=(self.clips_per_shard, *self.chunk_shape),
                 dtype=self.encoding.dtype,
                 compressors=self.codec.zarr_codecs(self.encoding.dtype),
-                fill_value=np.nan,  # what is not ready shows as not a number
+                fill_value=self.encoding.fill_value,  # what is not ready shows as not a number
                 dimension_names=("clip", "mel", "time"),
             )
-            unit = "dB" if spec.log == "db" else "1"
-            values.attrs.update({"long_name": f"mel power, {spec.log} law", "units": unit})
+            values.attrs.update({"long_name": f"mel power, {spec.log} law", "units": spec.unit})
+            affine = self.encoding.affine(spec.log)
+            if affine is not None:  # as the CF conventions have it
+                scale_factor, add_offset = affine
+                values.attrs.update(
+                    {
+                        "scale_factor": scale_factor,
+                        "add_offset": add_offset,
+                        "_FillValue": self.encoding.fill_value,
+                    }
+                )
+            statistics = group.create_array(
+                "statistics",
+                shape=(n_clips, len(STATISTICS), spec.n_mels),
+                chunks=(self.clips_per_shard, len(STATISTICS), spec.n_mels),
+                dtype="<f4",
+                compressors=[Crc32cCodec()],
+                fill_value=np.nan,
+                dimension_names=("clip", "statistic", "mel"),
+            )
+            statistics.attrs.update({"long_name": "of a clip's values that are audio"})
+            names = group.create_array(
+                "statistic",
+                shape=(len(STATISTICS),),
+                dtype="string",
+                dimension_names=("statistic",),
+            )
+            names[...] = np.array(STATISTICS, object)
             for name, unit, long_name, data in (
                 ("mel", "Hz", "centre frequency of the band", spec.mel_frequencies),
                 (
@@ -213,10 +268,13 @@ class Root:
         Name of the collection.
     n_clips : int
         Rows of every array; rows beyond are being added.
-    clips_digest : str
-        Digest of the clip table's files, so that a half-written table is found out.
     specs : tuple of str
         Names of the specs stored.
+    views : tuple of str
+        Names of the specs that were asked for and are served from those.
+    digests : mapping of str to str
+        `digest_of` the files of the clip table (``clips``), and of each spec's metadata and
+        coordinates, by the group's name, so that half-written or damaged ones are found out.
 
     Raises
     ------
@@ -227,19 +285,21 @@ class Root:
     window: Mapping[str, Any]
     catalog: str = ""
     n_clips: int = 0
-    clips_digest: str = ""
     specs: tuple[str, ...] = ()
+    views: tuple[str, ...] = ()
+    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ClipWindow.from_json(dict(self.window))
         if type(self.n_clips) is not int or self.n_clips < 0:
             raise SettingsError(f"n_clips is {self.n_clips!r}; it must be a whole number from 0 on")
-        for name in self.specs:
+        for name in (*self.specs, *self.views):
             FeatureSpec.parse(name)
 
     def to_bytes(self) -> bytes:
-        """As the metadata of the store's Zarr group."""
-        attributes = {"melgrid": {"format": FORMAT, **dataclasses.asdict(self)}}
+        """As the metadata of the store's Zarr group; with a digest of itself."""
+        fields = {"format": FORMAT, **dataclasses.asdict(self)}
+        attributes = {"melgrid": {**fields, "digest": _own_digest(fields)}}
         document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
         return json.dumps(document, indent=2).encode()
 
@@ -262,6 +322,25 @@ class Root:
                 "use the melgrid that wrote it, or a newer one"
             )
         try:
-            return cls(**{**fields, "specs": tuple(fields["specs"])})
+            digest = fields.pop("digest")
+            names = {key: tuple(fields[key]) for key in ("specs", "views")}
+            root = cls(**{**fields, **names})
+            if digest != _own_digest({"format": version, **fields}):
+                raise ValueError("the digest of its attributes does not match")
         except (TypeError, KeyError, ValueError) as error:
             raise StoreFormatError(f"{files.root}: zarr.json is damaged: {error!r}") from None
+        return root
+
+
+def _own_digest(fields: Mapping[str, Any]) -> str:
+    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
+    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
+
+
+def digest_of(files: Mapping[str, bytes]) -> str:
+    """BLAKE2b-128 over keys and bytes, in hex."""
+    digest = hashlib.blake2b(digest_size=16)
+    for key in sorted(files):
+        digest.update(f"{key}\0{len(files[key])}\0".encode())
+        digest.update(files[key])
+    return digest.hexdigest()

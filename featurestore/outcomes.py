@@ -9,6 +9,9 @@ from featurestore.commits import Commit, read_commits
 from featurestore.files import Files
 from featurestore.layout import Layout
 
+OUTCOMES = ("status", "reason", "detail", "sr", "start", "n_valid", "peak", "n_clipped")
+"""The columns of `Outcomes` that the clip table shows as they are."""
+
 
 class Outcomes:
     """Columns, a row a clip; a million rows take some 80 MB, where their records would take 500.
@@ -27,7 +30,8 @@ class Outcomes:
         By spec name, rows that can be read; not to be written to.
     status, reason, detail : np.ndarray [shape=(n_clips,), dtype=object]
         As in `ClipRecord`; a clip is ready if it is so for every spec.
-    sr, start, n_valid : np.ndarray [shape=(n_clips,), dtype=int64]
+    sr, start, n_valid, n_clipped : np.ndarray [shape=(n_clips,), dtype=int64]
+    peak : np.ndarray [shape=(n_clips,), dtype=float64]
     digest : np.ndarray [shape=(n_clips,), dtype=S32]
     software : dict of int to set
         By shard length, the versions that computed the values, as pairs.
@@ -39,7 +43,10 @@ class Outcomes:
         n_clips = len(active)
         self.status = np.full(n_clips, "pending", object)
         self.reason, self.detail = (np.full(n_clips, "", object) for _ in range(2))
-        self.sr, self.start, self.n_valid = (np.zeros(n_clips, np.int64) for _ in range(3))
+        self.sr, self.start, self.n_valid, self.n_clipped = (
+            np.zeros(n_clips, np.int64) for _ in range(4)
+        )
+        self.peak = np.zeros(n_clips)
         self.digest = np.zeros(n_clips, "S32")
         self.ready: dict[str, npt.NDArray[np.bool_]] = {}
         self.software: dict[int, set[tuple[tuple[str, str], ...]]] = {}
@@ -67,9 +74,8 @@ class Outcomes:
         is_ready = np.array([clip.status == "ready" for clip in clips], np.bool_)
         for name in specs:
             if name in commit.specs:
-                ready = self.ready[name][rows]
-                ready[:] = is_ready
-                ready[[p for p in commit.specs[name] if p < len(clips)]] = False
+                checksums = np.frombuffer(commit.specs[name], "<u4")[: len(clips)]
+                self.ready[name][rows] = is_ready & (checksums != 0)
         for row, clip in enumerate(clips, first):
             if self.status[row] == "failed":  # for specs whose shards are of another length
                 continue
@@ -79,4 +85,5 @@ class Outcomes:
                 clip.detail,
             )
             self.sr[row], self.start[row], self.n_valid[row] = clip.sr, clip.start, clip.n_valid
+            self.peak[row], self.n_clipped[row] = clip.peak, clip.n_clipped
             self.digest[row] = clip.digest

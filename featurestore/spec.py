@@ -3,7 +3,7 @@
 import dataclasses
 import re
 from fractions import Fraction
-from typing import Literal, Self, get_args
+from typing import Literal, Self, TypeVar, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from featurestore.errors import SpecError
 
 Log = Literal["db", "log"]
+T = TypeVar("T", int, npt.NDArray[np.int64])
 Window = Literal["hann", "hann-symmetric"]
 
 HOP_UNIT = 256
@@ -150,6 +151,11 @@ class FeatureSpec:
         """Step from frame to frame [samples]."""
         return int(self.hop * HOP_UNIT)
 
+    @property
+    def unit(self) -> str:
+        """Unit of the values, as CF writes it: dB, or 1."""
+        return "dB" if self.log == "db" else "1"
+
     def n_frames(self, n_samples: int) -> int:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
         return 1 + n_samples // self.hop_length
@@ -204,6 +210,23 @@ class FeatureSpec:
         if spec.name != name:
             raise SpecError(f"{name!r} is not a spec's name; {spec.name!r} is")
         return spec
+
+
+def n_valid_frames(n_valid: T, sr: T, to_sr: int, hop_length: int) -> T:
+    """Frames at `hop_length` whose centre is within the first `n_valid` samples.
+
+    Parameters
+    ----------
+    n_valid : int or np.ndarray of int
+        [samples at `sr`]
+    sr : int or np.ndarray of int
+        Rate before resampling [Hz].
+    to_sr : int
+        Rate at which frames are cut [Hz].
+    hop_length : int
+        [samples at `to_sr`]
+    """
+    return 1 + n_valid * to_sr // (sr * hop_length)
 
 
 def mel_edges(n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:

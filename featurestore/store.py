@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.array import FeatureArray
-from featurestore.clips import ClipTable
+from featurestore.clips import TABLE, ClipTable
 from featurestore.commits import read_commit
 from featurestore.errors import (
     StoreFormatError,
@@ -17,7 +17,7 @@ from featurestore.errors import (
 )
 from featurestore.files import Files
 from featurestore.layout import Layout, Root, read_attributes
-from featurestore.outcomes import Outcomes
+from featurestore.outcomes import OUTCOMES, Outcomes
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
 
@@ -101,10 +101,11 @@ class FeatureStore:
     @cached_property
     def table(self) -> ClipTable:
         """The clip table as stored, without what became of the clips."""
-        if not self._root.clips_digest:
+        digest = self._root.digests.get(TABLE)
+        if digest is None:
             return ClipTable.empty()
         try:
-            return ClipTable.read(self.files, self._root.clips_digest)
+            return ClipTable.read(self.files, digest)
         except StoreFormatError:
             if Root.read(self.files) != self._root:
                 raise StoreFormatError(
@@ -145,7 +146,7 @@ class FeatureStore:
             "artist": list(table.artist),
             "album": list(table.album),
         }
-        for name in ("status", "reason", "detail", "sr", "start", "n_valid"):
+        for name in OUTCOMES:
             columns[name] = getattr(outcomes, name)
         columns["digest"] = [digest.decode() for digest in outcomes.digest]
         tags = {tag: table.labels[:, column] for column, tag in enumerate(table.tags)}

@@ -1,20 +1,24 @@
 """A store, opened for writing by the one run that may."""
 
 import dataclasses
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy.typing as npt
 
-from featurestore.clips import TABLE, ClipTable, digest_of, outcome_files
-from featurestore.commits import array_key
+from featurestore.clips import TABLE, ClipTable, outcome_files
+from featurestore.commits import Checksums, array_key
 from featurestore.errors import StoreFormatError, StoreMismatchError
 from featurestore.files import RUN_FOLDER, Files
 from featurestore.journal import finish, write_together
-from featurestore.layout import ROOT_KEY, Layout, Root, zarr_files
+from featurestore.layout import ROOT_KEY, Layout, Root, digest_of, zarr_files
 from featurestore.lock import lock_of
+from featurestore.outcomes import OUTCOMES
+from featurestore.shard import pack
+from featurestore.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
 
@@ -144,22 +148,25 @@ class StoreWriter:
         everything = wanted | known
         grown = len(merged) != store.n_clips
         changes: dict[str, bytes] = {}
+        digests = dict(store._root.digests)
         for spec, layout in everything.items():
             if grown or spec not in known:
-                changes |= layout.files(len(merged))
+                group = layout.files(len(merged))
+                digests[spec.name] = digest_of(group)
+                changes |= group
         for length in sorted({layout.clips_per_shard for layout in everything.values()}):
             changes |= self._commit_array(length, len(merged))
         table_files = merged.files()
-        digest = digest_of(table_files)
+        digests[TABLE] = digest_of(table_files)
         root = dataclasses.replace(
             store._root,
             catalog=catalog or store.catalog,
             n_clips=len(merged),
-            clips_digest=digest,
+            digests=digests,
             specs=tuple(spec.name for spec in dict.fromkeys([*known, *wanted])),
         )
         replaced = []
-        if root.clips_digest != store._root.clips_digest:
+        if digests[TABLE] != store._root.digests.get(TABLE):
             # The folder goes, with chunks that the new table does not have and the outcomes of
             # the last run, which `publish` brings up to date.
             replaced = [TABLE]
@@ -174,7 +181,7 @@ class StoreWriter:
         store = self.store()
         outcomes = store.outcomes
         columns: dict[str, npt.NDArray[Any]] = {
-            name: getattr(outcomes, name) for name in ("status", "reason", "sr", "start", "n_valid")
+            name: getattr(outcomes, name) for name in OUTCOMES if name != "detail"
         }
         columns["digest"] = outcomes.digest.astype("U32").astype(object)
         self.files.write_several(outcome_files(columns))
@@ -197,6 +204,35 @@ class StoreWriter:
         made = zarr_files("commits", {}, build)
         keys = f"{array_key(length)}/zarr.json", "commits/zarr.json"
         return {key: made[key] for key in keys if self.files.read(key) != made[key]}
+
+
+def write_shard(
+    files: Files,
+    layout: Layout,
+    shard: int,
+    rows: Sequence[tuple[bytes, Statistics] | None],
+) -> Checksums:
+    """Write what one task made of one spec, and say what its commit record is to vouch for.
+
+    Parameters
+    ----------
+    files : Files
+    layout : Layout
+    shard : int
+    rows : sequence of ((bytes, Statistics) or None)
+        Each clip's sealed chunk and statistics; None where there are none.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be written to, or no longer by this run.
+    """
+    chunks = [None if row is None else row[0] for row in rows]
+    statistics = [None if row is None else row[1] for row in rows]
+    files.write(layout.shard_key(shard), pack(chunks, layout.clips_per_shard))
+    files.write(layout.statistics_key(shard), pack_statistics(statistics, layout))
+    checksums = [0 if row is None else row_checksum(*row) for row in rows]
+    return struct.pack(f"<{len(rows)}I", *checksums)
 
 
 def _differences(there: ClipWindow, wanted: ClipWindow) -> str:

@@ -7,11 +7,15 @@ import numpy.typing as npt
 import soxr
 
 from featurestore.errors import AudioError
+from featurestore.spec import n_valid_frames
 from featurestore.window import ClipWindow
 
 RESAMPLER = f"soxr {soxr.__version__} HQ"
 
 Samples = npt.NDArray[np.float32]
+
+FULL_SCALE = 1 - 2**-15
+"""The largest sample of 16 bits."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
@@ -24,6 +28,10 @@ class Clip:
         Where it begins in the track [samples at the track's rate].
     n_valid : int
         Samples that are audio and not padding [samples at the track's rate].
+    peak : float
+        Largest magnitude of its samples; 1 is full scale.
+    n_clipped : int
+        Samples at full scale or beyond.
     source : Source
         What it is cut from.
     tile : int
@@ -32,8 +40,14 @@ class Clip:
 
     start: int
     n_valid: int
+    peak: float
+    n_clipped: int
     source: "Source"
     tile: int = 0
+
+    def n_valid_frames(self, sr: int, hop_length: int) -> int:
+        """Frames at that rate and hop whose centre is audio; those of the overhang count too."""
+        return n_valid_frames(self.n_valid, self.source.sr, sr, hop_length)
 
     def framed(self, sr: int, n_fft: int) -> Samples:
         """The clip's samples at a rate, with half a frame before and after.
@@ -69,15 +83,15 @@ class Source:
     def __init__(self, samples: Samples, sr: int, window: ClipWindow) -> None:
         self.window = window
         self._samples = samples
-        self._sr = sr
+        self.sr = sr
         self._resampled: dict[int, Samples] = {}
 
     def at(self, sr: int) -> Samples:
         """The samples at another rate."""
-        if sr == self._sr:
+        if sr == self.sr:
             return self._samples
         if sr not in self._resampled:
-            resampled = soxr.resample(self._samples, self._sr, sr, quality="HQ")
+            resampled = soxr.resample(self._samples, self.sr, sr, quality="HQ")
             if self.window.take != "all":
                 # soxr rounds lengths its own way: a sample more or less at the end.
                 resampled = resampled[: self.window.n_samples(sr)]
@@ -121,4 +135,14 @@ class Cutter:
         if n_valid < 1 or (n_valid < self._stride and self._window.short == "skip"):
             needed = (tile + 1) * self._window.duration
             raise AudioError("TooShort", f"{self._seconds:.2f} s of {needed:g} s")
-        return Clip(start=start, n_valid=n_valid, source=self._source, tile=tile)
+        samples = self._samples[start : start + n_valid]
+        peak = float(max(samples.max(), -samples.min()))
+        beyond = np.abs(samples) >= FULL_SCALE if peak >= FULL_SCALE else ()
+        return Clip(
+            start=start,
+            n_valid=n_valid,
+            peak=peak,
+            n_clipped=int(np.count_nonzero(beyond)),
+            source=self._source,
+            tile=tile,
+        )

@@ -4,7 +4,14 @@ import dataclasses
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from featurestore.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
+from featurestore.commits import (
+    PENDING,
+    ClipRecord,
+    Commit,
+    read_commit,
+    without,
+    write_commit,
+)
 from featurestore.errors import AudioError
 from featurestore.store import FeatureStore
 from pipeline.audio import Signature, signature_of
@@ -62,10 +69,7 @@ def _without_changed(commit: Commit, paths: Sequence[str | None]) -> Commit:
     return dataclasses.replace(
         commit,
         clips=tuple(clips),
-        specs={
-            name: tuple(sorted(changed.union(positions)))
-            for name, positions in commit.specs.items()
-        },
+        specs={name: without(checksums, changed) for name, checksums in commit.specs.items()},
     )
 
 

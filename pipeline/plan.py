@@ -17,10 +17,12 @@ import torch
 
 from featurestore.encoding import Encoding
 from featurestore.errors import AudioError
-from featurestore.spec import HOP_UNIT, FeatureSpec, Window
+from featurestore.spec import HOP_UNIT, FeatureSpec, Log, Window
+from featurestore.statistics import Statistics
 from pipeline.backends import BACKENDS, BackendName
 from pipeline.clip import Clip
 from pipeline.mel import Analysis, Bank, amplitude
+from pipeline.summary import summarise
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,8 +39,8 @@ class Plan:
 
     def compute(
         self, clip: Clip, backend: BackendName, encoding: Encoding
-    ) -> Iterator[tuple[FeatureSpec, npt.NDArray[Any]]]:
-        """Values of every spec for one clip, encoded, each ``(n_mels, n_frames)`` in C order.
+    ) -> Iterator[tuple[FeatureSpec, npt.NDArray[Any], Statistics]]:
+        """Values of every spec for one clip, encoded, ``(n_mels, n_frames)``, and their statistics.
 
         Encoding comes before cutting, so that frames which several hops share are encoded once.
 
@@ -56,11 +58,15 @@ class Plan:
                 wanted = [spec for spec in specs if spec.log == log]
                 if not wanted:
                     continue
-                values = _encoded(amplitude(power, log), encoding)
-                for spec in wanted:
-                    step = spec.hop_length // analysis.hop_length
-                    cut = values[analysis.rows(Bank.of(spec)), ::step]
-                    yield spec, np.ascontiguousarray(cut)
+                values = amplitude(power, log)
+                steps = {spec: spec.hop_length // analysis.hop_length for spec in wanted}
+                valid = values[:, : clip.n_valid_frames(analysis.sr, analysis.hop_length)]
+                statistics = summarise(valid, set(steps.values()), encoding.limits(log))
+                stored = _encoded(values, encoding, log)
+                for spec, step in steps.items():
+                    rows = analysis.rows(Bank.of(spec))
+                    cut = np.ascontiguousarray(stored[rows, ::step])
+                    yield spec, cut, statistics[step][:, rows]
 
     def tree(self) -> list[str]:
         """The steps as lines of text, indented below those they share."""
@@ -86,10 +92,10 @@ class Plan:
         return lines
 
 
-def _encoded(values: npt.NDArray[np.float32], encoding: Encoding) -> npt.NDArray[Any]:
+def _encoded(values: npt.NDArray[np.float32], encoding: Encoding, log: Log) -> npt.NDArray[Any]:
     if encoding.name == "float16":  # the same bits as NumPy's, in a twentieth of the time
         return torch.from_numpy(values).half().numpy()
-    return encoding.encode(values)
+    return encoding.encode(values, log)
 
 
 def _hop_name(hop: Fraction) -> str:

@@ -7,14 +7,16 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 
-from featurestore.commits import PENDING, ClipRecord, Commit, write_commit
+from featurestore.commits import PENDING, ClipRecord, Commit, without, write_commit
 from featurestore.encoding import Encoding
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.files import Files
 from featurestore.layout import Layout
-from featurestore.shard import pack, seal, unpack, unseal
+from featurestore.shard import seal, unpack, unseal
 from featurestore.spec import FeatureSpec
+from featurestore.statistics import Statistics, unpack_statistics
 from featurestore.window import ClipWindow
+from featurestore.writer import write_shard
 from pipeline.audio import signature_of
 from pipeline.backends import BackendName
 from pipeline.clip import Cutter
@@ -118,6 +120,10 @@ class ShardResult:
     failures: Mapping[int, AudioError]
 
 
+_Row = tuple[bytes, Statistics]
+"""One clip at one spec: its sealed chunk, and its statistics ``(3, n_mels)``."""
+
+
 def compute_shard(job: Job, task: ShardTask) -> ShardResult:
     """Compute what a shard lacks, write the shards of all specs, then commit.
 
@@ -133,8 +139,8 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
     files = Files(job.store, job.run)
     n_clips = len(task.paths)
     clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
-    chunks = {layout.spec: _kept(files, layout, task) for layout in job.layouts}
-    lacking = {name: set(positions) for name, positions in task.before.specs.items()}
+    rows = {layout.spec: _kept(files, layout, task) for layout in job.layouts}
+    retracted: set[int] = set()
     failures: dict[int, AudioError] = {}
     n_computed = 0
     tracks = _Tracks(job)
@@ -143,7 +149,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
         wanted = tuple(
             layout
             for layout in job.layouts
-            if chunks[layout.spec][position] is None
+            if rows[layout.spec][position] is None
             and not _is_known_failure(task.before, layout, position)
         )
         if path is None or not wanted:
@@ -169,26 +175,19 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
             continue
         clips[position] = record
         if not record.same_audio(before):  # then other specs' values are of other audio
-            for row_chunks in chunks.values():
-                row_chunks[position] = None
-            for positions in lacking.values():
-                positions.add(position)
-        for spec, chunk in made.items():
-            chunks[spec][position] = chunk
+            for spec_rows in rows.values():
+                spec_rows[position] = None
+            retracted.add(position)
+        for spec, row in made.items():
+            rows[spec][position] = row
 
+    grown = bytes(4 * (n_clips - len(task.before.clips)))
+    checksums = {
+        name: without(before + grown, retracted) for name, before in task.before.specs.items()
+    }
     for layout in job.layouts:
-        row_chunks = chunks[layout.spec]
-        files.write(layout.shard_key(task.shard), pack(row_chunks, layout.clips_per_shard))
-        lacking[layout.spec.name] = {
-            position
-            for position, clip in enumerate(clips)
-            if clip.status == "ready" and row_chunks[position] is None
-        }
-    commit = Commit(
-        clips=tuple(clips),
-        specs={name: tuple(sorted(positions)) for name, positions in lacking.items()},
-        software=job.software,
-    )
+        checksums[layout.spec.name] = write_shard(files, layout, task.shard, rows[layout.spec])
+    commit = Commit(clips=tuple(clips), specs=checksums, software=job.software)
     write_commit(files, job.clips_per_shard, task.shard, commit)
     return ShardResult(shard=task.shard, n_computed=n_computed, failures=failures)
 
@@ -199,22 +198,23 @@ def probe_clip(job: Job, path: str) -> None:
         _Tracks(job).compute(path, 0, job.layouts)
 
 
-def _kept(files: Files, layout: Layout, task: ShardTask) -> list[bytes | None]:
-    """A spec's chunks that stay: ready according to the record, and undamaged."""
-    kept: list[bytes | None] = [None] * len(task.paths)
+def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
+    """A spec's rows that stay: ready according to the record, and undamaged."""
+    kept: list[_Row | None] = [None] * len(task.paths)
     ready = [p for p in range(len(kept)) if task.before.is_ready(layout.spec.name, p)]
-    key = layout.shard_key(task.shard)
-    stored = files.read(key) if ready else None
-    if stored is None:
+    key, statistics_key = layout.shard_key(task.shard), layout.statistics_key(task.shard)
+    stored, packed = files.read_several([key, statistics_key]) if ready else (None, None)
+    if stored is None or packed is None:
         return kept
     with contextlib.suppress(CorruptDataError):  # without its index, a shard keeps nothing
         there = unpack(stored, layout.clips_per_shard, key)
+        statistics = unpack_statistics(packed, layout, statistics_key)
         for position in ready:
             with contextlib.suppress(CorruptDataError):
                 chunk = there[position]
                 if chunk is not None:
                     unseal(chunk, key)
-                    kept[position] = chunk
+                    kept[position] = chunk, statistics[position]
     return kept
 
 
@@ -232,8 +232,8 @@ class _Tracks:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[FeatureSpec, bytes]]:
-        """What became of one clip, and its packed chunks.
+    ) -> tuple[ClipRecord, dict[FeatureSpec, _Row]]:
+        """What became of one clip, and its row of every spec.
 
         Raises
         ------
@@ -246,13 +246,17 @@ class _Tracks:
             track, cutter = self._open(path)
             clip = cutter.clip(tile)
             plan = _plan(tuple(by_spec))
-            for spec, values in plan.compute(clip, self._job.backend, self._job.encoding):
-                made[spec] = seal(by_spec[spec].codec.compress(values))
+            for spec, values, statistics in plan.compute(
+                clip, self._job.backend, self._job.encoding
+            ):
+                made[spec] = seal(by_spec[spec].codec.compress(values)), statistics
         record = ClipRecord(
             status="ready",
             sr=track.sr,
             start=clip.start,
             n_valid=clip.n_valid,
+            peak=clip.peak,
+            n_clipped=clip.n_clipped,
             digest=track.digest,
             size=track.signature.size,
             mtime_ns=track.signature.mtime_ns,

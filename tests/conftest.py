@@ -14,11 +14,12 @@ from featurestore.clips import ClipTable
 from featurestore.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
 from featurestore.encoding import Codec, Encoding
 from featurestore.layout import Layout
-from featurestore.shard import pack, seal
+from featurestore.shard import seal
 from featurestore.spec import FeatureSpec
+from featurestore.statistics import Statistics, statistics_of
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
-from featurestore.writer import StoreWriter
+from featurestore.writer import StoreWriter, write_shard
 
 # The same examples each time, and no deadline: CI must not fail by chance or by load.
 settings.register_profile(
@@ -123,11 +124,17 @@ class StoreMaker:
 
     def expected(self, clip_id: str, layout: Layout) -> np.ndarray:
         """What is read back: the same, rounded to the encoding."""
-        return layout.encoding.encode(self.values(clip_id, layout)).astype(np.float32)
+        stored = layout.encoding.encode(self.values(clip_id, layout), layout.spec.log)
+        decoded = np.empty(layout.chunk_shape, np.float32)
+        layout.encoding.decode(stored, decoded, layout.spec.log)
+        return decoded
 
-    def chunk(self, clip_id: str, layout: Layout) -> bytes:
-        """What lies in the shard."""
-        return seal(layout.codec.compress(layout.encoding.encode(self.values(clip_id, layout))))
+    def row(self, clip_id: str, layout: Layout) -> tuple[bytes, Statistics]:
+        """What lies in the shard, and its statistics."""
+        values = self.values(clip_id, layout)
+        stored = layout.encoding.encode(values, layout.spec.log)
+        n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]))[0]
+        return seal(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:
         return ClipRecord(
@@ -146,9 +153,15 @@ class StoreMaker:
         rows = range(store.n_clips)[shard * length : (shard + 1) * length]
         ids = {row: store.table.clip_id[row] for row in rows}
         there = [None if row in failed or row in pending else ids[row] for row in rows]
-        for layout in layouts:
-            chunks = [None if i is None else self.chunk(i, layout) for i in there]
-            store.files.write(layout.shard_key(shard), pack(chunks, length))
+        written = {
+            layout.spec.name: write_shard(
+                store.files,
+                layout,
+                shard,
+                [None if i is None else self.row(i, layout) for i in there],
+            )
+            for layout in layouts
+        }
         records = [
             ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
             if row in failed
@@ -158,11 +171,8 @@ class StoreMaker:
             for row in rows
         ]
         before = read_commit(store.files, length, shard)
-        specs = {
-            name: tuple(p for p in range(len(rows)) if not before.is_ready(name, p))
-            for name in before.specs
-        }
-        specs |= {layout.spec.name: () for layout in layouts}
+        grown = bytes(4 * (len(rows) - len(before.clips)))
+        specs = {name: checksums + grown for name, checksums in before.specs.items()} | written
         commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
         write_commit(store.files, length, shard, commit)
 

@@ -124,7 +124,9 @@ def test_a_run_that_is_told_to_end_leaves_no_process_and_goes_on_when_run_again(
     featurize, tmp_path, signal_
 ):
     store = tmp_path / "store.zarr"
-    process = featurize()
+    before = signal.signal(signal_, signal.SIG_DFL)  # nohup, which these tests may run under,
+    process = featurize()  # lets its children ignore SIGHUP
+    signal.signal(signal_, before)
     wait_until(lambda: commits(store), process)
     children = psutil.Process(process.pid).children(recursive=True)
     process.send_signal(signal_)

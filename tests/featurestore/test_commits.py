@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import struct
 
 import pytest
 from hypothesis import given
@@ -12,6 +13,7 @@ from featurestore.commits import (
     array_key,
     read_commit,
     read_commits,
+    without,
     write_commit,
 )
 from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
@@ -36,14 +38,20 @@ FAILED = st.builds(
 COMMITS = st.builds(
     Commit,
     clips=st.lists(READY | FAILED | st.just(PENDING), max_size=5).map(tuple),
-    specs=st.dictionaries(TEXT, st.lists(st.integers(0, 9), max_size=3).map(tuple), max_size=3),
+    specs=st.dictionaries(TEXT, st.binary(min_size=20, max_size=20), max_size=3),
     software=st.dictionaries(TEXT, TEXT, max_size=3),
-)
+).map(lambda commit: with_checksums_of_its_length(commit))
 READY_CLIP = ClipRecord(status="ready", sr=16000, digest="a")
 FAILED_CLIP = ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
 COMMIT = Commit(
-    clips=(READY_CLIP, FAILED_CLIP, PENDING, READY_CLIP), specs={"a": (), "b": (3,)}, software={}
+    clips=(READY_CLIP, FAILED_CLIP, PENDING, READY_CLIP),
+    specs={"a": struct.pack("<4I", 7, 0, 0, 2**32 - 1), "b": struct.pack("<4I", 7, 0, 0, 0)},
 )
+
+
+def with_checksums_of_its_length(commit):
+    specs = {name: checksums[: 4 * len(commit.clips)] for name, checksums in commit.specs.items()}
+    return dataclasses.replace(commit, specs=specs)
 
 
 @given(COMMITS)
@@ -103,6 +111,15 @@ def test_clips_are_of_the_same_audio_only_if_both_are_ready_with_one_digest():
     assert not READY_CLIP.same_audio(FAILED_CLIP)
 
 
+def test_a_record_keeps_the_checksum_of_each_row():
+    assert [COMMIT.checksum("a", position) for position in range(4)] == [7, 0, 0, 2**32 - 1]
+
+
+def test_rows_taken_back_are_no_longer_vouched_for():
+    taken_back = dataclasses.replace(COMMIT, specs={"a": without(COMMIT.specs["a"], [3, 1])})
+    assert [taken_back.is_ready("a", position) for position in range(4)] == [True, *[False] * 3]
+
+
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
@@ -138,9 +155,9 @@ def changed_clips(**changes):
         changed_json(clips={}),
         changed_json(specs=[]),
         changed_json(specs={"a": 3}),
-        changed_json(specs={"a": "12"}),
         changed_json(specs={"a": [1.5]}),
-        changed_json(specs={"a": [-1]}),
+        changed_json(specs={"a": "?" * 16}),
+        changed_json(specs={"a": "AAAA"}),
         changed_clips(unknown=[0] * 4),
         changed_clips(status=["ready"]),
         changed_clips(status=["ready", "failed", "pending", "done"]),

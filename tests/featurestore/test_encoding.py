@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from featurestore.encoding import Codec, Encoding
+from featurestore.encoding import UINT8_RANGE, Codec, Encoding
 from featurestore.errors import CorruptDataError, SettingsError
 
+ENCODINGS = ("float32", "float16", "uint8")
 CODECS = ("zstd", "lz4", "none")
 VALUES = npst.arrays(
     np.float32,
@@ -16,9 +17,14 @@ VALUES = npst.arrays(
 )
 
 
-def decoded(encoding, values):
+def within(low, high):
+    shape = npst.array_shapes(min_dims=2, max_dims=2, max_side=20)
+    return npst.arrays(np.float32, shape, elements=st.floats(low, high, width=32))
+
+
+def decoded(encoding, values, log="db"):
     out = np.empty_like(values)
-    encoding.decode(encoding.encode(values), out)
+    encoding.decode(encoding.encode(values, log), out, log)
     return out
 
 
@@ -35,6 +41,45 @@ def test_float16_keeps_values_to_its_stated_relative_error(values):
     assert (np.abs(back.astype(np.float64) - values) <= bound).all()
 
 
+@pytest.mark.parametrize("log", UINT8_RANGE)
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@given(data=st.data())
+def test_within_the_range_of_uint8_no_encoding_is_further_off_than_it_says(encoding, log, data):
+    values = data.draw(within(*UINT8_RANGE[log]))
+    back = decoded(Encoding(name=encoding), values, log)
+    bound = Encoding(name=encoding).max_error(log)
+    assert np.abs(back.astype(np.float64) - values).max(initial=0) <= bound
+
+
+@pytest.mark.parametrize("log", UINT8_RANGE)
+def test_the_error_of_uint8_is_as_large_as_it_says(log):
+    low, high = UINT8_RANGE[log]
+    values = np.linspace(low, high, 100_001, dtype=np.float32)[None]
+    error = np.abs(decoded(Encoding(name="uint8"), values, log) - values).max()
+    assert 0.999 * Encoding(name="uint8").max_error(log) <= error
+
+
+@pytest.mark.parametrize("log", UINT8_RANGE)
+@given(values=VALUES)
+def test_uint8_clips_what_lies_beyond_its_range(log, values):
+    encoding = Encoding(name="uint8")
+    clipped = np.clip(values, *UINT8_RANGE[log])
+    np.testing.assert_array_equal(encoding.encode(values, log), encoding.encode(clipped, log))
+    assert encoding.encode(values, log).max(initial=0) < encoding.fill_value
+
+
+def test_the_floor_of_the_decibel_law_is_kept_exactly_by_uint8():
+    floor = np.full((1, 3), -100, np.float32)
+    np.testing.assert_array_equal(decoded(Encoding(name="uint8"), floor), floor)
+    silence = np.zeros((1, 3), np.float32)
+    np.testing.assert_array_equal(decoded(Encoding(name="uint8"), silence, "log"), silence)
+
+
+def test_float16_does_not_overflow():
+    values = np.array([[1e6, -1e6, 65520]], np.float32)
+    np.testing.assert_array_equal(decoded(Encoding(), values), [[65504, -65504, 65504]])
+
+
 def test_the_largest_power_of_float32_does_not_overflow_float16():
     largest = np.float64(np.finfo(np.float32).max)
     values = np.array([[10 * np.log10(largest), np.log10(1 + 1e4 * largest)]], np.float32)
@@ -42,17 +87,17 @@ def test_the_largest_power_of_float32_does_not_overflow_float16():
 
 
 def test_stored_values_are_little_endian_and_contiguous():
-    stored = Encoding(name="float16").encode(np.ones((4, 6), np.float32)[:, ::2])
+    stored = Encoding(name="float16").encode(np.ones((4, 6), np.float32)[:, ::2], "db")
     assert stored.dtype.str == "<f2"
     assert stored.flags.c_contiguous
     assert Encoding(name="float32").dtype.str == "<f4"
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@pytest.mark.parametrize("encoding", ["float32", "float16"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
 @given(values=VALUES)
 def test_a_chunk_unpacks_to_what_was_packed(codec, encoding, values):
-    stored = Encoding(name=encoding).encode(values)
+    stored = Encoding(name=encoding).encode(values, "db")
     packed = Codec(name=codec).compress(stored)
     out = np.empty_like(stored)
     Codec(name=codec).decompress(memoryview(packed), out)
@@ -92,7 +137,7 @@ def test_the_same_values_pack_to_the_same_bytes(rng):
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        (Encoding, "encoding is 'float64'; it must be one of float32, float16"),
+        (Encoding, "encoding is 'float64'; it must be one of float32, float16, uint8"),
         (Codec, "codec is 'float64'; it must be one of zstd, lz4, none"),
     ],
 )

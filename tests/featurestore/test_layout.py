@@ -111,7 +111,12 @@ def test_a_group_is_what_zarr_python_reads(tmp_path):
 
 def test_a_root_is_read_back(tmp_path):
     root = Root(
-        window=WINDOW, catalog="é", n_clips=3, clips_digest="ab", specs=("sr16000-mel48-x2-db",)
+        window=WINDOW,
+        catalog="é",
+        n_clips=3,
+        specs=("sr16000-mel48-x2-db",),
+        views=("sr16000-mel48-x4-db",),
+        digests={"clips": "ab"},
     )
     files = Files(tmp_path)
     files.write(ROOT_KEY, root.to_bytes())
@@ -145,6 +150,8 @@ def test_another_format_is_refused_with_both_versions(tmp_path, version):
         ({"window": {"duration": -1}}, "duration is -1 s"),
         ({"window": {"length": 3}}, "unknown window settings: length"),
         ({"window": "29.1"}, "zarr.json is damaged"),
+        ({"n_clips": 3}, "the digest of its attributes does not match"),
+        ({"catalog": "mtau"}, "the digest of its attributes does not match"),
     ],
 )
 def test_a_root_that_cannot_be_is_refused(tmp_path, changes, message):

@@ -11,9 +11,10 @@ from featurestore import FeatureSpec, FeatureStore
 from featurestore.commits import ClipRecord, Commit, write_commit
 from featurestore.encoding import Codec, Encoding
 from featurestore.layout import Layout
-from featurestore.shard import pack, seal
+from featurestore.shard import seal
+from featurestore.statistics import statistics_of
 from featurestore.window import ClipWindow
-from featurestore.writer import StoreWriter
+from featurestore.writer import StoreWriter, write_shard
 
 WriteStore = Callable[..., FeatureStore]
 
@@ -59,23 +60,21 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         ]
         with StoreWriter(tmp_path / f"{next(numbers)}.zarr", ClipWindow()) as writer:
             writer.prepare(table, layouts)
+            checksums = {}
             for layout in layouts:
-                chunks = [
-                    None
-                    if row in failed
-                    else seal(layout.codec.compress(layout.encoding.encode(clip)))
-                    for row, clip in enumerate(values[layout.spec])
-                ]
-                writer.files.write(layout.shard_key(0), pack(chunks, n_clips))
+                rows = []
+                for row, clip in enumerate(values[layout.spec]):
+                    stored = layout.encoding.encode(clip, layout.spec.log)
+                    chunk = seal(layout.codec.compress(stored))
+                    rows.append(None if row in failed else (chunk, statistics_of(clip)))
+                checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
                 if row in failed
-                else ClipRecord(status="ready", sr=16000)
+                else ClipRecord(status="ready", sr=16000, n_valid=29 * 16000)
                 for row in range(n_clips)
             ]
-            commit = Commit(
-                clips=tuple(records), specs={spec.name: () for spec in values}, software={}
-            )
+            commit = Commit(clips=tuple(records), specs=checksums)
             write_commit(writer.files, n_clips, 0, commit)
             return writer.publish()
 

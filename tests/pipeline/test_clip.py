@@ -12,6 +12,10 @@ from pipeline.plan import arrange
 FLOAT32 = Encoding(name="float32")
 
 
+def computed(plan, clip):
+    return {spec: values for spec, values, _ in plan.compute(clip, "native", FLOAT32)}
+
+
 def counting(n_samples):
     return np.arange(1, n_samples + 1, dtype=np.float32)
 
@@ -29,6 +33,21 @@ def test_the_centre_is_counted_in_decoded_samples():
     clip = cut(counting(1000), 1000, ClipWindow(duration=0.4))
     assert (clip.start, clip.n_valid) == (300, 400)
     np.testing.assert_array_equal(samples_of(clip, 1000), counting(1000)[300:700])
+
+
+def test_a_clip_knows_its_peak_and_what_is_at_full_scale():
+    samples = np.array([0.5, -1, 0.25, 1, 1.2, -0.75, 0.9999], np.float32)
+    clip = cut(samples, 1000, ClipWindow(duration=0.05))
+    assert clip.peak == np.float32(1.2)
+    assert clip.n_clipped == 3
+    quiet = cut(samples[:1], 1000, ClipWindow(duration=0.05))
+    assert (quiet.peak, quiet.n_clipped) == (0.5, 0)
+
+
+def test_frames_whose_centre_is_audio_count_as_valid():
+    clip = cut(counting(500), 1000, ClipWindow(duration=1.0))
+    assert clip.n_valid_frames(1000, 100) == 6
+    assert clip.n_valid_frames(2000, 100) == 11
 
 
 def test_an_odd_surplus_leaves_the_odd_sample_at_the_end():
@@ -89,12 +108,12 @@ def test_tiles_side_by_side_are_the_spectrogram_of_the_whole_track(source):
     n_tiles = window.n_tiles(len(samples), source)
     assert n_tiles == 4  # of 2.56 s
     plan = arrange(specs)
-    tiles = [dict(plan.compute(cutter.clip(tile), "native", FLOAT32)) for tile in range(n_tiles)]
+    tiles = [computed(plan, cutter.clip(tile)) for tile in range(n_tiles)]
     for sr in (16000, 12000):
         resampled = samples if sr == source else soxr.resample(samples, source, sr, quality="HQ")
         whole = Cutter(resampled, sr, ClipWindow(duration=len(resampled) / sr)).clip()
         mine = [spec for spec in specs if spec.sr == sr]
-        for spec, expected in arrange(mine).compute(whole, "native", FLOAT32):
+        for spec, expected in computed(arrange(mine), whole).items():
             joined = np.concatenate([tile[spec] for tile in tiles], axis=1)
             assert joined.shape[1] >= expected.shape[1]
             n_frames = expected.shape[1]

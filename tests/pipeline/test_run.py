@@ -95,7 +95,7 @@ def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
     for row in (0, 7, 19):
         track = read_track(str(music / f"{row:02}.wav"))
         clip = Cutter(track.samples, track.sr, ClipWindow(duration=1.0)).clip()
-        for spec, values in arrange(SPECS).compute(clip, "native", FLOAT32):
+        for spec, values, _ in arrange(SPECS).compute(clip, "native", FLOAT32):
             np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
 
 
@@ -401,7 +401,7 @@ def test_all_cuts_a_track_into_consecutive_clips(featurize, tmp_path):
         assert tiles.shape[2] == 7680 // spec.hop_length
         track = read_track(str(folder / "a.wav"))
         whole = Cutter(track.samples, SR, ClipWindow(duration=2.5)).clip()
-        ((_, expected),) = arrange([spec]).compute(whole, "native", FLOAT32)
+        ((_, expected, _),) = arrange([spec]).compute(whole, "native", FLOAT32)
         joined = np.concatenate(list(tiles), axis=1)[:, : expected.shape[1]]
         # float16's rounding of values up to 64 dB
         np.testing.assert_array_equal(joined, expected.astype("f2").astype("f4"))
