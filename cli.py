@@ -112,6 +112,18 @@ def json_option(command: Callable[..., None]) -> Callable[..., None]:
     return click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")(command)
 
 
+def specs_option(verb: str, default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """``--specs``: which of a store's."""
+    return click.option(
+        "--specs",
+        "--spec",
+        "specs",
+        type=Several("a spec's name", str),
+        metavar="NAME,...",
+        help=f"Specs to {verb}, as ls lists them.  [{default}]",
+    )
+
+
 def _specs(
     sr: Iterable[Iterable[int]],
     mels: Iterable[Iterable[int]],
@@ -504,6 +516,40 @@ def failures(store: str, as_json: bool) -> None:
     for row in failed.itertuples():
         click.echo(f"{row.clip_id}: {row.reason}: {row.detail}")
     click.echo(f"{len(failed):,} of {len(clips):,} clips failed", err=True)
+
+
+@melgrid.command()
+@click.argument("store")
+@click.argument("clip")
+@specs_option("draw", "all that are stored, 9 at most")
+@click.option("-o", "--output", metavar="FILE", help="The PNG file.  [the clip's id, here]")
+@json_option
+def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_json: bool) -> None:
+    """Draw CLIP's spectrograms side by side.
+
+    CLIP is a clip's id, or its row's number.
+    """
+    from featurestore import FeatureStore
+    from featurestore.picture import draw_clip
+
+    opened = FeatureStore.open(store)
+    picture = draw_clip(opened, opened.table.row_of(clip), output, specs)
+    drawn, left_out = ([spec.name for spec in some] for some in (picture.specs, picture.left_out))
+    if as_json:
+        _print_json(
+            {
+                "row": picture.row,
+                "clip_id": picture.clip_id,
+                "specs": drawn,
+                "left_out": left_out,
+                "picture": str(picture.path),
+            }
+        )
+        return
+    many = f"{len(drawn)} spectrograms" if len(drawn) > 1 else "a spectrogram"
+    click.echo(f"{many} of {picture.clip_id} in {picture.path}")
+    if left_out:
+        _print_fact("left out", left_out)
 
 
 @melgrid.command()

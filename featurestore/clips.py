@@ -1,13 +1,14 @@
 """The clip table: which row is which clip, and what is known of it."""
 
 import dataclasses
+import difflib
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.errors import StoreFormatError
+from featurestore.errors import StoreFormatError, UnknownClipError
 from featurestore.files import Files
 from featurestore.layout import digest_of, zarr_files
 
@@ -66,6 +67,26 @@ class ClipTable:
         columns: dict[str, Any] = dict.fromkeys(_TEXTS, ())
         columns |= {name: np.zeros(0, dtype) for name, dtype in _NUMBERS.items()}
         return cls(**columns, tags=(), labels=np.zeros((0, 0), np.uint8))
+
+    def row_of(self, clip: str) -> int:
+        """Row of a clip that is named by its id, or else by its row's number.
+
+        Raises
+        ------
+        UnknownClipError
+            If it is neither; the message names the ids that are most like it.
+        """
+        if clip in self.clip_id:
+            return self.clip_id.index(clip)
+        if clip.isascii() and clip.isdigit():
+            if int(clip) < len(self):
+                return int(clip)
+            raise UnknownClipError(f"there is no row {clip}; there are {len(self)}, from 0")
+        alike = [name for name in self.clip_id if clip.lower() in name.lower()][:5]
+        # By sight only where that takes no time: each comparison is some 10 us.
+        alike = alike or difflib.get_close_matches(clip, self.clip_id[:20_000], 5)
+        hint = f"did you mean {', '.join(alike)}?" if alike else "the group clips lists the ids"
+        raise UnknownClipError(f"no clip is called {clip!r}; {hint}")
 
     def updated(self, newer: Self) -> Self:
         """This table with `newer`'s rows put in: a row keeps its place for ever.

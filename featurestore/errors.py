@@ -48,6 +48,10 @@ class UnknownSpecError(MelgridError, KeyError):
         return str(self.args[0])  # KeyError would show the message in quotes
 
 
+class UnknownClipError(MelgridError, LookupError):
+    """The store has no clip of that id, or no such row."""
+
+
 class RowNotReadyError(MelgridError, LookupError):
     """The row exists, but holds no values: its clip failed or is pending."""
 

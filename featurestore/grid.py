@@ -1,5 +1,6 @@
 """Sets of specs."""
 
+import dataclasses
 from collections.abc import Callable, Iterable
 from fractions import Fraction
 from itertools import product
@@ -33,6 +34,22 @@ def grid(
             for a, b, c, d in product(sr, n_mels, hop, log)
         )
     )
+
+
+def thinned(specs: Iterable[FeatureSpec], most: int) -> tuple[FeatureSpec, ...]:
+    """At most so many specs, finest first: the finest, the coarsest, and some evenly between.
+
+    Fineness is values a second, bands times frame rate. Where there are too many, of specs that
+    differ in the amplitude law alone one stays.
+    """
+    ordered = sorted(specs, key=lambda spec: (-spec.values_per_second, spec.name))
+    if len(ordered) <= most:
+        return tuple(ordered)
+    ordered = list({dataclasses.replace(s, log="db"): s for s in reversed(ordered)}.values())[::-1]
+    if len(ordered) <= most:
+        return tuple(ordered)
+    step = (len(ordered) - 1) / max(1, most - 1)
+    return tuple(ordered[round(place * step)] for place in range(most))
 
 
 def ferraro2020(window: Window = "hann") -> tuple[FeatureSpec, ...]:

@@ -144,7 +144,12 @@ class FeatureSpec:
     @property
     def mel_frequencies(self) -> npt.NDArray[np.float64]:
         """Centre frequency of each band [Hz], ``(n_mels,)``."""
-        return mel_edges(self.n_mels, self.fmin, self._upper_edge)[1:-1]
+        return self.edges[1:-1]
+
+    @property
+    def edges(self) -> npt.NDArray[np.float64]:
+        """Where filters begin, peak and end [Hz], ``(n_mels + 2,)``, as `mel_edges` gives them."""
+        return mel_edges(self.n_mels, self.fmin, self._upper_edge)
 
     @property
     def hop_length(self) -> int:
@@ -155,6 +160,16 @@ class FeatureSpec:
     def unit(self) -> str:
         """Unit of the values, as CF writes it: dB, or 1."""
         return "dB" if self.log == "db" else "1"
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second [Hz]."""
+        return self.sr / self.hop_length
+
+    @property
+    def values_per_second(self) -> float:
+        """How fine the spec is: bands times frame rate [1/s]."""
+        return self.n_mels * self.frame_rate
 
     def n_frames(self, n_samples: int) -> int:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""

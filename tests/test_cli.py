@@ -253,6 +253,44 @@ def test_another_store_for_the_same_spec_is_refused(corpus, store):
     assert "duration is 1.0 there, not 29.1" in line
 
 
+def test_show_draws_a_clip_by_id_or_row_and_says_where(store, tmp_path):
+    path, _ = store
+    png = tmp_path / "clip.png"
+    result = invoke("show", path, "03.wav", "-o", png)
+    assert result.exit_code == 0, result.output
+    assert f"4 spectrograms of 03.wav in {png}" in result.output
+    shown = json.loads(
+        invoke("show", path, 3, "--spec", "sr8000-mel8-x4-db", "-o", png, "--json").stdout
+    )
+    assert shown == {
+        "row": 3, "clip_id": "03.wav", "specs": ["sr8000-mel8-x4-db"], "left_out": [],
+        "picture": str(png),
+    }  # fmt: skip
+    assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("verb", ["show"])
+@pytest.mark.parametrize(
+    ("wanted", "code", "message"),
+    [
+        (["10.wav"], 1, "row 10 of sr8000-mel16-x1-db (10.wav) holds no values: EmptyFile"),
+        (["99"], 1, "there is no row 99; there are 30, from 0"),
+        (["3.WAV"], 1, "no clip is called '3.WAV'; did you mean 03.wav, 13.wav, 23.wav?"),
+        (["3", "--specs", "sr8000-mel32-x1-db"], 1, "it holds sr8000-mel16-x1-db, "),
+        (["3", "--specs", "mel32"], 2, "'mel32' is not a spec's name"),
+    ],
+)
+def test_clips_and_specs_that_are_not_there_are_refused(
+    store, tmp_path, verb, wanted, code, message
+):
+    path, _ = store
+    clip, *options = wanted
+    line = refused(verb, path, clip, "-o", tmp_path / "none", *options, code=code)
+    assert message in line
+    assert len(line.splitlines()) == 1
+    assert not (tmp_path / "none").exists()
+
+
 @pytest.mark.parametrize("verb", ["ls", "info", "failures", "train", "study"])
 def test_what_is_no_store_is_refused(tmp_path, verb):
     assert "does not exist; featurize makes one" in refused(verb, tmp_path / "none.zarr", code=1)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.clips import ClipTable, digest_of
-from featurestore.errors import StoreFormatError
+from featurestore.errors import StoreFormatError, UnknownClipError
 from featurestore.files import Files
 
 IDS = st.lists(
@@ -150,3 +150,24 @@ def test_pruned_rows_keep_their_places_and_can_come_back(make_store):
     assert list(pruned.active) == [True, False, True]
     assert list(pruned.updated(make_store.table(["b"])).active) == [True, True, True]
     assert list(pruned.updated(make_store.table(["a"])).active) == [True, False, True]
+
+
+def test_a_clip_is_found_by_its_id_or_else_by_its_row(make_store):
+    table = make_store.table(["b.mp3", "a/1.mp3", "0"])
+    assert [table.row_of(clip) for clip in ("a/1.mp3", "0", "1")] == [1, 2, 1]
+
+
+@pytest.mark.parametrize(
+    ("clip", "message"),
+    [
+        ("3", "there is no row 3; there are 3, from 0"),
+        ("-1", "no clip is called '-1'"),
+        ("blues", r"did you mean a/Blues-1.mp3, a/Blues-2.mp3\?"),
+        ("a/Bluse-1.mp3", r"did you mean a/Blues-1.mp3"),
+        ("²", "no clip is called '²'; the group clips lists the ids"),
+    ],
+)
+def test_a_clip_that_is_not_there_is_refused_with_those_that_are_like_it(make_store, clip, message):
+    table = make_store.table(["a/Blues-1.mp3", "a/Blues-2.mp3", "x"])
+    with pytest.raises(UnknownClipError, match=message):
+        table.row_of(clip)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureSpec
 from featurestore.errors import SpecError
-from featurestore.grid import GRIDS, ferraro2020, grid
+from featurestore.grid import GRIDS, ferraro2020, grid, thinned
 
 
 def test_a_grid_is_the_product_of_its_values_in_order():
@@ -74,3 +74,19 @@ def test_the_studys_grid_can_have_its_symmetric_window():
     specs = GRIDS["ferraro2020"]("hann-symmetric")
     assert len(specs) == 88
     assert {spec.window for spec in specs} == {"hann-symmetric"}
+
+
+def test_thinned_specs_reach_from_the_finest_to_the_coarsest():
+    specs = grid(sr=[16000], n_mels=[8, 96, 48, 32], hop=[10, 1], log=["db"])
+    assert thinned(specs, 8) == tuple(
+        sorted(specs, key=lambda s: s.n_mels / s.hop_length, reverse=True)
+    )
+    few = thinned(specs, 3)
+    assert [(spec.n_mels, spec.hop) for spec in (few[0], few[-1])] == [(96, 1), (8, 10)]
+    assert thinned(specs, 1) == few[:1]
+    assert thinned([], 3) == ()
+
+
+def test_thinning_88_specs_leaves_one_law():
+    assert len({spec.log for spec in thinned(ferraro2020(), 9)}) == 1
+    assert len(set(thinned(ferraro2020(), 9))) == 9

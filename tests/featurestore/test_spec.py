@@ -223,3 +223,10 @@ def test_a_spec_is_frozen_hashable_and_picklable():
     assert {spec: 1}[FeatureSpec.parse(spec.name)] == 1
     with pytest.raises(AttributeError, match="cannot assign"):
         spec.sr = 8000
+
+
+def test_rates_say_how_fine_a_spec_is():
+    spec = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
+    assert (spec.frame_rate, spec.values_per_second) == (31.25, 1500)
+    assert (len(spec.edges), spec.edges[0]) == (50, 0)
+    assert spec.edges[-1] == pytest.approx(8000)
