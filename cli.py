@@ -552,6 +552,121 @@ def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_
         _print_fact("left out", left_out)
 
 
+def sound_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say how sounds are made."""
+    return click.option(
+        "--method",
+        type=click.Choice(["griffin-lim", "noise"]),
+        default="griffin-lim",
+        show_default=True,
+        help="Phases that fit the magnitudes, or those of white noise.",
+    )(command)
+
+
+@melgrid.command()
+@click.argument("store")
+@click.argument("clip")
+@specs_option("hear", "all that are stored, 6 at most")
+@click.option(
+    "-o", "--output", "folder", default="sounds", show_default=True, metavar="FOLDER",
+    help="Where the files go, one a spec.",
+)  # fmt: skip
+@sound_options
+@click.option(
+    "--format",
+    "file_format",
+    type=click.Choice(["wav", "flac", "mp3"]),
+    default="wav",
+    show_default=True,
+    help="Of the files.",
+)
+@json_option
+def sonify(
+    store: str,
+    clip: str,
+    specs: list[str] | None,
+    folder: str,
+    method: Any,
+    file_format: Any,
+    as_json: bool,
+) -> None:
+    """Turn CLIP's stored values back into sound, to hear what they hold.
+
+    CLIP is a clip's id, or its row's number. What a spec does not keep, phases
+    among it, is made up: all sounds of a call have the same gain.
+    """
+    from featurestore import FeatureStore
+    from pipeline.sonify import write_sounds
+
+    opened = FeatureStore.open(store)
+    row = opened.table.row_of(clip)
+    files = write_sounds(opened, row, folder, specs, method=method, file_format=file_format)
+    if as_json:
+        _print_json(
+            [
+                {
+                    "clip_id": opened.table.clip_id[row],
+                    "spec": file.spec.name,
+                    "file": str(file.path),
+                    "seconds": file.seconds,
+                    "gain_db": file.gain,
+                }
+                for file in files
+            ]
+        )
+        return
+    for file in files:
+        click.echo(str(file.path))
+    click.echo(
+        f"{files[0].seconds:.1f} s each, gain {files[0].gain:.1f} dB (0 is as loud as the clip)"
+    )
+
+
+@melgrid.command()
+@click.argument("store")
+@specs_option("hear", "all that are stored, 6 at most")
+@click.option(
+    "-o", "--output", "folder", default="listening", show_default=True, metavar="FOLDER",
+    help="Where listen.html goes.",
+)  # fmt: skip
+@click.option("--clips", default=3, show_default=True, help="How many, spread over the tags.")
+@click.option("--seed", default=0, show_default=True, help="Another seed, other clips.")
+@sound_options
+@json_option
+def listen(
+    store: str,
+    specs: list[str] | None,
+    folder: str,
+    clips: int,
+    seed: int,
+    method: Any,
+    as_json: bool,
+) -> None:
+    """Make a page that plays clips of STORE at several resolutions.
+
+    One HTML file that needs nothing else: players beside their spectrograms.
+    """
+    from tqdm import tqdm
+
+    from featurestore import FeatureStore
+    from pipeline.listening import write_listening_page
+
+    opened = FeatureStore.open(store)
+    with tqdm(unit=" clips", total=clips, disable=as_json) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        page = write_listening_page(
+            opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
+        )
+    if as_json:
+        _print_json({"page": str(page), "bytes": page.stat().st_size})
+        return
+    click.echo(f"{page}, {_size(page.stat().st_size)}: open it in a browser")
+
+
 @melgrid.command()
 @spec_options
 @click.option(

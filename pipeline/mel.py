@@ -83,6 +83,14 @@ def amplitude(power: npt.NDArray[np.float32], log: Log) -> npt.NDArray[np.float3
     return values
 
 
+def power(values: npt.NDArray[np.float32], log: Log) -> npt.NDArray[np.float64]:
+    """Mel power of `amplitude`'s values: its inverse, but for what lay below 1e-10 in ``db``."""
+    exponent = values * np.float64(np.log(10) / (10 if log == "db" else 1))
+    if log == "db":
+        return np.exp(exponent)
+    return np.maximum(np.expm1(exponent) / 1e4, 0)  # encodings round a little below 0, too
+
+
 def _triangles(bank: Bank, bins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     edges = mel_edges(bank.n_mels, bank.fmin, bank.fmax)
     lower, centre, upper = (edges[i : len(edges) - 2 + i, None] for i in range(3))

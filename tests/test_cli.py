@@ -269,7 +269,36 @@ def test_show_draws_a_clip_by_id_or_row_and_says_where(store, tmp_path):
     assert png.read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("verb", ["show"])
+def test_sonify_writes_a_sound_a_spec_and_says_the_gain(store, tmp_path):
+    path, _ = store
+    result = invoke("sonify", path, "03.wav", "-o", tmp_path, "--specs", "sr8000-mel16-x1-db")
+    assert result.exit_code == 0, result.output
+    name = "03.sr8000-mel16-x1-db.griffin-lim.wav"
+    assert result.output == (
+        f"{tmp_path / name}\n1.0 s each, gain 0.0 dB (0 is as loud as the clip)\n"
+    )
+    samples, sr = soundfile.read(tmp_path / name)
+    assert (len(samples), sr) == (SR, SR)
+    spectrum = abs(np.fft.rfft(samples))
+    assert spectrum[:500].max() > 3 * spectrum[600:].max()  # its tone is at 300 Hz
+    files = json.loads(
+        invoke("sonify", path, 3, "-o", tmp_path, "--method", "noise", "--json").stdout
+    )
+    assert [file["spec"] for file in files] == [
+        "sr8000-mel16-x1-db", "sr8000-mel16-x2-db", "sr8000-mel8-x1-db", "sr8000-mel8-x2-db",
+    ]  # fmt: skip
+    assert files[0].keys() == {"clip_id", "spec", "file", "seconds", "gain_db"}
+
+
+def test_listen_makes_a_page(store, tmp_path):
+    path, _ = store
+    result = invoke("listen", path, "-o", tmp_path, "--clips", 1, "--method", "noise", "--json")
+    assert result.exit_code == 0, result.output
+    page = tmp_path / "listen.html"
+    assert json.loads(result.stdout) == {"page": str(page), "bytes": page.stat().st_size}
+
+
+@pytest.mark.parametrize("verb", ["show", "sonify"])
 @pytest.mark.parametrize(
     ("wanted", "code", "message"),
     [
@@ -291,7 +320,7 @@ def test_clips_and_specs_that_are_not_there_are_refused(
     assert not (tmp_path / "none").exists()
 
 
-@pytest.mark.parametrize("verb", ["ls", "info", "failures", "train", "study"])
+@pytest.mark.parametrize("verb", ["ls", "info", "failures", "train", "study", "listen"])
 def test_what_is_no_store_is_refused(tmp_path, verb):
     assert "does not exist; featurize makes one" in refused(verb, tmp_path / "none.zarr", code=1)
     assert "is not a melgrid store" in refused(verb, tmp_path, code=1)
