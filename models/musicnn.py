@@ -12,7 +12,9 @@ There is public code of both papers; where they part, this is what is done here:
 - Batch norm on the input, and a batch norm of each filter in the middle: Pons' later training code.
   The study's MUSICNN has none on the input, and two in the middle have one scale for all filters.
 - Axes: the papers'. The study's code gives this network bands where it takes frames, and frames
-  where it takes bands (its spectrograms are bands x frames, its filters frames x bands).
+  where it takes bands (its spectrograms are bands x frames, its filters frames x bands). There,
+  pooling over the filters leaves a profile of the bands; here, one of time, which says less of a
+  clip (on 200 clips and 4 genres, ``original`` pooling scored higher each time).
 - Segments: 3 s at every resolution, as the papers say; the study's code takes 128 frames.
 """
 
