@@ -264,6 +264,12 @@ melgrid.command_class = Command
     help="How long one clip may take [s].",
 )
 @click.option(
+    "--views",
+    is_flag=True,
+    help="Store only what cannot be derived: hop multiples, and log where db is asked for too, "
+    "are served from what is stored.",
+)
+@click.option(
     "--prune",
     is_flag=True,
     help="Clips whose tracks AUDIO no longer has are no longer to be read.",
@@ -291,6 +297,7 @@ def featurize(
     workers: int | None,
     scheduler: str | None,
     timeout: float,
+    views: bool,
     prune: bool,
     max_failures: str,
     report: str | None,
@@ -325,6 +332,7 @@ def featurize(
         workers=workers,
         scheduler=scheduler,
         timeout=timeout,
+        views=views,
         prune=prune,
     )
     limit = FailureLimit.parse(max_failures)
@@ -384,6 +392,11 @@ def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
         f"{_size(preview['stored_bytes_per_clip'])} compressed; "
         f"{preview['tasks']:,} tasks (one shard a spec each) of {preview['clips_per_task']} clips"
     )
+    if preview["views"]:
+        click.echo(
+            f"{len(preview['views'])} more specs are served as views; stored too, a clip would "
+            f"take about {_size(preview['without_views_bytes_per_clip'])}"
+        )
 
 
 def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict[str, Any]:
@@ -398,10 +411,11 @@ def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict
         "specs": [
             {
                 "spec": spec.name,
-                "shape": list(summary.store[spec].shape),
-                "bytes": summary.store[spec].nbytes_stored,
+                "shape": list(array.shape),
+                "view_of": array.view_of,
+                "bytes": 0 if array.view_of else array.nbytes_stored,
             }
-            for spec in specs
+            for spec, array in ((spec, summary.store[spec]) for spec in specs)
         ],
         "failures": [dataclasses.asdict(failure) for failure in summary.failures],
     }
@@ -414,10 +428,14 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
     else:
         work = "nothing to do"
     click.echo(f"{summary.n_ready:,} of {summary.n_clips:,} clips ready; {work}")
-    nbytes = [summary.store[spec].nbytes_stored for spec in specs]
+    arrays = [summary.store[spec] for spec in specs]
+    sources = {array.layout.spec: array for array in arrays}
+    nbytes = sum(array.nbytes_stored for array in sources.values())
+    n_views = sum(array.view_of is not None for array in arrays)
     click.echo(
-        f"{len(specs)} spec{'s' if len(specs) > 1 else ''}, {_size(sum(nbytes))}, "
-        f"{_size(sum(nbytes) / max(1, summary.n_ready))} a clip, in {summary.store.path}"
+        f"{len(specs)} spec{'s' if len(specs) > 1 else ''}"
+        f"{f' ({n_views} as views)' if n_views else ''}, {_size(nbytes)}, "
+        f"{_size(nbytes / max(1, summary.n_ready))} a clip, in {summary.store.path}"
     )
     if summary.n_left:
         click.echo(
@@ -438,12 +456,12 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
 @click.argument("store")
 @json_option
 def ls(store: str, as_json: bool) -> None:
-    """List the specs that STORE holds."""
+    """List the specs that STORE holds, and those it was asked to serve as views."""
     from featurestore import FeatureStore
     from featurestore.info import describe_spec
 
     opened = FeatureStore.open(store)
-    specs = [describe_spec(opened, spec) for spec in opened.specs]
+    specs = [describe_spec(opened, spec) for spec in (*opened.specs, *opened.views)]
     if as_json:
         _print_json(specs)
     elif specs:
@@ -454,11 +472,12 @@ def ls(store: str, as_json: bool) -> None:
                     "shape": " x ".join(map(str, spec["shape"])),
                     "ready": spec["ready"],
                     "encoding": spec["encoding"],
-                    "stored": _size(spec["bytes"]),
+                    "stored": "view" if spec["view_of"] else _size(spec["bytes"]),
                 }
                 for spec in specs
             ]
         )
+        click.echo("multiples of these hops, and log of db, can be read as views too", err=True)
 
 
 @melgrid.command()

@@ -17,6 +17,7 @@ from featurestore.ranges import RemoteChunks
 from featurestore.shard import Index, index_nbytes, is_absent, read_index, unseal
 from featurestore.spec import FeatureSpec
 from featurestore.statistics import BandStatistics, pool, read_statistics, statistics_of
+from featurestore.views import max_error, to_log
 
 if TYPE_CHECKING:
     from featurestore.files import LocalFile
@@ -56,7 +57,7 @@ class FeatureArray:
     spec : FeatureSpec
         What is served.
     layout : Layout
-        What is stored: of the same spec, or of one whose hop divides it (a view).
+        What is stored: of the same spec, or of one that serves it (see `featurestore.views`).
     """
 
     def __init__(self, store: "FeatureStore", spec: FeatureSpec, layout: Layout) -> None:
@@ -69,7 +70,7 @@ class FeatureArray:
         self._remote = None if store.files.is_local else RemoteChunks(store.path, layout)
 
     def __repr__(self) -> str:
-        view = "" if self._step == 1 else f", a view of {self.layout.spec.name}"
+        view = f", a view of {self.view_of}" if self.view_of else ""
         return f"<FeatureArray {self.spec.name} {self.shape} {self.encoding}{view}>"
 
     @property
@@ -81,6 +82,16 @@ class FeatureArray:
     def encoding(self) -> str:
         """How the values are stored."""
         return self.layout.encoding.name
+
+    @property
+    def view_of(self) -> str | None:
+        """Name of the stored spec that this one is served from; None if it is stored itself."""
+        return None if self.layout.spec == self.spec else self.layout.spec.name
+
+    @property
+    def max_error(self) -> float:
+        """How far values read are from those computed, at most, in their unit."""
+        return max_error(self.layout.encoding, self.layout.spec, self.spec)
 
     @cached_property
     def ready(self) -> npt.NDArray[np.bool_]:
@@ -191,6 +202,8 @@ class FeatureArray:
                 stop = first + length * self._step
                 stored = chunk[:, first : stop : self._step]
                 self.layout.encoding.decode(stored, out[place], self.layout.spec.log)
+                if self.spec.log != self.layout.spec.log:
+                    to_log(out[place])
 
         # Blosc keeps state for the main thread, which a fork breaks; pool threads do without.
         jobs = [

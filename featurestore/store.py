@@ -19,6 +19,7 @@ from featurestore.files import Files
 from featurestore.layout import Layout, Root, read_attributes
 from featurestore.outcomes import OUTCOMES, Outcomes
 from featurestore.spec import FeatureSpec
+from featurestore.views import source_of
 from featurestore.window import ClipWindow
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class FeatureStore:
     def specs(self) -> list[FeatureSpec]:
         """Specs that are stored."""
         return [FeatureSpec.parse(name) for name in self._root.specs]
+
+    @cached_property
+    def views(self) -> list[FeatureSpec]:
+        """Specs that were asked for and are served from those, without being stored."""
+        return [FeatureSpec.parse(name) for name in self._root.views]
 
     @cached_property
     def layouts(self) -> dict[FeatureSpec, Layout]:
@@ -163,14 +169,13 @@ class FeatureStore:
             If `spec` is a text that is not a spec's name.
         """
         wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
-        if wanted in self.layouts:
-            return FeatureArray(self, wanted, self.layouts[wanted])
-        for stored, layout in sorted(self.layouts.items(), key=lambda item: -item[0].hop):
-            if wanted.hop % stored.hop == 0 and wanted == _with_hop(stored, wanted):
-                return FeatureArray(self, wanted, layout)
+        source = source_of(wanted, self.specs)
+        if source is not None:
+            return FeatureArray(self, wanted, self.layouts[source])
         names = ", ".join(spec.name for spec in self.specs) or "nothing"
         raise UnknownSpecError(
-            f"{self.path} holds no {wanted.name}; it holds {names}, and multiples of their hops"
+            f"{self.path} holds no {wanted.name}; it holds {names}, and serves multiples of their "
+            "hops, and log where it holds db"
         )
 
     def explain(self, spec: FeatureSpec, layout: Layout, row: int) -> str:
@@ -184,9 +189,3 @@ class FeatureStore:
         if not self.table.active[row]:
             return f"{where} was pruned: its track is no longer in the collection"
         return f"{where} holds no values yet: run featurize again to compute it"
-
-
-def _with_hop(spec: FeatureSpec, other: FeatureSpec) -> FeatureSpec:
-    import dataclasses
-
-    return dataclasses.replace(spec, hop=other.hop)

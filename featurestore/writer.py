@@ -18,6 +18,7 @@ from featurestore.layout import ROOT_KEY, Layout, Root, digest_of, zarr_files
 from featurestore.lock import lock_of
 from featurestore.outcomes import OUTCOMES
 from featurestore.shard import pack
+from featurestore.spec import FeatureSpec
 from featurestore.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
@@ -107,6 +108,7 @@ class StoreWriter:
         layouts: Iterable[Layout],
         catalog: str = "",
         *,
+        views: Iterable[FeatureSpec] = (),
         prune: bool = False,
     ) -> FeatureStore:
         """Make room for clips and specs, so that tasks can write their shards.
@@ -121,6 +123,8 @@ class StoreWriter:
             Of the specs that the store shall hold. One that is there keeps its own shard length.
         catalog : str
             Name of the collection.
+        views : iterable of FeatureSpec
+            Specs that are asked for and served from those, to be listed as such.
         prune : bool
             Whether rows that `table` lacks are no longer to be read.
 
@@ -145,7 +149,7 @@ class StoreWriter:
         merged = store.table.updated(table)
         if prune:
             merged = merged.pruned(set(table.clip_id))
-        everything = wanted | known
+        everything = known | {spec: layout for spec, layout in wanted.items() if spec not in known}
         grown = len(merged) != store.n_clips
         changes: dict[str, bytes] = {}
         digests = dict(store._root.digests)
@@ -163,7 +167,10 @@ class StoreWriter:
             catalog=catalog or store.catalog,
             n_clips=len(merged),
             digests=digests,
-            specs=tuple(spec.name for spec in dict.fromkeys([*known, *wanted])),
+            specs=tuple(spec.name for spec in everything),
+            views=tuple(
+                s.name for s in dict.fromkeys([*store.views, *views]) if s not in everything
+            ),
         )
         replaced = []
         if digests[TABLE] != store._root.digests.get(TABLE):

@@ -17,6 +17,7 @@ from featurestore.errors import AudioError
 from featurestore.layout import Layout
 from featurestore.spec import FeatureSpec
 from featurestore.store import FeatureStore
+from featurestore.views import needed, source_of
 from featurestore.writer import StoreWriter
 from pipeline.clip import RESAMPLER
 from pipeline.cluster import compute, connect
@@ -138,11 +139,18 @@ def run(
 
         began = time.monotonic()
         table = clip_table(catalog, tiles_of(catalog, writer.store(), settings, client, say))
-        planned = layouts(len(table), specs, settings)
-        store = writer.prepare(table, planned, catalog.name, prune=settings.prune)
+        stored = _stored(specs, settings, writer.store())
+        store = writer.prepare(
+            table,
+            layouts(len(table), stored, settings),
+            catalog.name,
+            views=[spec for spec in specs if spec not in stored],
+            prune=settings.prune,
+        )
         rows = audio_of(store, catalog, table)
         take_back_changed(store, rows)
-        jobs = _jobs(store, writer.run, specs, settings)
+        sources = {source_of(spec, store.specs) for spec in specs}
+        jobs = _jobs(store, writer.run, [s for s in store.specs if s in sources], settings)
         todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
         n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
         failures: dict[int, AudioError] = {}
@@ -171,15 +179,20 @@ def preview(
     """
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     n_clips = len(catalog)
-    planned = layouts(n_clips, specs, settings)
+    stored = _stored(specs, settings)
+    planned = layouts(n_clips, stored, settings)
     nbytes = sum(layout.chunk_nbytes for layout in planned)
+    everything = sum(layout.chunk_nbytes for layout in layouts(n_clips, specs, settings))
+    packed = 1 if settings.codec.name == "none" else _PACKED
     return {
         "clips": n_clips,
         "tasks": -(-n_clips // planned[0].clips_per_shard),
         "clips_per_task": planned[0].clips_per_shard,
         "bytes_per_clip": nbytes,
-        "stored_bytes_per_clip": round(nbytes * (1 if settings.codec.name == "none" else _PACKED)),
-        "plan": arrange(specs).tree(),
+        "stored_bytes_per_clip": round(nbytes * packed),
+        "without_views_bytes_per_clip": round(everything * packed),
+        "views": [spec.name for spec in specs if spec not in stored],
+        "plan": arrange(stored).tree(),
         "specs": [
             {
                 "spec": layout.spec.name,
@@ -203,7 +216,7 @@ def layouts(
     item = settings.encoding.dtype.itemsize
     clip_nbytes = sum(spec.n_mels * n_frames * item for spec, n_frames in frames.items())
     fewest, most = _CLIPS_PER_SHARD
-    limit = min(_TASK_NBYTES // clip_nbytes, n_clips // _SHARDS, most)
+    limit = min(_TASK_NBYTES // max(1, clip_nbytes), n_clips // _SHARDS, most)
     clips_per_shard = 2 ** (max(limit, fewest).bit_length() - 1)
     return tuple(
         Layout(
@@ -220,6 +233,16 @@ def layouts(
         )
         for spec, n_frames in frames.items()
     )
+
+
+def _stored(
+    specs: Sequence[FeatureSpec], settings: RunSettings, store: FeatureStore | None = None
+) -> Sequence[FeatureSpec]:
+    """Those of the specs that are to be stored."""
+    if not settings.views:
+        return specs
+    there = {} if store is None else store.layouts
+    return needed(specs, [s for s, layout in there.items() if layout.encoding == settings.encoding])
 
 
 def _jobs(

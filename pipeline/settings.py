@@ -27,6 +27,9 @@ class RunSettings:
         Address of a running Dask scheduler to use instead; None for a local cluster.
     timeout : float
         How long one clip may take [s].
+    views : bool
+        Whether specs that can be derived from others asked for, or from stored ones, are not
+        stored, see `featurestore.views`.
     prune : bool
         Whether clips whose tracks the catalog no longer has are no longer to be read.
 
@@ -43,6 +46,7 @@ class RunSettings:
     workers: int | None = None
     scheduler: str | None = None
     timeout: float = 300.0
+    views: bool = False
     prune: bool = False
 
     def __post_init__(self) -> None:

@@ -99,6 +99,43 @@ def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
             np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
 
 
+def test_with_views_only_what_cannot_be_derived_is_stored(featurize):
+    specs = grid(sr=[SR], n_mels=[16], hop=[1, 2, 3], log=["db", "log"])
+    whole, lean = featurize(specs), featurize(specs, store="views.zarr", views=True)
+    (stored,) = lean.store.specs
+    assert (stored.hop, stored.log) == (1, "db")
+    assert lean.store.views == [spec for spec in specs if spec != stored]
+    assert (lean.n_ready, lean.n_computed) == (20, 20)
+    for spec in specs:
+        served, expected = (run.store[spec].read(range(20)) for run in (lean, whole))
+        if spec.log == "db":
+            np.testing.assert_array_equal(served, expected)
+        else:
+            bound = lean.store[spec].max_error + whole.store[spec].max_error
+            assert np.abs(served - expected).max() <= bound
+    again = featurize(specs, store="views.zarr", views=True)
+    assert again.n_computed == 0
+    assert again.store.views == lean.store.views
+
+
+def test_views_are_served_from_what_a_store_holds_already(featurize):
+    x1, x2 = grid(sr=[SR], n_mels=[16], hop=[1, 2], log=["db"])
+    featurize([x1])
+    added = featurize([x2], views=True)
+    assert (added.store.specs, added.store.views, added.n_computed) == ([x1], [x2], 0)
+    stored = featurize([x2])  # asked for without --views, it is stored all the same
+    assert (stored.store.specs, stored.store.views, stored.n_computed) == ([x1, x2], [], 20)
+
+
+def test_new_tracks_are_computed_for_what_views_are_served_from(featurize, music):
+    x1, x2 = grid(sr=[SR], n_mels=[16], hop=[1, 2], log=["db"])
+    featurize([x1, x2], views=True)
+    soundfile.write(music / "99.wav", np.zeros(SR), SR)
+    summary = featurize([x2], views=True)
+    assert summary.n_computed == 1
+    assert summary.store[x1].ready.sum() == summary.store[x2].ready.sum() == 21
+
+
 def test_the_clip_table_says_what_was_taken_from_where(featurize, music):
     clips = featurize(window=ClipWindow(duration=1.1)).store.clips
     assert list(clips["clip_id"]) == [f"{n:02}" for n in range(20)]
