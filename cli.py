@@ -834,6 +834,7 @@ def training_options(command: Callable[..., None]) -> Callable[..., None]:
 @click.option("--model", default="vgg", show_default=True, help="Network.")
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
 @click.option("-o", "--output", default="model.pt", show_default=True, help="Checkpoint.")
+@click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard's files there.")
 @training_options
 @json_option
 def train(
@@ -841,6 +842,7 @@ def train(
     spec: str | None,
     fold: int | None,
     output: str,
+    tensorboard: str | None,
     tags: list[str] | None,
     as_json: bool,
     **settings: Any,
@@ -853,14 +855,16 @@ def train(
         names = ", ".join(str(spec) for spec in opened.specs)
         raise click.UsageError(f"say which --spec: {names}")
 
-    from models.checkpoint import save_checkpoint
     from models.data import training_data
     from models.settings import TrainSettings
-    from models.train import train as train_network
+    from models.train import train_to_checkpoint
 
     data = training_data(opened, spec or opened.specs[0], tags=tags, fold=fold)
-    trained = train_network(data, TrainSettings(**settings), progress=not as_json)
-    save_checkpoint(output, trained)
+    trained = train_to_checkpoint(
+        output, data, TrainSettings(**settings), tensorboard=tensorboard, progress=not as_json
+    )
+    if trained is None:  # torchrun's other processes
+        return
     scores = {
         name: {"roc_auc": part.roc_auc, "pr_auc": part.pr_auc}
         for name, part in (("validation", trained.validation), ("test", trained.test))

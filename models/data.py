@@ -4,17 +4,18 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from featurestore.errors import TrainingError
 from featurestore.spec import FeatureSpec
 from models.metrics import scorable
+from models.order import ClipOrder, OrderSampler, Pick
 
 if TYPE_CHECKING:
     from featurestore.array import FeatureArray
@@ -28,10 +29,27 @@ HOLD_BYTES = 2**30
 _WORKERS = 2  # processes that read ahead where a split is not held
 
 
-class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
-    """Clips of one spec with their labels, fetched in batches.
+class Clip(NamedTuple):
+    """A clip or a segment of one, or, from a loader, a batch of them.
 
-    Item i is ``(values, labels)``: float32 ``(n_mels, n_frames)`` and float32 ``(n_tags,)``.
+    Attributes
+    ----------
+    values : torch.Tensor [shape=(n_mels, n_frames), dtype=float32]
+    labels : torch.Tensor [shape=(n_tags,), dtype=float32]
+        0 or 1.
+    n_valid : int
+        How many of the frames, from the first, are of the track; those that follow are padding,
+        where the track was too short for a clip. ``torch.arange(n_frames) < n_valid[:, None]`` is
+        a batch's mask.
+    """
+
+    values: torch.Tensor
+    labels: torch.Tensor
+    n_valid: int
+
+
+class ClipDataset(Dataset[Clip]):
+    """Clips of one spec with their labels, fetched in batches. Its items are `Clip`.
 
     Parameters
     ----------
@@ -41,9 +59,17 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         The array's rows that are this data set's clips, in order.
     labels : array of float32, shape (n, n_tags)
         0 or 1.
+    n_valid : array of int, shape (n,), optional
+        Frames of each clip that are no padding; None is all.
     length : int, optional
-        Frames of a segment, drawn anew and uniformly at each access from torch's generator. None
-        is the whole clip.
+        Frames of a segment, drawn uniformly at each access from those that lie within the valid
+        frames; a clip with fewer valid frames gives its first ones and padding. None is the whole
+        clip.
+
+    Notes
+    -----
+    An item is asked for by its number, and a segment's place is then drawn from torch's generator;
+    or by an `order.Pick`, which says the place, so that whoever draws it can draw it again.
 
     Raises
     ------
@@ -57,6 +83,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
         rows: npt.NDArray[np.int64],
         labels: npt.NDArray[np.float32],
         *,
+        n_valid: npt.NDArray[np.int64] | None = None,
         length: int | None = None,
     ) -> None:
         n_frames = array.shape[2]
@@ -66,6 +93,7 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
                 f"choose 1 to {n_frames}"
             )
         self.labels = labels
+        self.n_valid = np.full(len(rows), n_frames) if n_valid is None else n_valid
         self._array = array
         self._rows = rows
         self._length = length
@@ -74,25 +102,51 @@ class ClipDataset(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+    def __getitem__(self, index: int | Pick) -> Clip:
         return self.__getitems__([index])[0]
 
-    def __getitems__(self, indices: Sequence[int]) -> list[tuple[torch.Tensor, torch.Tensor]]:
+    def __getitems__(self, indices: Sequence[int | Pick]) -> list[Clip]:
         """Items of a batch, in one read; PyTorch's loader calls this where it exists."""
-        if self._length is None:
-            start, length = [0] * len(indices), self._array.shape[2]
-        else:
-            length = self._length
-            n_starts = self._array.shape[2] - length + 1
-            start = torch.randint(n_starts, (len(indices),)).tolist()
+        picks = [i if isinstance(i, tuple) else (i, float(torch.rand(()))) for i in indices]
+        numbers = [number for number, _ in picks]
+        n_valid = self.n_valid[numbers].tolist()
+        length = self._length or self._array.shape[2]
+        start = [
+            0 if self._length is None else int(place * (max(0, n - length) + 1))
+            for (_, place), n in zip(picks, n_valid, strict=True)
+        ]
         values: Iterable[torch.Tensor]
         if self._held is None:
-            rows = self._rows[list(indices)]
+            rows = self._rows[numbers]
             values = torch.from_numpy(self._array.read(rows, start=start, length=length))
         else:
             held = self._held
-            values = (held[i, :, s : s + length] for i, s in zip(indices, start, strict=True))
-        return [(v, torch.from_numpy(self.labels[i])) for v, i in zip(values, indices, strict=True)]
+            values = (held[i, :, s : s + length] for i, s in zip(numbers, start, strict=True))
+        return [
+            Clip(v, torch.from_numpy(self.labels[i]), min(n - s, length))
+            for v, i, n, s in zip(values, numbers, n_valid, start, strict=True)
+        ]
+
+    def segments(self, length: int | None) -> Self:
+        """Make a data set of the same clips that gives segments of `length` frames.
+
+        What is held is shared.
+        """
+        other = type(self)(
+            self._array, self._rows, self.labels, n_valid=self.n_valid, length=length
+        )
+        other._held = self._held
+        return other
+
+    @property
+    def spec(self) -> FeatureSpec:
+        """What the values are."""
+        return self._array.spec
+
+    @property
+    def n_frames(self) -> int:
+        """Frames of a whole clip."""
+        return self._array.shape[2]
 
     @property
     def nbytes(self) -> int:
@@ -202,7 +256,7 @@ def training_data(
                 f"in the {split} split no tag ({', '.join(tags)}) has clips both with and without "
                 "it; use more clips, other tags or another split"
             )
-        splits[split] = ClipDataset(array, rows, labels[rows])
+        splits[split] = ClipDataset(array, rows, labels[rows], n_valid=array.n_valid_frames[rows])
     return TrainingData(
         spec=array.spec,
         n_frames=array.shape[2],
@@ -300,48 +354,87 @@ def _digest(
 
 
 def loader(
-    dataset: ClipDataset, *, batch_size: int, shuffle: bool = False, seed: int = 0
-) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
-    """Batches ``(values, labels)``: float32 ``(n, n_mels, n_frames)`` and ``(n, n_tags)``.
-
-    A data set that is not held in memory is read ahead by two processes.
-
-    Parameters
-    ----------
-    dataset : ClipDataset
-    batch_size : int
-        Clips in a batch at most. Batches are of even sizes (33 clips by 32 make 17 and 16), so
-        that no batch norm sees a lonely clip.
-    shuffle : bool
-        A new order each time the loader is iterated.
-    seed : int
-        Of that order.
-    """
-    order = torch.Generator().manual_seed(seed) if shuffle else None
-    return DataLoader(
-        dataset,
-        batch_sampler=_EvenBatches(len(dataset), batch_size, order),
-        num_workers=0 if dataset.held else _WORKERS,
-        persistent_workers=not dataset.held,
-        # The workers' own seeds, drawn more often or less: not from the order's generator, so that
-        # the order is the same with workers and without.
-        generator=torch.Generator().manual_seed(seed),
+    dataset: ClipDataset,
+    *,
+    batch_size: int,
+    shuffle: bool = False,
+    seed: int = 0,
+    process: int = 0,
+    n_processes: int = 1,
+) -> "ClipLoader":
+    """Load `dataset` in batches; `order.ClipOrder` says which, `ClipLoader` how."""
+    order = ClipOrder(
+        n_clips=len(dataset),
+        batch_size=batch_size,
+        shuffle=shuffle,
+        seed=seed,
+        process=process,
+        n_processes=n_processes,
     )
+    return ClipLoader(dataset, order)
 
 
-class _EvenBatches(Sampler[list[int]]):
-    def __init__(self, n: int, batch_size: int, generator: torch.Generator | None) -> None:
-        self._n = n
-        self._generator = generator
-        self._n_batches = -(-n // batch_size)
+class ClipLoader:
+    """Batches of `Clip`, in an order that can be taken up again in the middle of an epoch.
+
+    Each iteration is one epoch: values are float32 ``(n, n_mels, n_frames)``, labels
+    ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, segments' places included, is the same
+    whether processes read ahead or not; two do where the data set is not held in memory.
+
+    `state_dict` and `load_state_dict` are what torchdata's loader has too.
+    """
+
+    def __init__(self, dataset: ClipDataset, order: ClipOrder) -> None:
+        self._sampler = OrderSampler(order)
+        self._loader = DataLoader(
+            dataset,
+            batch_sampler=self._sampler,
+            num_workers=0 if dataset.held else _WORKERS,
+            persistent_workers=not dataset.held,
+            generator=torch.Generator(),  # the workers' seeds: else drawn from the caller's
+        )
+        self._next = 0, 0
+        self._taken = 0, 0
+
+    @property
+    def order(self) -> ClipOrder:
+        """Which clips are in which batch."""
+        return self._sampler.order
 
     def __len__(self) -> int:
-        return self._n_batches
+        return self.order.n_batches
 
-    def __iter__(self) -> Iterator[list[int]]:
-        if self._generator is None:
-            order = torch.arange(self._n)
-        else:
-            order = torch.randperm(self._n, generator=self._generator)
-        for batch in torch.tensor_split(order, self._n_batches):
-            yield batch.tolist()
+    def __iter__(self) -> Iterator[Clip]:
+        epoch, first = self._next
+        self._next = epoch + 1, 0
+        self._sampler.epoch, self._sampler.first = epoch, first
+        # Workers read ahead, so what the sampler has given is not what was taken.
+        for n_taken, batch in enumerate(self._loader, first + 1):
+            self._taken = (epoch, n_taken) if n_taken < len(self) else (epoch + 1, 0)
+            yield batch
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the order stands after the last batch that was taken; JSON can hold it."""
+        epoch, batch = self._taken
+        return {"epoch": epoch, "batch": batch, "order": self._order_state()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from `state`: the next iteration begins with the batch that was to come.
+
+        Raises
+        ------
+        TrainingError
+            If it is the state of another order.
+        """
+        for field, value in self._order_state().items():
+            if state["order"].get(field) != value:
+                raise TrainingError(
+                    f"the order of clips cannot be taken up: its {field} was "
+                    f"{state['order'].get(field)}, and is {value} now"
+                )
+        self._next = self._taken = state["epoch"], state["batch"]
+
+    def _order_state(self) -> dict[str, Any]:
+        state = dataclasses.asdict(self.order)
+        del state["process"]  # all stand at the same batch
+        return state

@@ -29,6 +29,7 @@ from featurestore.stages import (
     watched,
 )
 from models.data import TrainingData
+from models.order import OrderSampler
 from models.settings import TrainSettings
 from models.train import train
 
@@ -158,7 +159,8 @@ def _train(
 
     def endless(loader: DataLoader[Any]) -> Iterator[Any]:
         """The loader's batches, epoch after epoch; of any other loader, its own."""
-        if loader.dataset is not data.train:
+        order = loader.batch_sampler
+        if not (isinstance(order, OrderSampler) and order.order.shuffle):  # not the training split
             yield from iterate(loader)
             return
         n = 0

@@ -36,6 +36,8 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         split: Sequence[str] | None = None,
         fold: Sequence[int] | None = None,
         failed: Sequence[int] = (),
+        n_valid: Sequence[int] | None = None,
+        sr: int = 16000,
     ) -> FeatureStore:
         n_clips = len(next(iter(values.values())))
         ids = [f"clip {i}" for i in range(n_clips)]
@@ -71,7 +73,9 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
                 if row in failed
-                else ClipRecord(status="ready", sr=16000, n_valid=29 * 16000)
+                else ClipRecord(
+                    status="ready", sr=sr, n_valid=29 * 16000 if n_valid is None else n_valid[row]
+                )
                 for row in range(n_clips)
             ]
             commit = Commit(clips=tuple(records), specs=checksums)

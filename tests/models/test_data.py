@@ -1,3 +1,7 @@
+import json
+import subprocess
+import sys
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,11 +36,12 @@ def test_item_i_is_row_i_of_the_rows_given_with_its_labels(array, held):
     clips = dataset(array)
     if held:
         clips.hold()
-    values, labels = clips[3]
+    values, labels, n_valid = clips[3]
     assert values.shape == (8, 12)
     assert values.dtype == labels.dtype == torch.float32
     assert torch.equal(values, torch.from_numpy(array[36]))
     assert labels.argmax() == 3
+    assert n_valid == 12
 
 
 @pytest.mark.parametrize("held", [False, True])
@@ -44,7 +49,7 @@ def test_a_batch_is_the_items_one_by_one(array, held):
     clips = dataset(array)
     if held:
         clips.hold()
-    for (values, labels), index in zip(clips.__getitems__([5, 0, 5]), [5, 0, 5], strict=True):
+    for (values, labels, _), index in zip(clips.__getitems__([5, 0, 5]), [5, 0, 5], strict=True):
         assert torch.equal(values, clips[index][0])
         assert torch.equal(labels, clips[index][1])
 
@@ -57,7 +62,7 @@ def test_segments_start_anywhere_and_stay_within_the_clip(array, held):
     torch.manual_seed(0)
     starts = set()
     for _ in range(10):
-        for i, (values, _) in enumerate(clips.__getitems__(range(40))):
+        for i, (values, *_) in enumerate(clips.__getitems__(range(40))):
             shown = frames(values, 39 - i)
             assert shown == list(range(shown[0], shown[0] + 5))
             starts.add(shown[0])
@@ -67,10 +72,52 @@ def test_segments_start_anywhere_and_stay_within_the_clip(array, held):
 def test_segments_are_drawn_from_torchs_generator(array):
     clips = dataset(array, length=3)
     torch.manual_seed(7)
-    first = torch.stack([values for values, _ in clips.__getitems__(range(40))])
+    first = torch.stack([values for values, *_ in clips.__getitems__(range(40))])
     torch.manual_seed(7)
-    again = torch.stack([values for values, _ in clips.__getitems__(range(40))])
+    again = torch.stack([values for values, *_ in clips.__getitems__(range(40))])
     assert torch.equal(first, again)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_segments_keep_to_the_valid_frames_and_say_where_padding_begins(array, held):
+    rows, n_valid = np.arange(3), np.array([7, 5, 3])
+    whole = ClipDataset(array, rows, np.eye(3, dtype=np.float32), n_valid=n_valid)
+    if held:
+        whole.hold()
+    assert [clip.n_valid for clip in whole.__getitems__([0, 1, 2])] == [7, 5, 3]
+    clips = whole.segments(5)
+    assert clips.held == held
+    torch.manual_seed(0)
+    shown = [clips.__getitems__([0, 1, 2]) for _ in range(40)]
+    assert {frames(batch[0].values, 0)[0] for batch in shown} == {0, 1, 2}  # 0-4, 1-5, 2-6
+    assert {frames(batch[1].values, 1)[0] for batch in shown} == {0}
+    assert {frames(batch[2].values, 2)[0] for batch in shown} == {0}
+    assert {tuple(clip.n_valid for clip in batch) for batch in shown} == {(5, 5, 3)}
+
+
+def test_a_pick_says_where_a_segment_is(array):
+    clips = dataset(array, length=5)
+    picks = [(39, 0.0), (39, 0.5), (39, 0.99)]
+    assert [frames(clip.values, 0)[0] for clip in clips.__getitems__(picks)] == [0, 4, 7]
+
+
+def test_what_is_padding_is_told_for_each_clip(write_store):
+    # A hop of 2560 at 16 kHz is 5120 at 32 kHz; a frame is audio if its centre is.
+    n_valid = [1, 5000, 5300, 8000, 10**6, 1000]
+    store = write_store(
+        {SPEC: np.zeros((6, 8, 4), np.float32)},
+        tags={"a": [0, 1] * 3},
+        split=["train"] * 2 + ["validation"] * 2 + ["test"] * 2,
+        n_valid=n_valid,
+        sr=32000,
+    )
+    data = training_data(store, SPEC)
+    parts = (data.train, data.validation, data.test)
+    assert [n for part in parts for n in part.n_valid] == [1, 1, 2, 2, 4, 1]
+    batch = next(iter(loader(data.validation, batch_size=2)))
+    assert batch.n_valid.tolist() == [2, 2]
+    mask = torch.arange(data.n_frames) < batch.n_valid[:, None]
+    assert mask.tolist() == [[True, True, False, False]] * 2
 
 
 @pytest.mark.parametrize("length", [0, 13])
@@ -87,7 +134,7 @@ def test_the_loader_gives_every_clip_once_in_order_or_shuffled(array, held):
     assert clips.held == held
 
     def order(batches):
-        return [int(label) for _, labels in batches for label in labels.argmax(1)]
+        return [int(label) for batch in batches for label in batch.labels.argmax(1)]
 
     assert order(loader(clips, batch_size=16)) == list(range(40))
     shuffled = loader(clips, batch_size=16, shuffle=True, seed=3)
@@ -101,9 +148,102 @@ def test_the_loader_gives_every_clip_once_in_order_or_shuffled(array, held):
 def test_batches_are_even(array):
     clips = dataset(array, n=33)
     clips.hold()
-    assert [len(values) for values, _ in loader(clips, batch_size=32)] == [17, 16]
-    assert [len(values) for values, _ in loader(clips, batch_size=11)] == [11, 11, 11]
+    assert [len(values) for values, *_ in loader(clips, batch_size=32)] == [17, 16]
+    assert [len(values) for values, *_ in loader(clips, batch_size=11)] == [11, 11, 11]
     assert len(loader(clips, batch_size=32)) == 2
+
+
+RESUME = """
+import sys, json, torch
+from featurestore import FeatureStore
+from models.data import ClipDataset, loader
+import numpy as np
+
+path, taken, states = sys.argv[1:]
+array = FeatureStore.open(path)["sr16000-mel8-x10-db"]
+answer = []
+for held, state in zip((True, False), json.loads(states)):
+    clips = ClipDataset(array, np.arange(40), np.eye(40, dtype=np.float32), length=5)
+    if held:
+        clips.hold()
+    batches = loader(clips, batch_size=6, shuffle=True, seed=3)
+    if state:
+        batches.load_state_dict(state)
+    epoch = iter(batches)
+    for _ in range(int(taken)):
+        next(epoch)
+    left = batches.state_dict()
+    rest = [b.values.mean((1, 2)).tolist() for part in (epoch, batches) for b in part]
+    answer.append({"state": left, "rest": rest})
+print(json.dumps(answer))
+"""
+
+
+def test_a_new_process_goes_on_in_mid_epoch_with_the_very_batches_that_were_left(array):
+    """Held in memory, and read ahead by two workers."""
+
+    def run(taken, states):
+        done = subprocess.run(
+            [sys.executable, "-c", RESUME, array._store.path, taken, json.dumps(states)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return json.loads(done.stdout)
+
+    whole = run("3", [None, None])
+    again = run("0", [answer["state"] for answer in whole])
+    for before, after in zip(whole, again, strict=True):
+        assert (before["state"]["epoch"], before["state"]["batch"]) == (0, 3)
+        assert len(before["rest"]) == 4 + 7
+        assert after["rest"] == before["rest"]
+
+
+def test_an_order_is_the_same_with_workers_and_without(array):
+    read, kept = dataset(array, length=5), dataset(array, length=5)
+    kept.hold()
+    for ours, theirs in zip(
+        loader(read, batch_size=7, shuffle=True, seed=1),
+        loader(kept, batch_size=7, shuffle=True, seed=1),
+        strict=True,
+    ):
+        assert torch.equal(ours.values, theirs.values)
+        assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_after_an_epoch_left_early_the_next_is_whole(array):
+    clips = dataset(array)
+    clips.hold()
+    batches = loader(clips, batch_size=16)
+    next(iter(batches))
+    assert len(list(batches)) == 3
+
+
+def test_a_state_at_an_epochs_end_goes_on_with_the_next(array):
+    clips = dataset(array)
+    clips.hold()
+    batches, others = (loader(clips, batch_size=16, shuffle=True, seed=2) for _ in range(2))
+    for batch in batches:
+        assert len(batch.values) in (13, 14)
+    state = batches.state_dict()
+    assert (state["epoch"], state["batch"]) == (1, 0)
+    others.load_state_dict(state)
+    for ours, theirs in zip(batches, others, strict=True):
+        assert torch.equal(ours.values, theirs.values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"batch_size": 8}, "its batch_size was 16, and is 8 now"),
+        ({"seed": 2}, "its seed was 1, and is 2 now"),
+    ],
+)
+def test_the_state_of_another_order_is_refused(array, change, message):
+    usual = {"batch_size": 16, "shuffle": True, "seed": 1}
+    state = loader(dataset(array), **usual).state_dict()
+    with pytest.raises(TrainingError, match=message):
+        loader(dataset(array), **usual | change).load_state_dict(state)
 
 
 def test_size_is_that_of_the_values_as_float32(array):

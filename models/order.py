@@ -1,0 +1,79 @@
+"""The order in which clips are trained on: it follows from the seed and the epoch alone."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import Sampler
+
+Pick = tuple[int, float]
+"""Which clip, and where in it a segment begins: from 0, its first place, to below 1, its last."""
+
+
+def seed_of(*numbers: int) -> int:
+    """Make a seed for torch from several numbers, such that near ones give unrelated seeds."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0])
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ClipOrder:
+    """Batches of clips, epoch by epoch.
+
+    Parameters
+    ----------
+    n_clips : int
+    batch_size : int
+        Clips in a batch at most, over all processes. Batches are of even sizes (33 clips by 32
+        make 17 and 16), so that no batch norm sees a lonely clip.
+    shuffle : bool
+        A new order each epoch, each equally likely; else the clips' own.
+    seed : int
+        Of the orders and of the segments' places.
+    process, n_processes : int
+        Each batch is shared evenly among so many processes; this one, from 0, takes its part.
+    """
+
+    n_clips: int
+    batch_size: int
+    shuffle: bool = False
+    seed: int = 0
+    process: int = 0
+    n_processes: int = 1
+
+    @property
+    def n_batches(self) -> int:
+        """Batches in an epoch."""
+        return -(-self.n_clips // self.batch_size)
+
+    @property
+    def smallest(self) -> int:
+        """Clips in the smallest part of a batch that a process takes."""
+        return self.n_clips // self.n_batches // self.n_processes
+
+    def epoch(self, number: int) -> Iterator[list[Pick]]:
+        """Batches of epoch `number`, from 0."""
+        generator = torch.Generator().manual_seed(seed_of(self.seed, number))
+        places = torch.rand(self.n_clips, generator=generator)
+        order = torch.arange(self.n_clips)
+        if self.shuffle:
+            order = torch.randperm(self.n_clips, generator=generator)
+        for batch in torch.tensor_split(order, self.n_batches):
+            part = torch.tensor_split(batch, self.n_processes)[self.process]
+            yield list(zip(part.tolist(), places[part].tolist(), strict=True))
+
+
+class OrderSampler(Sampler[list[Pick]]):
+    """A `ClipOrder` as PyTorch's loader wants it: each iteration is the epoch that was set."""
+
+    def __init__(self, order: ClipOrder) -> None:
+        self.order = order
+        self.epoch = 0
+        self.first = 0
+
+    def __len__(self) -> int:
+        return self.order.n_batches
+
+    def __iter__(self) -> Iterator[list[Pick]]:
+        batches = list(self.order.epoch(self.epoch))
+        return iter([batch for batch in batches[self.first :] if batch])
