@@ -252,6 +252,7 @@ def _shade_padding(axes: "Axes", valid: float, duration: float) -> None:
         f"audio ends, {valid:.1f} s",
         (valid, 1), (-3, -4), textcoords="offset points", xycoords=("data", "axes fraction"),
         ha="right", va="top", fontsize=8, color="white",
+        bbox={"facecolor": "0.1", "edgecolor": "none", "pad": 1.5},
     )  # fmt: skip
 
 
