@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -10,7 +10,9 @@ import click
 if TYPE_CHECKING:
     from fractions import Fraction
 
+    from featurestore.profile import Profile
     from featurestore.spec import FeatureSpec
+    from featurestore.store import FeatureStore
     from pipeline.run import RunSummary
 
 # Heavy imports live inside the commands, so that --help answers at once.
@@ -104,6 +106,29 @@ def spec_options(command: Callable[..., None]) -> Callable[..., None]:
         command = click.option(
             name, multiple=True, type=Several(what, parse), metavar=f"{metavar},...", help=text
         )(command)
+    return command
+
+
+def audio_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Options that say what the audio is, and what is made of it."""
+    for option in reversed(
+        (
+            click.option("--catalog", metavar="NAME",
+                         help="AUDIO is the folder of a known data set: mtat, mtat-clean, "
+                         "mtat-all, jamendo, gtzan, msd, fma-small, …"),
+            click.option("--encoding", type=click.Choice(["float32", "float16", "uint8"]),
+                         default="float16", show_default=True, help="How values are kept."),
+            click.option("--codec", type=click.Choice(["zstd", "lz4", "none"]),
+                         default="zstd", show_default=True, help="How bytes are compressed."),
+            click.option("--duration", type=float, default=29.1, show_default=True,
+                         help="Length of a clip [s]."),
+            click.option("--backend", type=click.Choice(["native", "librosa", "essentia"]),
+                         default="native", show_default=True, help="What computes the spectra."),
+            click.option("--report", metavar="FILE",
+                         help="Write Dask's performance report, in HTML."),
+        )
+    ):  # fmt: skip
+        command = option(command)
     return command
 
 
@@ -210,29 +235,7 @@ melgrid.command_class = Command
     help="The store: made if it is not there, else what it lacks is added.",
 )
 @spec_options
-@click.option(
-    "--catalog",
-    metavar="NAME",
-    help="AUDIO is the folder of a known data set: mtat, mtat-clean, mtat-all, "
-    "jamendo, gtzan, msd, fma-small, …",
-)
-@click.option(
-    "--encoding",
-    type=click.Choice(["float32", "float16", "uint8"]),
-    default="float16",
-    show_default=True,
-    help="How values are kept.",
-)
-@click.option(
-    "--codec",
-    type=click.Choice(["zstd", "lz4", "none"]),
-    default="zstd",
-    show_default=True,
-    help="How bytes are compressed.",
-)
-@click.option(
-    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
-)
+@audio_options
 @click.option(
     "--take",
     type=click.Choice(["center", "first", "all"]),
@@ -246,13 +249,6 @@ melgrid.command_class = Command
     default="pad",
     show_default=True,
     help="What to do with a track shorter than a clip.",
-)
-@click.option(
-    "--backend",
-    type=click.Choice(["native", "librosa", "essentia"]),
-    default="native",
-    show_default=True,
-    help="What computes the spectra.",
 )
 @click.option("--workers", type=int, help="Worker processes.  [one a core]")
 @click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler: tcp://…")
@@ -280,7 +276,6 @@ melgrid.command_class = Command
     show_default=True,
     help="How many clips may fail, as a share or a number.",
 )
-@click.option("--report", metavar="FILE", help="Write Dask's performance report, in HTML.")
 @click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 @json_option
@@ -963,54 +958,122 @@ def study(
 
 
 @melgrid.command()
-@click.argument("store")
+@click.argument("path", metavar="AUDIO|STORE")
 @click.option("-o", "--output", "drawn", metavar="FILE", help="Draw it, to a PNG file.")
+@spec_options
+@audio_options
+@click.option(
+    "--clips",
+    type=int,
+    default=64,
+    show_default=True,
+    help="Clips of AUDIO to make, at least: whole tasks.",
+)
 @click.option(
     "--specs",
     type=Several("a spec's name", str),
     metavar="NAME,...",
-    help="Specs to train on.  [the store's first]",
+    help="Specs of STORE to train on.  [its first]",
 )
 @click.option("--model", default="vgg", show_default=True, help="Network.")
 @step_options
-@click.option("--batches", type=int, default=10, show_default=True, help="Steps to time.")
+@click.option("--batches", type=int, default=10, show_default=True, help="Training steps to time.")
 @click.option(
-    "--from-store",
-    is_flag=True,
-    help="Read each batch from the store, though memory would hold all.",
+    "--from-store", is_flag=True, help="Read each batch from STORE, though memory would hold all."
 )
 @json_option
+@click.pass_context
 def profile(
-    store: str,
-    drawn: str | None,
-    specs: list[str] | None,
-    batches: int,
-    from_store: bool,
-    as_json: bool,
-    **settings: Any,
-) -> None:
-    """Say what time and memory training on STORE takes, stage by stage."""
+    ctx: click.Context, /, path: str, drawn: str | None, as_json: bool, **options: Any
+) -> None:  # fmt: skip
+    """Say what time and memory each stage takes: of making features from AUDIO, or
+    of training on STORE.
+
+    AUDIO is what featurize takes; its first clips are made, into a store that is
+    removed. The options up to --clips are for AUDIO, those from --specs for STORE.
+    """  # noqa: D205
     from featurestore import FeatureStore
-
-    opened = FeatureStore.open(store)
+    from featurestore.errors import StoreNotFoundError
     from featurestore.profile import picture
-    from models.data import folds_of, training_data
-    from models.profile import profile as profile_training
-    from models.settings import TrainSettings
 
-    fold, training = folds_of(opened)[0], TrainSettings(**settings)
+    of_audio = {name: options.pop(name) for name in _OF_AUDIO}
+    try:
+        store = FeatureStore.open(path)
+    except StoreNotFoundError:
+        store = None
+    what, others = ("audio", options) if store is None else ("a store", of_audio)
+    for param in ctx.command.params:
+        given = ctx.get_parameter_source(param.name or "")
+        if param.name in others and given is click.core.ParameterSource.COMMANDLINE:
+            raise click.UsageError(f"{path} is {what}: leave out {param.opts[0]}")
     profiles = []
-    for spec in specs or opened.specs[:1]:
-        data = training_data(opened, spec, fold=fold)
-        profiles.append(profile_training(data, training, n_batches=batches, from_store=from_store))
+    found = _profile_audio(path, **of_audio) if store is None else _profile_store(store, **options)
+    for found_profile in found:
+        profiles.append(found_profile)
         if not as_json:
-            click.echo(f"{profiles[-1].table()}\n")
+            click.echo(f"{found_profile.table()}\n")
     if drawn:
         picture(profiles, drawn)
     if as_json:
         _print_json([profile.json() for profile in profiles])
-    elif drawn:
-        click.echo(f"picture in {drawn}")
+        return
+    for what, where in (("picture", drawn), ("Dask's report", of_audio["report"])):
+        if where:
+            click.echo(f"{what} in {where}")
+
+
+_OF_AUDIO = frozenset({
+    "sr", "mels", "hop", "log", "grid_name", "n_fft", "fmin", "fmax", "window",
+    "catalog", "encoding", "codec", "duration", "backend", "report", "clips",
+})  # fmt: skip
+
+
+def _profile_audio(
+    audio: str,
+    *,
+    catalog: str | None,
+    encoding: Any,
+    codec: Any,
+    duration: float,
+    backend: Any,
+    report: str | None,
+    clips: int,
+    **spec_values: Any,
+) -> "Iterator[Profile]":
+    from featurestore.encoding import Codec, Encoding
+    from featurestore.window import ClipWindow
+
+    specs = _specs(**spec_values)
+    from pipeline.catalogs import open_catalog
+    from pipeline.profile import profile
+    from pipeline.settings import RunSettings
+
+    settings = RunSettings(
+        window=ClipWindow(duration=duration),
+        encoding=Encoding(name=encoding),
+        codec=Codec(name=codec),
+        backend=backend,
+    )
+    tracks = open_catalog(audio, catalog)
+    yield profile(tracks, specs, settings, n_clips=clips, report=report)
+
+
+def _profile_store(
+    store: "FeatureStore",
+    *,
+    specs: list[str] | None,
+    batches: int,
+    from_store: bool,
+    **settings: Any,
+) -> "Iterator[Profile]":
+    from models.data import folds_of, training_data
+    from models.profile import profile
+    from models.settings import TrainSettings
+
+    fold, training = folds_of(store)[0], TrainSettings(**settings)
+    for spec in specs or store.specs[:1]:
+        data = training_data(store, spec, fold=fold)
+        yield profile(data, training, n_batches=batches, from_store=from_store)
 
 
 @melgrid.command()

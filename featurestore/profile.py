@@ -147,8 +147,7 @@ def _number(value: float) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-# From dark to light, and hatched by turns: neighbours differ in grey print as well.
-_HATCHES = ("", "///", "", "\\\\\\", "", "...", "", "xxx")
+_HATCHES = ("", "", "///", "...")
 
 
 def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
@@ -188,7 +187,8 @@ def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
     left = [0.0] * len(profiles)
     labels = [p.work.replace(", ", "\n", 1) for p in profiles]
     for number, name in enumerate(large):
-        shade = number / max(1, len(large) - 1)
+        # Dark and light by turns, so that neighbours differ in grey print as well.
+        shade = number // 2 / len(large) + 0.55 * (number % 2)
         bars = axes.barh(
             range(len(profiles)),
             times[name],
@@ -202,9 +202,13 @@ def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
         )
         ink = "white" if shade < 0.5 else "black"
         for i, bar in enumerate(bars):
+            share = f"{times[name][i] / totals[i]:.0%}"
+            # A letter takes a hundredth of the picture's width.
+            if times[name][i] >= 0.012 * len(name) * max(totals):
+                share = f"{name}\n{share}"
             if times[name][i] >= 0.06 * max(totals):
                 axes.annotate(
-                    f"{times[name][i] / totals[i]:.0%}",
+                    share,
                     (bar.get_x() + bar.get_width() / 2, i),
                     ha="center",
                     va="center",

@@ -150,7 +150,7 @@ def run(
         rows = audio_of(store, catalog, table)
         take_back_changed(store, rows)
         sources = {source_of(spec, store.specs) for spec in specs}
-        jobs = _jobs(store, writer.run, [s for s in store.specs if s in sources], settings)
+        jobs = jobs_of(store, writer.run, [s for s in store.specs if s in sources], settings)
         todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
         n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
         failures: dict[int, AudioError] = {}
@@ -245,7 +245,7 @@ def _stored(
     return needed(specs, [s for s, layout in there.items() if layout.encoding == settings.encoding])
 
 
-def _jobs(
+def jobs_of(
     store: FeatureStore, run: str, specs: Sequence[FeatureSpec], settings: RunSettings
 ) -> Iterator[Job]:
     """The specs by the length of their shards: those that are computed together."""

@@ -394,3 +394,20 @@ def test_profile_says_what_is_wrong(store):
     path, _ = store
     assert "batches is 0; it must be at least 1" in refused("profile", path, "--batches", 0, code=1)
     assert "sr is 1 Hz" in refused("profile", path, "--specs", "sr1-mel1-x1-db")
+
+
+def test_profile_of_audio_tells_every_stage(corpus, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    options = ("--sr", SR, "--mels", "16,8", "--duration", 1, "--clips", 8)
+    output = invoke("profile", corpus / "labels.csv", *options, "-o", "profile.png").output
+    assert max(map(len, output.splitlines())) <= 80
+    for stage in ("decode", "STFT", "compress", "write", "commit", "other", "total"):
+        assert re.search(rf"^{stage} +[\d.,]+ +[\d.]+%", output, re.MULTILINE)
+    assert [path.name for path in tmp_path.iterdir()] == ["profile.png"]
+
+
+def test_profile_refuses_options_that_are_for_the_other_kind(corpus, store):
+    path, _ = store
+    assert "is a store: leave out --mels" in refused("profile", path, "--mels", 16)
+    audio = corpus / "labels.csv"
+    assert "is audio: leave out --width" in refused("profile", audio, "--width", 0.1)

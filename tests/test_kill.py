@@ -26,7 +26,7 @@ from featurestore.writer import StoreWriter
 from pipeline.catalogs import open_catalog
 from pipeline.missing import task
 from pipeline.rows import audio_of, clip_table
-from pipeline.run import _jobs, layouts, run
+from pipeline.run import jobs_of, layouts, run
 from pipeline.settings import RunSettings
 from pipeline.shard import compute_shard
 
@@ -200,7 +200,7 @@ def test_a_task_that_outlives_its_run_writes_nothing(music, tmp_path):
     table = clip_table(catalog, None)
     with StoreWriter(tmp_path / "store.zarr", settings.window) as writer:
         store = writer.prepare(table, layouts(len(table), specs, settings))
-        [job] = _jobs(store, writer.run, specs, settings)
+        [job] = jobs_of(store, writer.run, specs, settings)
         tasks = [task(store, job, shard, audio_of(store, catalog, table)) for shard in (0, 1)]
         compute_shard(job, tasks[0])
     before = contents_of(tmp_path / "store.zarr")

@@ -1,0 +1,247 @@
+"""Where featurizing's time and memory go: the stages of a task, measured on the real code."""
+
+import contextlib
+import dataclasses
+import functools
+import hashlib
+import resource
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import soxr
+
+import pipeline.shard
+from featurestore.encoding import Codec
+from featurestore.errors import RunError, SettingsError
+from featurestore.profile import Profile, StageCost
+from featurestore.spec import FeatureSpec
+from featurestore.stages import (
+    Clock,
+    Memory,
+    Stages,
+    given_back,
+    process_memory,
+    watched,
+)
+from featurestore.writer import StoreWriter
+from pipeline import decode, plan
+from pipeline.backends import BACKENDS, BackendName, native
+from pipeline.clip import Clip, Cutter
+from pipeline.cluster import WorkerDiedError, connect, each
+from pipeline.missing import incomplete, task
+from pipeline.rows import audio_of, clip_table
+from pipeline.run import jobs_of, layouts, run
+from pipeline.settings import RunSettings
+from pipeline.shard import Job, ShardTask, compute_shard, probe_clip
+
+if TYPE_CHECKING:
+    from pipeline.catalogs import Catalog
+
+
+def stages_of(backend: BackendName) -> Stages:
+    """The stages of a task and their functions, in the order in which a clip goes through them."""
+    spectrum: dict[str, tuple[tuple[Any, str], ...]]
+    if backend == "native":
+        spectrum = {"STFT": ((native, "_power"),), "mel product": ((BACKENDS, backend),)}
+    else:
+        spectrum = {"STFT, mel product": ((BACKENDS, backend),)}
+    return {
+        "read": ((pipeline.shard, "read_track"),),
+        "digest": ((hashlib, "blake2b"),),
+        "decode": ((decode, "_decode"),),
+        "crop": ((pipeline.shard, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
+        "resample": ((soxr, "resample"),),
+        **spectrum,
+        "amplitude": ((plan, "amplitude"),),
+        "statistics": ((plan, "summarise"),),
+        "encode": ((plan, "_encoded"),),
+        "cut": ((plan.Plan, "compute"),),
+        "compress": ((Codec, "compress"),),
+        "checksum": ((pipeline.shard, "seal"),),
+        "write": ((pipeline.shard, "write_shard"),),
+        "commit": ((pipeline.shard, "write_commit"),),
+    }
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TaskTimes:
+    """What the stages of some tasks took.
+
+    Parameters
+    ----------
+    wall, cpu : mapping of str to float
+        By the clock, and of the CPU [s], all clips together.
+    n_clips, n_failed : int
+        Clips that were computed, and those of them that failed.
+    clips_per_task : int
+    peak_nbytes : int
+        The most memory that the process ever held [bytes].
+    """
+
+    wall: Mapping[str, float]
+    cpu: Mapping[str, float]
+    n_clips: int
+    n_failed: int
+    clips_per_task: int
+    peak_nbytes: int
+
+
+def profile(
+    catalog: "Catalog",
+    specs: Sequence[FeatureSpec],
+    settings: RunSettings,
+    *,
+    n_clips: int = 64,
+    report: str | None = None,
+) -> Profile:
+    """Do a run's first tasks in one worker process, and say what their stages take.
+
+    Whole tasks, until `n_clips` clips are done, as `run` would do them into a new store; twice,
+    for the time and for the memory. The store is in the working directory, and removed. With
+    ``take='all'``, only the first tile of each track is made.
+
+    Parameters
+    ----------
+    catalog : Catalog
+    specs : sequence of FeatureSpec
+    settings : RunSettings
+    n_clips : int
+    report : str
+        File for Dask's performance report on a whole run of as many clips; None for no report.
+
+    Raises
+    ------
+    SettingsError
+        If `n_clips` is below 1.
+    RunError
+        If no clip could be made, or as `run` says.
+    """
+    if n_clips < 1:
+        raise SettingsError(f"clips is {n_clips}; it must be at least 1")
+    settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
+    with tempfile.TemporaryDirectory(prefix="melgrid-profile-", dir=".") as folder:
+
+        def in_worker(measure: Callable[..., Any], name: str, n: int) -> Any:
+            path = str(Path(folder, name).absolute())
+            call = functools.partial(measure, catalog, path, specs, settings)
+            with connect(1, None) as client:  # a new one: no heap that another run left behind
+                [(_, result)] = each(client, call, [n], lambda line: None)
+            if isinstance(result, WorkerDiedError):
+                raise RunError(
+                    "the worker process died: is memory short, or a clip to blame? "
+                    "featurize finds out which"
+                )
+            return result
+
+        times: TaskTimes = in_worker(time_tasks, "times.zarr", n_clips)
+        most: Mapping[str, int] = in_worker(memory_of_tasks, "memory.zarr", 1)
+        if times.n_failed == times.n_clips:
+            raise RunError(f"all of the first {times.n_clips} clips failed; featurize says why")
+        if report is not None:
+            first = _first(catalog, times.n_clips)
+            run(first, str(Path(folder, "run.zarr")), specs, settings, report=report)
+    failed = {"failed": times.n_failed} if times.n_failed else {}
+    return Profile(
+        work=f"featurize, {specs[0].name if len(specs) == 1 else f'{len(specs)} specs'}",
+        settings={
+            "encoding": settings.encoding.name,
+            "codec": settings.codec.name,
+            "backend": settings.backend,
+            "clips_a_task": times.clips_per_task,
+            **failed,
+        },
+        round="clip",
+        n_rounds=times.n_clips,
+        n_clips=times.n_clips,
+        audio_seconds=times.n_clips * settings.window.duration,
+        stages=tuple(
+            StageCost(stage=stage, seconds=seconds, nbytes=most.get(stage))
+            for stage, seconds in times.wall.items()
+        ),
+        peak_nbytes=times.peak_nbytes,
+    )
+
+
+def time_tasks(
+    catalog: "Catalog",
+    path: str,
+    specs: Sequence[FeatureSpec],
+    settings: RunSettings,
+    n_clips: int,
+) -> TaskTimes:
+    """Do a run's first tasks into a new store at `path`, at least `n_clips` clips, timed."""
+    stages = stages_of(settings.backend)
+    with _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
+        clock = Clock(stages)
+        with watched(stages, clock):
+            results = [compute_shard(job, one) for one in tasks]
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return TaskTimes(
+        wall=clock.wall,
+        cpu=clock.cpu,
+        n_clips=sum(result.n_computed for result in results),
+        n_failed=sum(len(result.failures) for result in results),
+        clips_per_task=job.clips_per_shard,
+        peak_nbytes=peak if sys.platform == "darwin" else 1024 * peak,
+    )
+
+
+def memory_of_tasks(
+    catalog: "Catalog",
+    path: str,
+    specs: Sequence[FeatureSpec],
+    settings: RunSettings,
+    n_clips: int,
+) -> Mapping[str, int]:
+    """What each stage holds at most [bytes], as `time_tasks`; nothing where it cannot be known."""
+    stages, gauge = stages_of(settings.backend), process_memory()
+    if gauge is None:
+        return {}
+    with given_back(), _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
+        memory = Memory(stages, gauge)
+        with watched(stages, memory):
+            for one in tasks:
+                compute_shard(job, one)
+    return memory.most
+
+
+@contextlib.contextmanager
+def _first_tasks(
+    catalog: "Catalog",
+    path: str,
+    specs: Sequence[FeatureSpec],
+    settings: RunSettings,
+    n_clips: int,
+) -> Iterator[tuple[Job, list[ShardTask]]]:
+    """The first tasks of a run into a new store, as `pipeline.run.run` makes them.
+
+    One clip is computed before, for nothing: constants are made, and libraries loaded.
+    """
+    with StoreWriter(path, settings.window) as writer:
+        table = clip_table(catalog)
+        store = writer.prepare(table, layouts(len(table), specs, settings), catalog.name)
+        rows = audio_of(store, catalog, table)
+        [job] = jobs_of(store, writer.run, specs, settings)
+        tasks: list[ShardTask] = []
+        for shard, _ in incomplete(store, job, rows):
+            tasks.append(task(store, job, shard, rows))
+            if sum(len(one.paths) for one in tasks) >= n_clips:
+                break
+        probe_clip(job, str(tasks[0].paths[0]))
+        yield job, tasks
+
+
+def _first(catalog: "Catalog", n: int) -> "Catalog":
+    return dataclasses.replace(
+        catalog,
+        track_id=catalog.track_id[:n],
+        path=catalog.path[:n],
+        split=catalog.split[:n],
+        labels=catalog.labels[:n],
+        fold=None if catalog.fold is None else catalog.fold[:n],
+        artist=None if catalog.artist is None else catalog.artist[:n],
+        album=None if catalog.album is None else catalog.album[:n],
+    )
