@@ -201,7 +201,7 @@ def _print_table(rows: Sequence[dict[str, object]]) -> None:
 
 def _text(value: object) -> str:
     if isinstance(value, float):
-        return f"{value:,.1f}"
+        return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
@@ -413,6 +413,7 @@ def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict
             for spec, array in ((spec, summary.store[spec]) for spec in specs)
         ],
         "failures": [dataclasses.asdict(failure) for failure in summary.failures],
+        "checks": summary.checks.to_json(),
     }
 
 
@@ -432,6 +433,8 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
         f"{f' ({n_views} as views)' if n_views else ''}, {_size(nbytes)}, "
         f"{_size(nbytes / max(1, summary.n_ready))} a clip, in {summary.store.path}"
     )
+    for line in summary.checks.lines():
+        click.echo(f"look: {line}", err=True)
     if summary.n_left:
         click.echo(
             f"{summary.n_left:,} more clips are kept whose tracks are no longer there; "
@@ -482,17 +485,43 @@ def ls(store: str, as_json: bool) -> None:
 def info(store: str, spec: str | None, as_json: bool) -> None:
     """Say what STORE holds, or one SPEC of it."""
     from featurestore import FeatureStore
-    from featurestore.info import describe, describe_spec
+    from featurestore.checks import check
+    from featurestore.info import describe, describe_spec, describe_values
 
     opened = FeatureStore.open(store)
-    facts = describe_spec(opened, spec) if spec else describe(opened)
+    facts = (
+        {**describe_spec(opened, spec), "values": describe_values(opened, spec)}
+        if spec
+        else describe(opened)
+    )
     if as_json:
         _print_json(facts)
         return
     for key, value in facts.items():
         if key == "specs":
             value = [entry["spec"] for entry in value]
+        elif key == "checks":
+            value = check(opened).lines() or "nothing found"
+        elif key == "values":
+            value = _values_in_words(value, facts["unit"])
         _print_fact(key, value)
+
+
+def _values_in_words(values: dict[str, Any], unit: str) -> list[str]:
+    unit = "" if unit == "1" else f" {unit}"
+    lines = [
+        f"{name} {min(values[key]):.3g} to {max(values[key]):.3g}{unit} by band"
+        for name, key in (("mean", "mean"), ("spread", "std"))
+    ]
+    lines.append(f"of {values['of']} clips ({values['clips']:,}, {values['frames']:,} frames)")
+    if values["saturated"]:
+        lines.append(f"{values['saturated']:.2g} of the values clipped by the encoding")
+    if values.get("clips_with_constant_bands"):
+        lines.append(
+            f"{values['constant_bands']} bands never change, "
+            f"{values['clips_with_constant_bands']:,} clips have a band that does not"
+        )
+    return lines
 
 
 def _print_fact(key: str, value: object) -> None:

@@ -1,12 +1,17 @@
 """What a store holds, in figures."""
 
 from collections import Counter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featurestore.checks import check, constant_bands
 from featurestore.spec import FeatureSpec
+from featurestore.statistics import read_statistics
 from featurestore.store import FeatureStore
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def describe(store: FeatureStore) -> dict[str, Any]:
@@ -23,23 +28,36 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         **{name: status[name] for name in ("ready", "failed", "pending")},
         "splits": {split: n for split, n in sorted(Counter(clips["split"]).items()) if split},
         "folds": int(clips["fold"].max()) + 1 if len(clips) else 0,
+        "hours": round(_seconds(clips) / 3600, 3),
+        "failures": dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
+        "checks": check(store).to_json(),
         "tags": {tag: int(clips[tag].sum()) for tag in store.tags},
-        "specs": [describe_spec(store, spec) for spec in store.specs],
+        "specs": [describe_spec(store, spec) for spec in (*store.specs, *store.views)],
     }
 
 
+def _seconds(clips: "pd.DataFrame") -> float:
+    ready = clips[clips["status"] == "ready"]
+    return float((ready["n_valid"] / ready["sr"]).sum())
+
+
 def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any]:
-    """One spec of a store: shape, encoding, bytes, and where its values come from."""
+    """One spec of a store: shape, encoding, bytes, where its values come from, and how they lie.
+
+    Statistics by band are in `describe_values`, for they are read from as many files as shards.
+    """
     array = store[spec]
     n_ready = int(np.count_nonzero(array.ready))
     nbytes = array.nbytes_stored
     versions = store.outcomes.software[array.layout.clips_per_shard]
     return {
         "spec": array.spec.name,
-        "view_of": None if array.layout.spec == array.spec else array.layout.spec.name,
+        "view_of": array.view_of,
         "shape": list(array.shape),
         "ready": n_ready,
         "encoding": array.encoding,
+        "unit": array.spec.unit,
+        "max_error": array.max_error,
         "codec": array.layout.codec.name,
         "clips_per_shard": array.layout.clips_per_shard,
         "bytes": nbytes,
@@ -47,3 +65,27 @@ def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any
         "settings": dict(array.layout.settings),
         "software": [dict(version) for version in sorted(versions)],
     }
+
+
+def describe_values(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any]:
+    """How a spec's values lie: mean and spread of each band, over frames that are audio.
+
+    Of the training split alone, which is what a network's input is normalised by, where there is
+    one; else of all clips that are ready.
+    """
+    array = store[spec]
+    train = array.ready & (store.clips["split"] == "train").to_numpy()
+    rows = np.flatnonzero(train if train.any() else array.ready)
+    pooled = array.statistics(rows)
+    facts: dict[str, Any] = {
+        "of": "train" if train.any() else "all",
+        "clips": pooled.n_clips,
+        "frames": pooled.n_frames,
+        "mean": pooled.mean.tolist(),
+        "std": pooled.std.tolist(),
+        "saturated": float(pooled.saturated.mean()),
+    }
+    if array.view_of is None:
+        spread = read_statistics(store.files, array.layout, np.flatnonzero(array.ready))[:, 1]
+        facts["constant_bands"], facts["clips_with_constant_bands"] = constant_bands(spread)
+    return facts

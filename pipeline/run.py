@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
+from featurestore.checks import Checks, check
 from featurestore.clips import ClipTable
 from featurestore.errors import AudioError
 from featurestore.layout import Layout
@@ -74,6 +75,8 @@ class RunSummary:
         Clips decoded in this run, failed ones among them.
     failures : tuple of Failure
         Clips of the catalog that failed, now or before.
+    checks : Checks
+        What may be wrong with the store's clips all the same.
     seconds : float
         What computing took, the workers' start included [s].
     """
@@ -84,6 +87,7 @@ class RunSummary:
     n_ready: int
     n_computed: int
     failures: tuple[Failure, ...]
+    checks: Checks
     seconds: float
 
 
@@ -297,5 +301,6 @@ def _summary(
         n_ready=int(np.count_nonzero(ready[rows])),
         n_computed=n_computed,
         failures=tuple(failed),
+        checks=check(store),
         seconds=seconds,
     )

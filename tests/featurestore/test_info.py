@@ -1,8 +1,9 @@
 import json
 
+import numpy as np
 import pytest
 
-from featurestore.info import describe, describe_spec
+from featurestore.info import describe, describe_spec, describe_values
 
 
 def test_a_description_counts_clips_splits_and_tags(shared_store):
@@ -15,6 +16,9 @@ def test_a_description_counts_clips_splits_and_tags(shared_store):
     }
     assert told["splits"] == {"train": 10, "validation": 5, "test": 5}
     assert told["folds"] == 5
+    assert told["hours"] == pytest.approx(18 * 0.5 / 3600, abs=1e-3)
+    assert told["failures"] == {"EmptyFile": 1}
+    assert told["checks"]["n_silent"] == 18
     assert told["tags"] == {tag: int(shared_store.clips[tag].sum()) for tag in ("drums", "loud")}
     assert (told["store"], told["catalog"], told["duration"]) == (shared_store.path, "noise", 0.5)
     assert [spec["spec"] for spec in told["specs"]] == [spec.name for spec in shared_store.specs]
@@ -46,3 +50,26 @@ def test_a_store_without_rows_or_tags_is_described(make_store):
     told = describe(make_store(ids=[], tags=[], failed=(), pending=()))
     assert (told["clips"], told["ready"], told["folds"], told["tags"]) == (0, 0, 0, {})
     assert told["specs"][0]["bytes_per_clip"] is None
+
+
+def test_values_are_described_by_the_training_split(shared_store):
+    spec = shared_store.specs[1]
+    told = describe_values(shared_store, spec)
+    train = np.flatnonzero((shared_store.clips["split"] == "train") & shared_store[spec].ready)
+    assert (told["of"], told["clips"]) == ("train", len(train))
+    assert told["mean"] == shared_store[spec].statistics(train).mean.tolist()
+    assert told["constant_bands"] == told["clips_with_constant_bands"] == 0
+    assert json.loads(json.dumps(told)) == told
+
+
+def test_values_of_a_view_are_described_too(shared_store):
+    told = describe_values(shared_store, "sr8000-mel16-x4-db")
+    assert len(told["mean"]) == len(told["std"]) == 16
+    assert np.isfinite(told["mean"]).all()
+
+
+def test_values_without_a_training_split_are_described_by_all_clips(make_store):
+    store = make_store(failed=(), pending=())
+    store.clips["split"] = ""
+    assert describe_values(store, store.specs[0])["of"] == "all"
+    assert describe_values(store, store.specs[0])["clips"] == 20

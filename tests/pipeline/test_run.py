@@ -149,6 +149,15 @@ def test_the_clip_table_says_what_was_taken_from_where(featurize, music):
     assert clips["digest"].nunique() == 20
 
 
+def test_the_same_audio_in_two_splits_is_reported(featurize, music):
+    (music / "07.wav").write_bytes((music / "00.wav").read_bytes())  # validation, as 00 is train
+    soundfile.write(music / "99.wav", np.zeros(SR), SR)
+    checks = featurize().checks
+    (leak,) = checks.leaks
+    assert (leak.what, leak.n_clips, leak.examples) == ("audio", 2, ("00",))
+    assert (checks.n_duplicates, checks.n_silent) == (1, 1)
+
+
 def test_running_again_does_nothing_and_changes_no_byte(featurize):
     before = contents(featurize().store)
     again = featurize()
