@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featurestore.profile import Profile
     from featurestore.spec import FeatureSpec
     from featurestore.store import FeatureStore
+    from models.judgement import Judgement
     from pipeline.run import RunSummary
 
 # Heavy imports live inside the commands, so that --help answers at once.
@@ -961,7 +962,8 @@ def study(
     from featurestore import FeatureStore
 
     opened = FeatureStore.open(store)
-    from models.report import picture, table
+    from models.judgement import judge
+    from models.report import draw, frontier, table
     from models.settings import TrainSettings
     from models.study import study as run_study
 
@@ -977,13 +979,76 @@ def study(
         say=lambda line: click.echo(line, err=True),
         progress=not as_json,
     )
+    judgement = judge(rows)
     drawn = Path(results).with_suffix(".png")
-    picture(rows, drawn)
+    draw(frontier(judgement), drawn, caption=judgement.common)
     if as_json:
         _print_json(rows)
         return
-    click.echo(table(rows))
-    click.echo(f"rows in {results}, picture in {drawn}")
+    click.echo(table(judgement))
+    click.echo(f"rows in {results}, picture in {drawn}; melgrid report {results} makes a page")
+
+
+@melgrid.command()
+@click.argument("results", metavar="RESULTS")
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    default="report",
+    show_default=True,
+    help="Folder for the page and its figures; made if need be.",
+)
+@click.option(
+    "--baseline",
+    metavar="SPEC",
+    help="Spec (or point, as the table labels it) to compare with.  [the most expensive]",
+)
+@click.option(
+    "--max-loss",
+    metavar="LOSS",
+    help="Recommend the cheapest that loses at most this much ROC AUC, such as 0.5%.  "
+    "[the cheapest within the noise of the best]",
+)
+@json_option
+def report(
+    results: str, folder: str, baseline: str | None, max_loss: str | None, as_json: bool
+) -> None:
+    """Judge a study's RESULTS file, and write a page and figures about it.
+
+    The page, index.html, needs no network; the figures are there as PNG and SVG.
+    Nothing but the results file is read.
+    """
+    from models.judgement import judge
+    from models.report import table, write_report
+    from models.results import read_results
+
+    rows, note = read_results(results)
+    if note:
+        click.echo(note, err=True)
+    judgement = judge(rows, baseline=baseline, max_loss=max_loss)
+    written = write_report(rows, judgement, folder)
+    if as_json:
+        _print_json(_judgement_json(judgement) | {"files": [str(path) for path in written]})
+        return
+    click.echo(table(judgement))
+    click.echo(f"page in {written[0]}, its figures beside it as PNG and SVG")
+
+
+def _judgement_json(judgement: "Judgement") -> dict[str, Any]:
+    points = [dataclasses.asdict(point) | {"spec": point.spec.name} for point in judgement.points]
+    value = {
+        "recommended": judgement.recommended.label,
+        "recommended_why": judgement.recommended_why,
+        "baseline": judgement.baseline.label,
+        "best": judgement.best.label,
+        "common": judgement.common,
+        "notes": judgement.notes,
+        "points": points,
+    }
+    # What is not known is nan, which JSON has no word for but null.
+    plain: dict[str, Any] = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    return plain
 
 
 @melgrid.command()

@@ -162,7 +162,7 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
                "sr8000-mel16-x1-db,sr8000-mel8-x2-db")  # fmt: skip
     first = program(*command)
     assert first.returncode == 0, first.stderr
-    assert re.search(r"GMAC +kB/clip", first.stdout)
+    assert re.search(r"GMAC +kB +loss % +verdict", first.stdout)
     assert results.with_suffix(".png").stat().st_size > 10_000
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     assert len(rows) == 4
@@ -172,6 +172,31 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     again = program(*command)
     assert again.stdout == first.stdout
     assert len(results.read_text().splitlines()) == 4
+
+    written = program("report", results, "-o", tmp_path / "report", "--max-loss", "2%")
+    assert written.returncode == 0, written.stderr
+    assert "page in " in written.stdout
+    assert max(map(len, written.stdout.splitlines()[:-1])) <= 80
+    names = {"index.html", "frontier.png", "frontier.svg", "resolution.png", "resolution.svg"}
+    assert {path.name for path in (tmp_path / "report").iterdir()} == names
+    told = invoke("report", results, "-o", tmp_path / "report", "--json",
+                  "--baseline", "sr8000-mel8-x2-db")  # fmt: skip
+    judgement = json.loads(told.stdout)
+    assert judgement["baseline"] == "mel8 x2"
+    assert [point["spec"] for point in judgement["points"]] == [
+        "sr8000-mel8-x2-db", "sr8000-mel16-x1-db"
+    ]  # fmt: skip
+    assert judgement["points"][0]["p_holm"] is None  # the baseline's own
+    assert {path.split("/")[-1] for path in judgement["files"]} == names
+
+
+def test_a_report_of_nothing_is_refused(tmp_path):
+    results = tmp_path / "results.jsonl"
+    assert "there is no results file at" in refused("report", results, code=1)
+    results.write_text("")
+    assert "there are no results" in refused("report", results, code=1)
+    results.write_text("{}\n")
+    assert "results.jsonl:1: data is 'missing'" in refused("report", results, code=1)
 
 
 def test_macs_of_the_studys_grid_agree_with_its_table():

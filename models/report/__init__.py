@@ -1,0 +1,59 @@
+"""The report of a study: a text table, figures and a page, from its results file alone."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from featurestore.errors import TrainingError
+from models.judgement import Judgement
+from models.report.drawing import draw
+from models.report.frontier import frontier
+from models.report.page import write_page
+from models.report.resolution import resolutions
+from models.report.table import table
+from models.results import Row
+
+__all__ = ["draw", "frontier", "table", "write_report"]
+
+
+def write_report(
+    rows: Sequence[Row], judgement: Judgement, folder: str | os.PathLike[str]
+) -> list[Path]:
+    """Write a page, ``index.html``, and its figures as PNG and SVG to a folder.
+
+    What the folder holds under these names is written anew; a ``listen.html`` that is there is
+    linked to.
+
+    Parameters
+    ----------
+    rows : sequence of dict
+        As `models.results.read_results` gives them.
+    judgement : Judgement
+        Of these rows.
+    folder : path
+        Made where there is none.
+
+    Returns
+    -------
+    list of Path
+        What was written, the page first.
+
+    Raises
+    ------
+    TrainingError
+        If the folder or a file in it cannot be written.
+    """
+    folder = Path(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise TrainingError(
+            f"the report cannot be written to {folder}: {error.strerror}; name another folder"
+        ) from error
+    pictures = []
+    for figure in (frontier(judgement), *resolutions(judgement)):
+        for suffix in (".png", ".svg"):
+            path = folder / f"{figure.name}{suffix}"
+            draw(figure, path, caption=judgement.common if figure.name == "frontier" else "")
+            pictures.append(path)
+    return [write_page(rows, judgement, folder), *pictures]

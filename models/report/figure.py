@@ -1,0 +1,96 @@
+"""A figure as data: panels with dots and lines, drawn alike on the page and to a file."""
+
+import dataclasses
+
+from models.report.axis import Axis
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Dot:
+    """A point of a panel.
+
+    Attributes
+    ----------
+    x, y : float
+    spread : float
+        Half the length of the bar through it; nan for no bar.
+    mark : int
+        Which of `marks.MARKS` it has.
+    hollow, faint : bool
+        Drawn as an outline; drawn with less weight.
+    baseline, recommended : bool
+        Whether it is that; such dots are ringed, and their labels come first.
+    label : str
+        Words beside it, where there is room.
+    tip : str
+        What is said of it when it is pointed at; lines.
+    """
+
+    x: float
+    y: float
+    spread: float
+    mark: int
+    hollow: bool = False
+    faint: bool = False
+    baseline: bool = False
+    recommended: bool = False
+    label: str = ""
+    tip: str = ""
+
+    @property
+    def is_key(self) -> bool:
+        """Whether it is the baseline or recommended."""
+        return self.baseline or self.recommended
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Line:
+    """A line from point to point; of the colour of one of `marks.MARKS`, or of none."""
+
+    points: tuple[tuple[float, float], ...]
+    mark: int | None = None
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Panel:
+    """Dots and lines on two axes.
+
+    Attributes
+    ----------
+    name : str
+        A word of its own within the figure.
+    title : str
+        Over it; may be empty.
+    """
+
+    name: str
+    title: str
+    x: Axis
+    y: Axis
+    dots: tuple[Dot, ...]
+    lines: tuple[Line, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Key:
+    """A line of the legend; a `mark` of None says what full and hollow marks are."""
+
+    text: str
+    mark: int | None
+    hollow: bool = False
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figure:
+    """Rows of panels under one title, and their legend.
+
+    Attributes
+    ----------
+    name : str
+        The files' name without suffix.
+    """
+
+    name: str
+    title: str
+    rows: tuple[tuple[Panel, ...], ...]
+    legend: tuple[Key, ...]

@@ -1,0 +1,49 @@
+"""The text table of a study's results, for a terminal."""
+
+import textwrap
+
+from models.judgement import Judgement
+from models.report.words import percent, plus_minus, significant
+
+_WIDTH = 80
+
+
+def table(judgement: Judgement) -> str:
+    """Lay the points out as text, 80 columns wide, cheapest first, and say which to take.
+
+    Scores are means ± sample standard deviations over runs; the loss is of ROC AUC, against the
+    baseline; a kB is 1000 bytes.
+    """
+    head = ["runs", "ROC AUC", "PR AUC", "GMAC", "kB", "loss %", "verdict"]
+    lines = [
+        (
+            point.label,
+            [
+                str(point.n_runs),
+                plus_minus(point.roc_auc, point.roc_auc_std),
+                plus_minus(point.pr_auc, point.pr_auc_std),
+                significant(point.gmac),
+                significant(point.bytes_per_clip / 1000),
+                "" if point.verdict == "baseline" else percent(point.loss),
+                {"within noise": "noise"}.get(point.verdict, point.verdict),
+            ],
+        )
+        for point in judgement.points
+    ]
+    widths = [max(map(len, column)) for column in zip(head, *(c for _, c in lines), strict=True)]
+    right = sum(widths) + 2 * len(widths)
+    left = min(max(len("spec"), *(len(label) for label, _ in lines)), _WIDTH - right)
+    text = textwrap.wrap(judgement.common, _WIDTH)
+    for label, cells in [("spec", head), *lines]:
+        numbers = [f"{c:>{w}}" for c, w in zip(cells[:-1], widths, strict=False)]
+        columns = "  ".join(["", *numbers, cells[-1]])
+        if len(label) > left:  # a long label takes a line of its own
+            text += textwrap.wrap(label, _WIDTH)
+            label = ""
+        text.append(f"{label:<{left}}{columns}".rstrip())
+    text += textwrap.wrap(
+        f"Take {judgement.recommended.label}: {judgement.recommended_why}.", _WIDTH
+    )
+    for note in judgement.notes:
+        text += textwrap.wrap(note, _WIDTH)
+    return "\n".join(text)

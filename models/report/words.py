@@ -1,0 +1,120 @@
+"""Numbers and points in words, as the page, the tables and the figures say them."""
+
+import math
+
+from featurestore.spec import FeatureSpec
+from models.judgement import Point
+
+
+def plus_minus(mean: float, std: float) -> str:
+    """``0.912 ± 0.004``; without a spread where there is none."""
+    return f"{mean:.3f}" + ("" if math.isnan(std) else f" ± {std:.3f}")
+
+
+def interval(bounds: tuple[float, float]) -> str:
+    """``0.880 to 0.931``; a dash where it is not known."""
+    return "–" if any(map(math.isnan, bounds)) else "{:.3f} to {:.3f}".format(*bounds)
+
+
+def percent(loss: float) -> str:
+    """A difference of AUC in percent, as the study gives it: ``+0.31``; a dash if unknown."""
+    if math.isnan(loss):
+        return "–"
+    # Adding 0 makes a 0 of a −0.
+    return f"{round(100 * loss, 2) + 0:+.2f}".replace("-", "−")
+
+
+def percent_plus_minus(mean: float, std: float) -> str:
+    """``89.12 ± 0.23``: a score in percent, as the study gives it."""
+    return f"{100 * mean:.2f}" + ("" if math.isnan(std) else f" ± {100 * std:.2f}")
+
+
+def percent_interval(bounds: tuple[float, float]) -> str:
+    """``−0.42 to +1.13``; a dash where it is not known."""
+    return "–" if any(map(math.isnan, bounds)) else f"{percent(bounds[0])} to {percent(bounds[1])}"
+
+
+def probability(p: float) -> str:
+    """``0.012``, ``< 0.001``; a dash where it is not known."""
+    return "–" if math.isnan(p) else "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def significant(value: float) -> str:
+    """Three digits that mean something, without an exponent; a dash where it is not known."""
+    if math.isnan(value):
+        return "–"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(value)))}f}" if value > 0 else "0"
+
+
+def times(factor: float) -> str:
+    """``4 times less``, ``1.2 times more``, ``the same``: a cost, `factor` times smaller."""
+    if 0.95 < factor < 1.05:
+        return "the same"
+    if factor < 1:
+        return f"{_factor(1 / factor)} times more"
+    return f"{_factor(factor)} times less"
+
+
+def _factor(factor: float) -> str:
+    return f"{factor:.0f}" if factor >= 9.95 else f"{factor:.1f}".removesuffix(".0")
+
+
+def hop_name(spec: FeatureSpec) -> str:
+    """The hop as a spec's name has it: ``x2``, ``hop160``."""
+    return spec.name.split("-")[2]
+
+
+def rest(spec: FeatureSpec) -> str:
+    """All of a spec but its bands and hop: ``16 kHz, dB``."""
+    law = {"db": "dB", "log": "log"}[spec.log]
+    return ", ".join([f"{spec.sr / 1000:g} kHz", law, *spec.name.split("-")[4:]])
+
+
+def name(point: Point) -> str:
+    """A point's label as one would say it: ``48 bands, hop x2, 12 kHz …``."""
+    bands, hop, *others = point.label.split(" ", 2)
+    return ", ".join([f"{bands.removeprefix('mel')} bands", f"hop {hop}", *others])
+
+
+def short_label(point: Point, beside: Point) -> str:
+    """Bands and hop alone, if the rest of the label is as that of the point `beside`."""
+    words, others = point.label.split(" ", 2), beside.label.split(" ", 2)
+    return " ".join(words[:2] if words[2:] == others[2:] else words)
+
+
+def settings(point: Point) -> str:
+    """What a point's label says beyond its spec: network, width, encoding …, if they vary."""
+    sr, bands, hop, *rest = point.spec.name.split("-")
+    words = point.label
+    for word in (bands, hop, f"{int(sr.removeprefix('sr')) / 1000:g} kHz", *rest):
+        words = words.removeprefix(word).lstrip()
+    return words
+
+
+def describe(point: Point) -> str:
+    """What a figure says of a point: a line each for what it is, its scores, cost and verdict."""
+    lines = [
+        point.spec.name,
+        ", ".join(filter(None, (settings(point), runs(point)))),
+        f"ROC AUC {plus_minus(point.roc_auc, point.roc_auc_std)}",
+        f"PR AUC {plus_minus(point.pr_auc, point.pr_auc_std)}",
+        f"{significant(point.gmac)} GMAC, {significant(point.bytes_per_clip / 1000)} kB a clip",
+    ]
+    if not math.isnan(point.inference_seconds_per_clip):
+        lines[-1] += f", {significant(1000 * point.inference_seconds_per_clip)} ms"
+    if point.verdict == "baseline":
+        lines.append("the baseline")
+    elif math.isnan(point.loss):
+        lines.append("not compared with the baseline")
+    else:
+        loss = f"loses {percent(point.loss)} % ROC AUC"
+        if not math.isnan(point.loss_interval[0]):
+            loss += f" ({percent_interval(point.loss_interval)})"
+        lines.append(f"{loss}: {point.verdict}")
+    return "\n".join(lines)
+
+
+def runs(point: Point) -> str:
+    """``3 runs of 5 folds``, ``1 run``."""
+    text = f"{point.n_runs} run{'s' if point.n_runs > 1 else ''}"
+    return text + (f" of {point.n_folds} folds" if point.n_folds > 1 else "")

@@ -1,0 +1,58 @@
+from itertools import pairwise
+
+import pytest
+
+from models.judgement import judge
+from models.report.frontier import frontier
+
+
+def test_there_is_a_panel_for_each_cost_and_a_dot_for_each_point(judged):
+    (row,) = frontier(judged).rows
+    assert [panel.name for panel in row] == ["gmac", "bytes", "seconds"]
+    for panel in row:
+        assert len(panel.dots) == len(judged.points)
+        assert sum(dot.baseline for dot in panel.dots) == 1
+        assert sum(dot.recommended for dot in panel.dots) == 1
+        assert [dot.x for dot in panel.dots] == sorted(dot.x for dot in panel.dots)
+
+
+def test_the_line_climbs_over_what_nothing_cheaper_beats(many):
+    for panel in frontier(judge(many)).rows[0]:
+        (line,) = panel.lines
+        for (x0, y0), (x1, y1) in pairwise(line.points):
+            assert x1 >= x0
+            assert y1 >= y0
+            assert x1 == x0 or y1 == y0
+        for dot in panel.dots:
+            best = max(y for x, y in line.points if x <= dot.x)
+            assert dot.y <= best
+            assert best == max(d.y for d in panel.dots if d.x <= dot.x)
+
+
+def test_points_off_the_frontier_are_faint(judged):
+    panel = frontier(judged).rows[0][0]
+    assert [dot.label for dot in panel.dots if dot.faint] == [
+        point.label for point in judged.points if not point.on_frontier
+    ]
+
+
+def test_a_cost_that_is_not_known_of_all_has_no_panel(few, make_rows):
+    rows = [row | {"inference_seconds_per_clip": 0.0} for row in few]
+    assert [panel.name for panel in frontier(judge(rows)).rows[0]] == ["gmac", "bytes"]
+
+
+def test_several_networks_are_told_apart_by_full_and_hollow_marks(many, judged):
+    figure = frontier(judge(many))
+    assert [key.text for key in figure.legend[-2:]] == ["vgg", "musicnn"]
+    assert [key.hollow for key in figure.legend[-2:]] == [False, True]
+    for dot in figure.rows[0][0].dots:
+        assert dot.hollow == ("musicnn" in dot.label)
+    assert all(key.mark is not None for key in frontier(judged).legend)
+
+
+def test_spreads_stay_within_the_axis(judged):
+    panel = frontier(judged).rows[0][0]
+    for dot in panel.dots:
+        assert panel.y.low < dot.y - dot.spread
+        assert dot.y + dot.spread < panel.y.high
+    assert panel.y.place(panel.y.low) == pytest.approx(0)

@@ -1,0 +1,26 @@
+from featurestore.grid import ferraro2020
+from models.report.marks import MARKS, marks_of
+
+
+def test_every_number_of_bands_of_the_study_has_colour_and_shape_of_its_own():
+    marks = marks_of(spec.n_mels for spec in ferraro2020())
+    assert list(marks) == [128, 96, 48, 32, 24, 16, 8]
+    used = [MARKS[i] for i in marks.values()]
+    for field in ("light", "dark", "marker", "path"):
+        assert len({getattr(mark, field) for mark in used}) == len(marks)
+
+
+def test_more_bands_than_marks_go_round():
+    assert marks_of(range(1, 10))[1] == marks_of(range(1, 10))[8]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, WCAG 2.2."""
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def test_marks_stand_out_from_a_dark_ground():
+    ground = luminance("#16181b") + 0.05
+    assert all((luminance(mark.dark) + 0.05) / ground >= 4.5 for mark in MARKS)

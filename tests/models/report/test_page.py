@@ -1,0 +1,138 @@
+import base64
+import hashlib
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+
+from models.judgement import judge
+from models.report.frontier import frontier
+from models.report.page import facts, headline, heat, labels, render
+
+
+class Page(HTMLParser):
+    """What a browser would see: tags with their attributes, and each element's own text."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+
+    def handle_data(self, data):
+        if self.tags and data.strip():
+            self.texts.append((self.tags[-1][0], data))
+
+    def texts_of(self, tag):
+        return [text for name, text in self.texts if name == tag]
+
+
+@pytest.fixture(scope="module")
+def html(few, judged):
+    return render(few, judged)
+
+
+def test_the_page_asks_for_nothing_from_anywhere(html):
+    page = Page(html)
+    for tag, attributes in page.tags:
+        assert tag not in ("img", "iframe", "object", "embed", "video", "audio")
+        assert not {"src", "srcset", "style", "onclick"} & attributes.keys()
+        href = attributes.get("href", "#")
+        assert href.startswith(("#", "data:,")) or re.fullmatch(r"[\w-]+\.(png|svg|html)", href)
+    (style,) = page.texts_of("style")
+    assert "@import" not in style
+    assert "url(" not in style
+    (policy,) = [a["content"] for _, a in page.tags if "http-equiv" in a]
+    assert "default-src 'none'" in policy
+    for tag in ("style", "script"):
+        (text,) = page.texts_of(tag)
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_what_users_wrote_is_inert(few, judged):
+    evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
+    rows = [
+        row
+        | {
+            "roc_auc_per_tag": {evil: 0.8},
+            "device": evil,
+            "catalog": evil,
+            "versions": {evil: evil},
+        }
+        for row in few
+    ]
+    page = Page(render(rows, judge(rows)))
+    plain = Page(render(few, judged))
+    for tag in ("script", "img"):
+        assert [name for name, _ in page.tags].count(tag) == [n for n, _ in plain.tags].count(tag)
+    assert evil in page.texts_of("th")
+    assert evil in page.texts_of("dd")
+
+
+def test_the_headline_is_the_recommendation(few, judged, html):
+    assert headline(judged) == "Take 48 bands, hop x1: 2 times less to compute and to store"
+    assert headline(judged) in Page(html).texts_of("h1")
+    own = judge(few, max_loss=0.0)
+    assert headline(own) == "Stay with 96 bands, hop x1"
+    assert headline(judge(few[:3])).endswith(": nothing to compare it with yet")
+
+
+def test_every_point_has_a_row_with_its_numbers_and_verdict(judged, html):
+    page = Page(html)
+    for point in judged.points:
+        assert any(text.strip() == point.label for text in page.texts_of("th"))
+        assert f"{point.roc_auc:.3f} ± {point.roc_auc_std:.3f}" in page.texts_of("td")
+        assert point.verdict in page.texts_of("td")
+    dots = [a for tag, a in page.tags if "dot" in (a.get("class") or "")]
+    assert len(dots) == (3 + 3) * len(judged.points)
+    ids = [a["id"] for _, a in page.tags if "id" in a]
+    assert len(ids) == len(set(ids))
+
+
+def test_sections_are_left_out_where_there_is_nothing_to_say(few, html):
+    assert 'id="tags"' in html
+    assert 'id="published"' not in html
+    assert "listen.html" not in html
+    rows = [row | {"roc_auc_per_tag": {}, "catalog": "mtat"} for row in few]
+    other = render(rows, judge(rows), listen=True)
+    assert 'id="tags"' not in other
+    assert 'id="published"' in other
+    assert "MagnaTagATune" in other
+    assert "89.12 ± 0.23" in other
+    assert 'href="listen.html"' in other
+
+
+def test_one_run_of_one_point_makes_a_page(few):
+    page = Page(render(few[:1], judge(few[:1])))
+    said = [text for tag, text in page.texts if tag != "script"]
+    said += [value for _, attributes in page.tags for value in attributes.values() if value]
+    assert not [text for text in said if "nan" in text.lower()]
+
+
+def test_what_was_run_is_told_without_repeating_it(few):
+    told = dict(facts(few))
+    assert told["seeds"] == "0, 1, 2"
+    assert told["version of torch"] == "2.9.0"
+    assert told["clips to train / validate / test"] == "120 / 40 / 40"
+    assert "folds" not in told
+    assert told["bfloat16"] == "no"
+    many_seeds = [few[0] | {"seed": seed} for seed in range(30)]
+    assert dict(facts(many_seeds))["seeds"].endswith("10, 11, … (30 in all)")
+
+
+def test_losses_are_coloured_by_doublings_from_one_percent():
+    assert [heat(x) for x in (0.009, 0.01, 0.02, 0.05, 0.9, -0.03, math.nan)] == [
+        "", "lost-1", "lost-2", "lost-3", "lost-4", "won-2", ""
+    ]  # fmt: skip
+
+
+def test_labels_of_a_panel_are_its_keys_alone_where_it_is_narrow(judged):
+    panel = frontier(judged).rows[0][0]
+    narrow = labels(panel, 270, 320, keys_only=True)
+    assert [label is not None for label in narrow] == [dot.is_key for dot in panel.dots]
+    assert all(labels(panel, 640, 380, keys_only=False))

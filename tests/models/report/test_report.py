@@ -1,0 +1,186 @@
+"""The report as a whole, in a real browser where there is one."""
+
+import shutil
+
+import pytest
+
+from featurestore.errors import TrainingError
+from models.judgement import judge
+from models.report import write_report
+
+WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
+
+
+def test_a_page_and_its_figures_are_written_and_written_anew(few, judged, tmp_path):
+    folder = tmp_path / "made" / "report"
+    written = write_report(few, judged, folder)
+    assert written[0].name == "index.html"
+    assert sorted(written) == sorted(folder.iterdir())
+    assert {path.name for path in written[1:]} == {
+        "frontier.png", "frontier.svg", "resolution.png", "resolution.svg"
+    }  # fmt: skip
+    before = [path.read_bytes() for path in written]
+    (folder / "listen.html").write_text("")
+    write_report(few, judged, folder)
+    assert [path.read_bytes() for path in written[1:]] == before[1:]
+    assert 'href="listen.html"' in written[0].read_text()
+
+
+def test_a_folder_that_cannot_be_is_an_error(few, judged, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TrainingError, match=r"cannot be written to .*; name another folder"):
+        write_report(few, judged, tmp_path / "file")
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory):
+    webdriver = pytest.importorskip("selenium.webdriver")
+    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
+    if not (chromium and driver):
+        pytest.skip("no chromium and chromedriver here")
+    options = webdriver.ChromeOptions()
+    options.binary_location = chromium
+    for argument in (
+        "headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run",
+        "disable-background-networking", "disable-component-update", "disable-sync",
+        f"user-data-dir={tmp_path_factory.mktemp('chromium')}",
+    ):  # fmt: skip
+        options.add_argument(f"--{argument}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options, webdriver.ChromeService(driver))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def pages(few, many, tmp_path_factory):
+    """Addresses of the page of few points, and of the study's whole grid with two networks."""
+    addresses = {}
+    for name, rows in (("few", few), ("many", many)):
+        folder = tmp_path_factory.mktemp(name)
+        from models.report.page import write_page
+
+        addresses[name] = write_page(rows, judge(rows), folder).as_uri()
+    return addresses
+
+
+@pytest.fixture(params=WIDTHS)
+def size(request, browser):
+    width, height = WIDTHS[request.param]
+    metrics = {"width": width, "height": height, "deviceScaleFactor": 1}
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride", metrics | {"mobile": request.param == "phone"}
+    )
+    for log in ("browser", "performance"):
+        browser.get_log(log)  # what was before
+    return width
+
+
+def find(browser, selector):
+    return browser.find_elements("css selector", selector)
+
+
+def assert_clean(browser, address, width):
+    """No word on the console, no request but for the page, nothing wider than the window."""
+    import json
+
+    assert browser.get_log("browser") == []
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [
+        e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"
+    ]
+    assert {url.split("#")[0] for url in asked if url != "data:,"} <= {address}
+    assert address in asked
+    wide = "const e = document.documentElement; return [e.scrollWidth - e.clientWidth, innerWidth]"
+    assert browser.execute_script(wide) == [0, width]
+
+
+@pytest.mark.parametrize("name", ["few", "many"])
+def test_the_page_fits_its_window_in_silence_and_asks_the_network_for_nothing(
+    browser, pages, size, name
+):
+    browser.get(pages[name])
+    assert find(browser, "h1")[0].text.startswith("Take ")
+    assert_clean(browser, pages[name], size)
+
+
+def test_a_click_on_a_heading_sorts_and_another_turns_the_order_round(browser, pages, size, judged):
+    browser.get(pages["few"])
+    head = find(browser, "#points-table thead th")[2]
+    assert head.text == "ROC AUC"
+
+    def column():
+        return [cell.text.split(" ±")[0] for cell in find(browser, "#points-table td:nth-child(3)")]
+
+    by_score = sorted(f"{point.roc_auc:.3f}" for point in judged.points)
+    head.find_element("tag name", "button").click()
+    assert (head.get_attribute("aria-sort"), column()) == ("ascending", by_score)
+    head.find_element("tag name", "button").click()
+    assert (head.get_attribute("aria-sort"), column()) == ("descending", by_score[::-1])
+    # What is not known stands last, either way: the baseline has no p.
+    button = find(browser, "#points-table thead th")[5].find_element("tag name", "button")
+    for _ in range(2):
+        button.click()
+        assert find(browser, "#points-table tbody tr")[-1].get_attribute("class") == "base"
+    assert_clean(browser, pages["few"], size)
+
+
+def test_a_point_says_its_numbers_to_the_pointer_and_to_the_keyboard(browser, pages, size, judged):
+    from selenium.webdriver import ActionChains, Keys
+
+    browser.get(pages["few"])
+    (tip,) = find(browser, "#tip")
+    assert not tip.is_displayed()
+    dots = find(browser, "#chart-gmac .dot")
+    cheapest, second = judged.points[:2]
+    browser.execute_script(
+        "arguments[0].scrollIntoView({block: 'center', behavior: 'instant'})", dots[0]
+    )
+    ActionChains(browser).move_to_element(dots[0].find_element("css selector", ".hit")).perform()
+    assert tip.is_displayed()
+    assert tip.text.startswith(cheapest.spec.name)
+    assert f"ROC AUC {cheapest.roc_auc:.3f}" in tip.text
+    box = tip.rect
+    assert box["x"] >= 0
+    assert box["x"] + box["width"] <= size
+    ActionChains(browser).move_to_element(find(browser, "h2")[0]).perform()
+    assert not tip.is_displayed()
+
+    browser.execute_script("arguments[0].focus()", dots[0])
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+    assert tip.text.startswith(second.spec.name)
+    assert browser.switch_to.active_element == dots[1]
+    ActionChains(browser).send_keys(Keys.ESCAPE).perform()
+    assert not tip.is_displayed()
+    assert_clean(browser, pages["few"], size)
+
+
+def test_the_axis_is_switched_with_pointer_and_keyboard(browser, pages, size):
+    from selenium.webdriver import ActionChains, Keys
+
+    browser.get(pages["few"])
+
+    def shown():
+        return [c.get_attribute("id") for c in find(browser, ".chart") if c.is_displayed()]
+
+    assert shown() == ["chart-gmac"]
+    find(browser, "label[for=cost-bytes]")[0].click()
+    assert shown() == ["chart-bytes"]
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+    assert shown() == ["chart-seconds"]
+    assert_clean(browser, pages["few"], size)
+
+
+def test_words_leave_the_rows_that_hold_them_all(browser, pages, size):
+    browser.get(pages["many"])
+    find(browser, "input[type=search]")[0].send_keys("mel48 12 KHZ x10")
+    left = [row.text for row in find(browser, "#points-table tbody tr") if row.is_displayed()]
+    assert len(left) == 4  # two laws, two networks
+    assert all(row.startswith("mel48 x10 12 kHz") for row in left)
+    assert_clean(browser, pages["many"], size)
+
+
+def test_a_tag_that_is_a_script_is_not_run(browser, pages, size):
+    browser.get(pages["few"])
+    assert any("<script>alert(1)</script>" in th.text for th in find(browser, "#tags-table th"))
+    assert len(find(browser, "script")) == 1
