@@ -32,15 +32,15 @@ def specaugment(values: torch.Tensor) -> torch.Tensor:
     """Hide runs of bands and of frames, other ones in each clip.
 
     Two of each, of a width drawn uniformly up to a fifth of the bands and a tenth of the frames.
-    What is hidden takes the clip's mean. Park et al., *SpecAugment* (2019), without the warping
-    of time.
+    What is hidden takes its band's mean over the batch. Park et al., *SpecAugment* (2019), without
+    the warping of time.
     """
     n, n_mels, n_frames = values.shape
     hidden = torch.zeros(n, n_mels, n_frames, dtype=torch.bool)
     for _ in range(_MASKS):
         hidden |= _runs(n, n_mels, _BAND_SHARE)[:, :, None]
         hidden |= _runs(n, n_frames, _FRAME_SHARE)[:, None, :]
-    mean = values.mean(dim=(1, 2), keepdim=True)
+    mean = values.mean(dim=(0, 2), keepdim=True)
     return torch.where(hidden.to(values.device), mean, values)
 
 

@@ -13,7 +13,9 @@ from torch import nn
 from featurestore.errors import TrainingError
 from featurestore.spec import FeatureSpec
 from models.metrics import Scores
-from models.networks import build
+from models.networks import build, segment_frames
+from models.normalise import BandNorm
+from models.recipes import RECIPES
 from models.settings import TrainSettings
 
 _FORMAT = "melgrid-checkpoint-2"
@@ -70,11 +72,24 @@ class Trained:
     scores: npt.NDArray[np.float32] = dataclasses.field(compare=False)
 
 
-def channels_last(network: nn.Module) -> nn.Module:
-    """Lay the weights out as convolutions like them: a step measured 1.7 times as fast on a CPU.
+def new_network(
+    settings: TrainSettings, spec: FeatureSpec, *, n_frames: int, n_tags: int
+) -> nn.Module:
+    """Make the network to be trained on clips of ``(spec.n_mels, n_frames)``, or loaded.
 
-    The layout shows in the last bits of the outputs.
+    The first part of it is a `BandNorm` where the recipe normalises.
     """
+    network = build(
+        settings.model,
+        spec,
+        n_frames=segment_frames(settings.model, spec, n_frames) or n_frames,
+        n_tags=n_tags,
+        width=settings.width,
+    )
+    if RECIPES[settings.recipe].normalise:
+        network = nn.Sequential(BandNorm(spec.n_mels), network)
+    # Weights that lie as convolutions like them: a step was measured 1.7 times as fast on a CPU.
+    # The layout shows in the last bits of the outputs.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return network
 
@@ -143,16 +158,15 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Trained:
             fields[split] = Scores(**scores | {"tags_left_out": tuple(scores["tags_left_out"])})
         for name in ("tags", "losses"):
             fields[name] = tuple(fields[name])
-        network = build(
-            fields["settings"].model,
+        network = new_network(
+            fields["settings"],
             fields["spec"],
             n_frames=fields["n_frames"],
             n_tags=len(fields["tags"]),
-            width=fields["settings"].width,
         )
         network.load_state_dict(saved["weights"])
         nobody = np.zeros((0, len(fields["tags"])), np.float32)
-        return Trained(network=channels_last(network).eval(), truth=nobody, scores=nobody, **fields)
+        return Trained(network=network.eval(), truth=nobody, scores=nobody, **fields)
     except TrainingError:
         raise
     except Exception as error:  # torch.load alone raises half a dozen kinds

@@ -138,6 +138,15 @@ class ClipDataset(Dataset[Clip]):
         other._held = self._held
         return other
 
+    def band_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """Mean and spread of each band over the clips' valid frames, float32 ``(n_mels,)`` each.
+
+        The store keeps them by clip; of a view, all values are read.
+        """
+        statistics = self._array.statistics(self._rows)
+        mean, std = torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std)
+        return mean.float(), std.float()
+
     @property
     def spec(self) -> FeatureSpec:
         """What the values are."""

@@ -27,6 +27,8 @@ class Recipe:
         share of all steps; 0 is the weights themselves.
     clip_norm : float or None
         Gradients whose norm is larger are scaled down to it.
+    normalise : bool
+        Bring each band to mean 0 and spread 1 over the training split before the network sees it.
     patience : int or None
         Stop once validation PR AUC has not risen for so many epochs.
     """
@@ -39,6 +41,7 @@ class Recipe:
     cosine: bool = False
     average: float = 0.0
     clip_norm: float | None = None
+    normalise: bool = False
     patience: int | None = None
 
     def optimizer(self, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
@@ -87,6 +90,7 @@ RECIPES = {
         cosine=True,
         average=0.05,
         clip_norm=1.0,
+        normalise=True,
         patience=15,
     ),
 }

@@ -30,11 +30,12 @@ from tqdm import tqdm
 from featurestore.errors import TrainingError
 from models import processes
 from models.augment import augmented
-from models.checkpoint import Trained, channels_last, save_checkpoint
+from models.checkpoint import Trained, new_network, save_checkpoint
 from models.data import HOLD_BYTES, Clip, ClipDataset, TrainingData, loader
 from models.log import Epoch, EpochLog
 from models.metrics import Scores, evaluate
-from models.networks import build, segment_frames
+from models.networks import segment_frames
+from models.normalise import BandNorm
 from models.order import seed_of
 from models.recipes import RECIPES
 from models.settings import TrainSettings
@@ -151,14 +152,13 @@ class _Training:
         self._device = settings.torch_device()
         segment = segment_frames(settings.model, data.spec, data.n_frames)
         torch.manual_seed(settings.seed)
-        network = build(
-            settings.model,
-            data.spec,
-            n_frames=segment or data.n_frames,
-            n_tags=len(data.tags),
-            width=settings.width,
+        self._network = new_network(
+            settings, data.spec, n_frames=data.n_frames, n_tags=len(data.tags)
         )
-        self._network = channels_last(network.to(self._device))
+        for part in self._network.children():
+            if isinstance(part, BandNorm):
+                part.measure(*data.train.band_statistics())
+        self._network.to(self._device)
         self._parallel = processes.parallel(self._network)
         self.batches = loader(
             data.train.segments(segment),

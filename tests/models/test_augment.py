@@ -18,7 +18,7 @@ def test_none_changes_nothing():
     assert augmented(values, labels, "none") == (values, labels)
 
 
-def test_what_specaugment_hides_is_whole_bands_and_whole_frames_and_takes_the_mean():
+def test_what_specaugment_hides_is_whole_bands_and_whole_frames_and_takes_its_bands_mean():
     values, labels = batch()
     before = values.clone()
     changed, same = augmented(values, labels, "specaugment")
@@ -26,7 +26,7 @@ def test_what_specaugment_hides_is_whole_bands_and_whole_frames_and_takes_the_me
     assert same is labels
     hidden = changed != values
     assert torch.equal(
-        changed[hidden], values.mean(dim=(1, 2), keepdim=True).expand_as(values)[hidden]
+        changed[hidden], values.mean(dim=(0, 2), keepdim=True).expand_as(values)[hidden]
     )
     bands, frames = hidden.all(2), hidden.all(1)
     assert torch.equal(hidden, bands[:, :, None] | frames[:, None, :])

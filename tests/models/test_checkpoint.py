@@ -41,6 +41,18 @@ def test_a_checkpoint_gives_back_what_was_saved(data, trained, tmp_path):
     assert list(tmp_path.glob("*.partial")) == []
 
 
+@pytest.mark.parametrize("model", ["vgg", "musicnn"])
+def test_networks_of_segments_and_their_normalisation_come_back_too(data, tmp_path, model):
+    settings = dataclasses.replace(SETTINGS, model=model, recipe="modern")
+    trained = train(data, settings, progress=False)
+    save_checkpoint(tmp_path / "model.pt", trained)
+    loaded = load_checkpoint(tmp_path / "model.pt").network
+    assert np.array_equal(predict(loaded, data.test, settings), trained.scores)
+    mean, std = data.train.band_statistics()
+    values = data.test[0].values
+    torch.testing.assert_close(loaded[0](values), (values - mean[:, None]) / std[:, None])
+
+
 def test_a_checkpoint_is_tensors_and_json_and_runs_no_code(trained, tmp_path):
     save_checkpoint(tmp_path / "model.pt", trained)
     saved = torch.load(tmp_path / "model.pt", weights_only=True)

@@ -367,3 +367,18 @@ def test_the_digest_tells_other_labels_splits_tags_and_rows_apart(write_store):
     ]
     assert len(set(different)) == len(different)
     assert digest() == different[0]
+
+
+def test_band_statistics_are_those_of_a_split(write_store):
+    rng = np.random.default_rng(8)
+    values = rng.normal(-30, 10, (6, 8, 4)).astype(np.float32)
+    store = write_store(
+        {SPEC: values},
+        tags={"a": [0, 1] * 3},
+        split=["train", "train", "validation", "validation", "test", "test"],
+    )
+    mean, std = training_data(store, SPEC).train.band_statistics()
+    valid = np.concatenate(values[:2], axis=1)
+    np.testing.assert_allclose(mean, valid.mean(1), rtol=2e-3)  # float16
+    np.testing.assert_allclose(std, valid.std(1), rtol=2e-3)
+    assert mean.dtype == std.dtype == torch.float32
