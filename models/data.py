@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -395,11 +396,13 @@ class ClipLoader:
 
     def __init__(self, dataset: ClipDataset, order: ClipOrder) -> None:
         self._sampler = OrderSampler(order)
+        # A daemon, which a Dask worker is, may not start processes.
+        n_workers = 0 if dataset.held or current_process().daemon else _WORKERS
         self._loader = DataLoader(
             dataset,
             batch_sampler=self._sampler,
-            num_workers=0 if dataset.held else _WORKERS,
-            persistent_workers=not dataset.held,
+            num_workers=n_workers,
+            persistent_workers=n_workers > 0,
             generator=torch.Generator(),  # the workers' seeds: else drawn from the caller's
         )
         self._next = 0, 0
