@@ -193,6 +193,8 @@ class TrainingData:
         How the values are stored.
     bytes_per_clip : float
         Bytes on disk, shared among the ready rows.
+    catalog : str
+        Name of the data set that the store was made from.
     digest : str
         12 hex digits of what is learnt from: ids, splits, folds, readiness and labels. Equal
         digests mean comparable scores.
@@ -207,6 +209,7 @@ class TrainingData:
     test: ClipDataset
     encoding: str
     bytes_per_clip: float
+    catalog: str
     digest: str
 
 
@@ -275,6 +278,7 @@ def training_data(
         **splits,
         encoding=array.encoding,
         bytes_per_clip=array.nbytes_stored / int(ready.sum()),
+        catalog=store.catalog,
         digest=_digest(clips, ready, labels, tags),
     )
 

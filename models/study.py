@@ -317,6 +317,7 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
     )
     roc, pr = bootstrap(trained.truth, trained.scores, seed=_bootstrap_seed(data))
     return {
+        "catalog": data.catalog,
         "roc_auc": test.roc_auc,
         "pr_auc": test.pr_auc,
         "gmac": cost.gmac,

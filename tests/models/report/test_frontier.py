@@ -46,7 +46,7 @@ def test_several_networks_are_told_apart_by_full_and_hollow_marks(many, judged):
     assert [key.text for key in figure.legend[-2:]] == ["vgg", "musicnn"]
     assert [key.hollow for key in figure.legend[-2:]] == [False, True]
     for dot in figure.rows[0][0].dots:
-        assert dot.hollow == ("musicnn" in dot.label)
+        assert dot.hollow == ("musicnn" in dot.tip)
     assert all(key.mark is not None for key in frontier(judged).legend)
 
 
