@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
     from models.judgement import Judgement
     from pipeline.run import RunSummary
+    from pipeline.settings import FailureLimit
 
 # Heavy imports live inside the commands, so that --help answers at once.
 
@@ -345,6 +346,12 @@ def featurize(
         _print_json(_summary_json(summary, specs))
     elif not quiet:
         _print_summary(summary, specs)
+    _require_few_failures(summary, limit, max_failures, store)
+
+
+def _require_few_failures(
+    summary: "RunSummary", limit: "FailureLimit", max_failures: str, store: str
+) -> None:
     if not limit.allows(len(summary.failures), summary.n_clips):
         raise click.ClickException(
             f"{len(summary.failures)} of {summary.n_clips} clips failed, more than "
@@ -712,6 +719,185 @@ def listen(
 
 
 @melgrid.command()
+@click.argument("store")
+@click.argument("out")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["hdf5", "npz", "memmap"]),
+    default="hdf5",
+    show_default=True,
+    help="One file; a folder of one npz a clip, as the study's; or a folder of npy.",
+)
+@click.option(
+    "--specs",
+    type=Several("a spec's name", str),
+    metavar="NAME,...",
+    help="Specs, or patterns of them: 'sr16000-*'.  [all that are stored]",
+)
+@click.option(
+    "--splits",
+    type=Several("a split's name", str),
+    metavar="NAME,...",
+    help="Only clips of these splits.  [all clips]",
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["float32", "stored"]),
+    default="float32",
+    show_default=True,
+    help="stored keeps float16 and uint8 as they are.",
+)
+@click.option("--force", is_flag=True, help="Replace what an earlier export left in OUT.")
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
+def export(
+    store: str,
+    out: str,
+    form: Any,
+    specs: list[str] | None,
+    splits: list[str] | None,
+    encoding: Any,
+    force: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Write STORE's values to OUT: HDF5, npz or NumPy files.
+
+    Clips that failed or are pending have no values there: nan (255 among uint8
+    codes) under a mask, or no file. docs/export.md says what lies where.
+    """
+    from featurestore import FeatureStore
+    from featurestore.export import export as write
+    from featurestore.selection import Selection
+
+    selection = Selection.of(FeatureStore.open(store), specs, splits, encoding)
+    written = write(selection, out, form, force=force, quiet=quiet or as_json)
+    if as_json:
+        _print_json(written)
+    elif not quiet:
+        ready = [spec["ready"] for spec in written["specs"]]
+        click.echo(
+            f"{min(ready):,} of {written['clips']:,} clips, {len(ready)} "
+            f"spec{'s' if len(ready) > 1 else ''}, {_size(written['bytes'])}, in {written['out']}"
+        )
+
+
+@melgrid.command("import")
+@click.argument("folder")
+@click.option(
+    "-o",
+    "--output",
+    "store",
+    default="features.zarr",
+    show_default=True,
+    help="The store: made if it is not there, else what it lacks is added.",
+)
+@click.option(
+    "--labels",
+    metavar="CSV",
+    help="Table of tracks, by the files' paths without .npz; with --catalog a "
+    "data set's folder.  [FOLDER's labels.csv, else none]",
+)
+@click.option("--catalog", metavar="NAME", help="Data set that --labels is of: mtat, …")
+@click.option(
+    "--sr",
+    type=int,
+    default=16000,
+    show_default=True,
+    help="Sample rate of the audio that was analysed [Hz].",
+)
+@click.option("--n-fft", type=int, default=512, show_default=True, help="Frame length [samples].")
+@click.option(
+    "--window",
+    type=click.Choice(["hann", "hann-symmetric"]),
+    default="hann-symmetric",
+    show_default=True,
+    help="Window of the frames.",
+)
+@click.option(
+    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
+)
+@click.option(
+    "--decibels",
+    type=click.Choice(["20", "10"]),
+    default="20",
+    show_default=True,
+    help="Decibels are so many times log10 of power: 20 in the study's files.",
+)
+@click.option(
+    "--specs",
+    type=Several("a spec's name", str),
+    metavar="NAME,...",
+    help="Specs to import.  [all that the files hold]",
+)
+@click.option(
+    "--encoding",
+    type=click.Choice(["float32", "float16", "uint8"]),
+    default="float16",
+    show_default=True,
+    help="How values are kept.",
+)
+@click.option(
+    "--codec",
+    type=click.Choice(["zstd", "lz4", "none"]),
+    default="zstd",
+    show_default=True,
+    help="How bytes are compressed.",
+)
+@click.option(
+    "--max-failures",
+    default="5%",
+    show_default=True,
+    help="How many clips may fail, as a share or a number.",
+)
+@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@json_option
+def import_(
+    folder: str,
+    store: str,
+    labels: str | None,
+    catalog: str | None,
+    sr: int,
+    n_fft: int,
+    window: Any,
+    duration: float,
+    decibels: str,
+    specs: list[str] | None,
+    encoding: Any,
+    codec: Any,
+    max_failures: str,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Put FOLDER of npz files, one a clip, into a store.
+
+    The files are the study's (Ferraro et al. 2020), or those of melgrid export,
+    which say themselves what --sr, --window and so on tell of the others. Run
+    again to continue, or to add files.
+    """
+    from featurestore.encoding import Codec, Encoding
+    from featurestore.spec import FeatureSpec
+    from pipeline.npz import NpzFolder, import_npz
+    from pipeline.settings import FailureLimit, RunSettings
+
+    limit = FailureLimit.parse(max_failures)
+    like = FeatureSpec(sr=sr, n_mels=8, n_fft=n_fft, window=window)
+    source = NpzFolder.open(
+        folder, like, duration=duration, decibels=20 if decibels == "20" else 10, specs=specs
+    )
+    settings = RunSettings(encoding=Encoding(name=encoding), codec=Codec(name=codec))
+    summary = import_npz(
+        source, source.catalog(labels, catalog), store, settings, quiet=quiet or as_json
+    )
+    if as_json:
+        _print_json(_summary_json(summary, source.specs))
+    elif not quiet:
+        _print_summary(summary, source.specs)
+    _require_few_failures(summary, limit, max_failures, store)
+
+
+@melgrid.command()
 @spec_options
 @click.option(
     "--models",
@@ -903,7 +1089,7 @@ def train(
 
 
 @melgrid.command()
-@click.argument("stores", nargs=-1, required=True, metavar="STORE...")
+@click.argument("store")
 @click.option(
     "-o",
     "--output",
@@ -939,38 +1125,20 @@ def train(
     metavar="N,...",
     help="Folds to test on.  [the store's splits, else all folds]",
 )
-@click.option(
-    "--jobs",
-    type=int,
-    default=1,
-    show_default=True,
-    help="Runs at a time, each in a process of its own.",
-)
-@click.option(
-    "--threads",
-    type=int,
-    help="CPU threads of a run; the same number, the same scores.  [the cores / jobs]",
-)
-@click.option("--scheduler", metavar="ADDRESS", help="Train on a running Dask cluster.")
 @training_options
 @json_option
 def study(
-    stores: tuple[str, ...],
+    store: str,
     results: str,
     specs: list[str] | None,
     models: list[str],
     runs: int,
     folds: list[int] | None,
     tags: list[str] | None,
-    jobs: int,
-    threads: int | None,
-    scheduler: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Weigh resolutions: train networks on the specs of STORE, several times each.
-
-    Several STOREs of the same clips in different encodings enter side by side.
 
     Prints AUC against multiply-accumulates against bytes, and draws it beside the
     results file.
@@ -979,7 +1147,7 @@ def study(
 
     from featurestore import FeatureStore
 
-    opened = [FeatureStore.open(store) for store in stores]
+    opened = FeatureStore.open(store)
     from models.judgement import judge
     from models.report import draw, frontier, table
     from models.settings import TrainSettings
@@ -994,9 +1162,6 @@ def study(
         runs=runs,
         folds=folds,
         tags=tags,
-        jobs=jobs,
-        threads=threads,
-        scheduler=scheduler,
         say=lambda line: click.echo(line, err=True),
         progress=not as_json,
     )

@@ -23,8 +23,7 @@ class StageCost:
         By the clock, all rounds together [s].
     nbytes : int or None
         The most memory it held at a time above what there was when it began [bytes]; None where
-        that cannot be known. Of the rest, which begins with the work itself: what is kept between
-        stages, such as a network's activations from forward to backward.
+        that cannot be known.
     """
 
     stage: str

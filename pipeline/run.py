@@ -14,8 +14,9 @@ from tqdm import tqdm
 
 from featurestore.checks import Checks, check
 from featurestore.clips import ClipTable
-from featurestore.errors import AudioError
+from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.layout import Layout
+from featurestore.npz import was_imported
 from featurestore.spec import FeatureSpec
 from featurestore.store import FeatureStore
 from featurestore.views import needed, source_of
@@ -118,6 +119,8 @@ def run(
     ------
     StoreFormatError, StoreMismatchError, StoreLockedError, StoreNotFoundError, StorageError
         As `StoreWriter` says.
+    StoreMismatchError
+        If the store was imported.
     RunError
         If the store cannot be written to, or workers keep dying for no clip's fault.
     """
@@ -141,6 +144,11 @@ def run(
             say(f"Dask's dashboard: {client.dashboard_link}")
             return client
 
+        if was_imported(writer.store()):  # whose clips would be taken for others, and be retracted
+            raise StoreMismatchError(
+                f"{path} was imported, so its clips are not those of any audio known here; "
+                "give another place with -o"
+            )
         began = time.monotonic()
         table = clip_table(catalog, tiles_of(catalog, writer.store(), settings, client, say))
         stored = _stored(specs, settings, writer.store())
@@ -171,7 +179,7 @@ def run(
                     bar.update(result.n_computed)
         seconds = time.monotonic() - began
         store = writer.publish()
-    return _summary(store, table, specs, failures, n_computed, seconds)
+    return summary_of(store, table, specs, failures, n_computed, seconds)
 
 
 def preview(
@@ -273,7 +281,7 @@ def jobs_of(
         )
 
 
-def _summary(
+def summary_of(
     store: FeatureStore,
     table: ClipTable,
     specs: Sequence[FeatureSpec],
@@ -281,6 +289,10 @@ def _summary(
     n_computed: int,
     seconds: float,
 ) -> RunSummary:
+    """How a store stands after a run that computed `n_computed` clips of `table`.
+
+    `failures` are those of this run, by row.
+    """
     mine = set(table.clip_id)
     rows = [row for row, clip_id in enumerate(store.table.clip_id) if clip_id in mine]
     ready = np.logical_and.reduce([store[spec].ready for spec in specs])

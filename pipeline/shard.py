@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import signal
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import lru_cache
 
 from featurestore.commits import PENDING, ClipRecord, Commit, without, write_commit
@@ -123,12 +123,25 @@ class ShardResult:
 _Row = tuple[bytes, Statistics]
 """One clip at one spec: its sealed chunk, and its statistics ``(3, n_mels)``."""
 
+Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[FeatureSpec, _Row]]]
+"""Makes one clip: from a path, a tile and what is wanted, to its record and rows.
 
-def compute_shard(job: Job, task: ShardTask) -> ShardResult:
+It raises `AudioError` for what is the clip's fault.
+"""
+
+
+def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> ShardResult:
     """Compute what a shard lacks, write the shards of all specs, then commit.
 
     Rows that are there already are taken over as they are, byte for byte. Done twice, even at
     the same time, it writes the same bytes.
+
+    Parameters
+    ----------
+    job : Job
+    task : ShardTask
+    source : Source
+        What makes the clips; None for decoding audio and computing.
 
     Raises
     ------
@@ -143,7 +156,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
     retracted: set[int] = set()
     failures: dict[int, AudioError] = {}
     n_computed = 0
-    tracks = _Tracks(job)
+    compute = source or _Tracks(job).compute
 
     for position, path in enumerate(task.paths):
         wanted = tuple(
@@ -159,7 +172,7 @@ def compute_shard(job: Job, task: ShardTask) -> ShardResult:
         try:
             if position in task.unreadable:
                 raise AudioError("Unreadable", task.unreadable[position])
-            record, made = tracks.compute(path, task.tiles[position], wanted)
+            record, made = compute(path, task.tiles[position], wanted)
         except AudioError as error:
             failures[position] = error
             good_elsewhere = any(task.before.is_ready(n, position) for n in task.before.specs)

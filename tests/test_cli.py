@@ -169,7 +169,6 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     for key in ("spec", "model", "width", "seed", "fold", "roc_auc", "pr_auc", "gmac",
                 "parameters", "bytes_per_clip", "encoding"):  # fmt: skip
         assert key in rows[0]
-    assert {row["catalog"] for row in rows} == {FeatureStore.open(path).catalog} != {""}
     again = program(*command)
     assert again.stdout == first.stdout
     assert len(results.read_text().splitlines()) == 4
@@ -437,3 +436,38 @@ def test_profile_refuses_options_that_are_for_the_other_kind(corpus, store):
     assert "is a store: leave out --mels" in refused("profile", path, "--mels", 16)
     audio = corpus / "labels.csv"
     assert "is audio: leave out --width" in refused("profile", audio, "--width", 0.1)
+
+
+def test_a_store_goes_out_as_npz_and_comes_back(store, tmp_path):
+    path, _ = store
+    said = invoke("export", path, tmp_path / "npz", "--format", "npz", "--quiet")
+    assert (said.exit_code, said.output) == (0, "")
+    said = invoke("import", tmp_path / "npz", "-o", tmp_path / "back.zarr", "--max-failures", 2)
+    assert said.exit_code == 0, said.output
+    assert "28 of 30 clips ready; computed 28" in said.output
+    before, after = FeatureStore.open(path), FeatureStore.open(tmp_path / "back.zarr")
+    rows = np.flatnonzero(before[before.specs[0]].ready)
+    for spec in before.specs:
+        np.testing.assert_array_equal(before[spec].read(rows), after[spec].read(rows))
+    again = json.loads(invoke("import", tmp_path / "npz", "-o", after.path, "--json").output)
+    assert (again["computed"], again["ready"]) == (0, 28)
+    labels = tmp_path / "npz" / "labels.csv"
+    assert "was imported" in refused("featurize", labels, "-o", after.path, "--duration", 1)
+
+
+def test_export_says_what_it_wrote_and_refuses_to_replace_it(store, tmp_path):
+    path, _ = store
+    out = tmp_path / "out.h5"
+    said = invoke("export", path, out, "--specs", "*-mel8-*", "--splits", "train")
+    assert said.exit_code == 0, said.output
+    assert "10 of 12 clips, 2 specs, " in said.output
+    assert "give --force" in refused("export", path, out)
+    value = json.loads(invoke("export", path, out, "--force", "--json").stdout)
+    assert (value["out"], value["format"], value["clips"]) == (str(out), "hdf5", 30)
+    assert len(value["specs"]) == 4
+    assert "holds no sr16000-*" in refused("export", path, out, "--specs", "sr16000-*", code=1)
+
+
+def test_import_refuses_in_a_line(tmp_path):
+    assert "is not a folder" in refused("import", tmp_path / "nowhere")
+    assert "holds no npz file" in refused("import", tmp_path)

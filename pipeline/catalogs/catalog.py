@@ -14,7 +14,7 @@ SPLITS = ("train", "validation", "test")
 # fmt: off
 RESERVED = frozenset({
     "clip_id", "path", "split", "fold", "tile", "active", "artist", "album",
-    "status", "reason", "detail", "start", "n_valid", "sr", "digest",
+    "status", "reason", "detail", "start", "n_valid", "sr", "peak", "n_clipped", "digest",
 })
 # fmt: on
 """Columns of the clip table that a tag may not be called."""

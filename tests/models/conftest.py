@@ -38,7 +38,6 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         failed: Sequence[int] = (),
         n_valid: Sequence[int] | None = None,
         sr: int = 16000,
-        encoding: Encoding = Encoding(),
     ) -> FeatureStore:
         n_clips = len(next(iter(values.values())))
         ids = [f"clip {i}" for i in range(n_clips)]
@@ -53,7 +52,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         layouts = [
             Layout(
                 spec=spec,
-                encoding=encoding,
+                encoding=Encoding(),
                 codec=Codec(),
                 clips_per_shard=n_clips,
                 n_frames=array.shape[2],

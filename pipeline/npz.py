@@ -1,0 +1,401 @@
+"""Rows from the study's npz files instead of from audio: see `featurestore.npz`.
+
+The rest is a run's own: the same tasks, commits and resume, in one process.
+
+What the published files hold, and what becomes of it:
+
+- Decibels are 20 log10 of mel power: halved, exactly. ``decibels=10`` takes them as they are.
+- -inf in decibels, a power of 0, becomes the law's floor of -100 dB (the study's loader makes it
+  0 dB, which is loud). Other infinities and nan fail the clip (``NonFinite``).
+- Essentia's centred frames are one more than librosa's and melgrid's (1366 and 1820 at 12 and
+  16 kHz): the last one, whose centre is beyond the clip's end, is cut off, so that an imported
+  array has the shape of a computed one.
+- Its Hann window is symmetric: specs are called ``…-symmetric`` unless told otherwise.
+- A file that a killed run left truncated becomes a failed row (``DecodeError``).
+"""
+
+import dataclasses
+import hashlib
+import io
+import os
+import posixpath
+import sys
+import time
+import zipfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from featurestore.commits import PENDING, ClipRecord
+from featurestore.encoding import UINT8_RANGE
+from featurestore.errors import (
+    AudioError,
+    CatalogError,
+    RunError,
+    SettingsError,
+    StoreFormatError,
+    StoreMismatchError,
+)
+from featurestore.export import MARK, read_mark
+from featurestore.layout import Layout
+from featurestore.npz import CLIP_FACTS, IMPORTED, specs_of, was_imported
+from featurestore.shard import seal
+from featurestore.spec import FeatureSpec, n_valid_frames
+from featurestore.statistics import Statistics
+from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
+from pipeline.audio import opened
+from pipeline.catalogs import Catalog, open_catalog
+from pipeline.missing import incomplete, take_back_changed, task
+from pipeline.rows import Rows, clip_table
+from pipeline.run import RunSummary, jobs_of, layouts, summary_of
+from pipeline.settings import RunSettings
+from pipeline.shard import compute_shard
+from pipeline.summary import summarise
+
+LABELS = "labels.csv"
+"""What an export leaves in its folder: the table of tracks."""
+
+_FACTS = {name: type(getattr(PENDING, name)) for name in CLIP_FACTS}
+
+_NOT_WHOLE = zipfile.BadZipFile, OSError, ValueError, TypeError, EOFError, MemoryError, KeyError
+"""What NumPy raises for files that are damaged, or are something else."""
+
+Decibels = Literal[20, 10]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class NpzFolder:
+    """A folder of npz files, one a clip, and what their arrays are.
+
+    Parameters
+    ----------
+    folder : str
+    keys : mapping of FeatureSpec to str
+        What each spec is called in the files.
+    specs : tuple of FeatureSpec
+        Those of them to import.
+    window : ClipWindow
+    decibels : {20, 10}
+        A value in decibels is that many times log10 of mel power.
+    settings : mapping of str to str
+        Where the values come from, for the layouts.
+    """
+
+    folder: str
+    keys: Mapping[FeatureSpec, str]
+    specs: tuple[FeatureSpec, ...]
+    window: ClipWindow
+    decibels: Decibels
+    settings: Mapping[str, str]
+
+    @classmethod
+    def open(
+        cls,
+        folder: str,
+        like: FeatureSpec,
+        *,
+        duration: float = 29.1,
+        decibels: Decibels = 20,
+        specs: Sequence[str] | None = None,
+    ) -> Self:
+        """Look at what a folder's first whole file holds, or at what an export says of it.
+
+        Parameters
+        ----------
+        folder : str
+            A local folder; that of an export says itself all that the others tell.
+        like : FeatureSpec
+            With what the names of arrays do not say: sample rate, frame length, window, edges.
+        duration : float
+            Length of the clips [s].
+        decibels : {20, 10}
+        specs : sequence of str
+            Names of the specs to import; None for all that are there.
+
+        Raises
+        ------
+        CatalogError
+            If there is no such folder, or no whole file in it.
+        SettingsError, SpecError, StoreFormatError
+            If the files do not hold the specs asked for.
+        """
+        folder = os.path.abspath(folder)
+        if not os.path.isdir(folder):
+            raise CatalogError(f"{folder} is not a folder; give the one that holds the npz files")
+        found: dict[str, FeatureSpec] = {}
+        window = ClipWindow(duration=duration)
+        settings: dict[str, str] = {IMPORTED: "npz", "decibels": f"{decibels} log10"}
+        mark = read_mark(Path(folder))
+        if mark is not None and mark["melgrid_export"] == "npz":
+            try:
+                found = {key: FeatureSpec.parse(f["spec"]) for key, f in mark["specs"].items()}
+                window = ClipWindow.from_json(mark["window"])
+                (origin, *_) = [facts["settings"] for facts in mark["specs"].values()]
+                settings = {**{k: str(v) for k, v in origin.items()}, IMPORTED: "npz"}
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                raise StoreFormatError(f"{folder}/{MARK} is damaged: {error!r}") from None
+            decibels = 20
+        else:
+            found = specs_of(_first_names(folder), like)
+        keys = {spec: key for key, spec in found.items()}
+        if not keys:
+            raise SettingsError(
+                f"the npz files of {folder} hold no array called like mel96 or mel96_log"
+            )
+        wanted = tuple(keys) if specs is None else tuple(map(FeatureSpec.parse, specs))
+        for spec in wanted:
+            if spec not in keys:
+                there = ", ".join(spec.name for spec in keys)
+                raise SettingsError(f"{folder} holds no {spec.name}; it holds {there}")
+        return cls(
+            folder=folder,
+            keys=keys,
+            specs=wanted,
+            window=window,
+            decibels=decibels,
+            settings=settings,
+        )
+
+    def catalog(self, labels: str | None = None, name: str | None = None) -> Catalog:
+        """The clips, by the paths of their files without the ending ``.npz``.
+
+        Parameters
+        ----------
+        labels : str
+            A table of tracks, or with `name` a data set's folder, whose paths are those; None for
+            the table that an export leaves, else for the files that are there, without labels.
+        name : str
+            A data set's name, as `open_catalog` knows it.
+
+        Raises
+        ------
+        CatalogError
+            If it cannot be listed, or if it names none of the files.
+        """
+        if labels is None and name is not None:
+            raise CatalogError(f"catalog {name} needs --labels with the folder of its metadata")
+        own = f"{self.folder}/{LABELS}"
+        if labels is None and os.path.isfile(own):
+            labels = own
+        if labels is not None:
+            catalog = open_catalog(labels, name)
+            if not any(os.path.exists(self._file(path)) for path in catalog.path):
+                raise CatalogError(
+                    f"{labels} lists {len(catalog)} tracks, and {self.folder} has a file of none; "
+                    f"the first would be {catalog.path[0]}.npz"
+                )
+            return catalog
+        paths = [path.removesuffix(".npz") for path in _npz_files(self.folder)]
+        return Catalog(
+            name=posixpath.basename(self.folder),
+            root=self.folder,
+            track_id=paths,
+            path=paths,
+            split=[""] * len(paths),
+            labels=np.zeros((len(paths), 0), np.uint8),
+        )
+
+    def rows(self, table_paths: Iterable[str | None]) -> list[str | None]:
+        """Where each row's file is; None for a row without one."""
+        files = (None if path is None else self._file(path) for path in table_paths)
+        return [file if file is not None and os.path.exists(file) else None for file in files]
+
+    def _file(self, path: str) -> str:
+        return f"{self.folder}/{path}.npz"
+
+    @property
+    def sr(self) -> int:
+        """Sample rate of the analysed audio [Hz]: one for all files."""
+        return self.specs[0].sr
+
+    def compute(
+        self, path: str, tile: int, layouts: Iterable[Layout]
+    ) -> tuple[ClipRecord, dict[FeatureSpec, tuple[bytes, Statistics]]]:
+        """One clip's record and rows; a `Source` for `compute_shard`.
+
+        Raises
+        ------
+        AudioError
+            If the file is not whole, or holds something else.
+        """
+        with opened(path) as (file, signature):
+            data = file.read()
+        if not data:
+            raise AudioError("EmptyFile", "0 bytes")
+        facts: dict[str, Any] = {"sr": self.sr, "n_valid": self.window.n_samples(self.sr)}
+        made = {}
+        try:
+            with np.load(io.BytesIO(data), allow_pickle=False) as npz:
+                for name, kind in _FACTS.items():
+                    if name in npz:
+                        facts[name] = kind(npz[name].item())
+                if facts["sr"] < 1 or facts["n_valid"] < 1:
+                    raise AudioError("DecodeError", f"it says {facts}")
+                record = ClipRecord(
+                    status="ready",
+                    digest=hashlib.blake2b(data, digest_size=16).hexdigest(),
+                    size=signature.size,
+                    mtime_ns=signature.mtime_ns,
+                    **facts,
+                )
+                for layout in layouts:
+                    made[layout.spec] = self._row(npz, layout, record)
+        except AudioError:
+            raise
+        except _NOT_WHOLE as error:
+            raise AudioError("DecodeError", f"not a whole npz file: {error}") from None
+        return record, made
+
+    def _row(
+        self, npz: Mapping[str, npt.NDArray[Any]], layout: Layout, record: ClipRecord
+    ) -> tuple[bytes, Statistics]:
+        spec, key = layout.spec, self.keys[layout.spec]
+        if key not in npz:
+            raise AudioError("DecodeError", f"the file holds no {key}")
+        values = npz[key]
+        n_mels, n_frames = layout.chunk_shape
+        if values.dtype.kind != "f" or values.ndim != 2 or len(values) != n_mels:
+            found = f"{values.dtype} of shape {values.shape}"
+            raise AudioError("DecodeError", f"{key} is {found}, not floats ({n_mels}, {n_frames})")
+        if values.shape[1] < n_frames:
+            raise AudioError("TooShort", f"{key} has {values.shape[1]} frames, not {n_frames}")
+        if values.shape[1] > n_frames + 1:  # one more is Essentia's
+            detail = f"{key} has {values.shape[1]} frames, not {n_frames}: see --duration"
+            raise AudioError("DecodeError", detail)
+        values = values[:, :n_frames].astype(np.float32)
+        if spec.log == "db":
+            values /= np.float32(self.decibels / 10)
+            values[np.isneginf(values)] = UINT8_RANGE["db"][0]
+        if not np.isfinite(values).all():
+            n_bad = np.count_nonzero(~np.isfinite(values))
+            raise AudioError("NonFinite", f"{n_bad} values of {key}")
+        valid = n_valid_frames(record.n_valid, record.sr, spec.sr, spec.hop_length)
+        limits = layout.encoding.limits(spec.log)
+        statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
+        stored = layout.encoding.encode(values, spec.log)
+        return seal(layout.codec.compress(stored)), statistics
+
+
+def import_npz(
+    source: NpzFolder, catalog: Catalog, path: str, settings: RunSettings, *, quiet: bool = True
+) -> RunSummary:
+    """Put npz files into a store; running it again imports what is missing.
+
+    Clips of the catalog that have no file are rows that are pending.
+
+    Parameters
+    ----------
+    source : NpzFolder
+    catalog : Catalog
+        See `NpzFolder.catalog`.
+    path : str
+        Where the store is, or will be.
+    settings : RunSettings
+        Of which encoding and codec count.
+    quiet : bool
+        Whether to print no progress on stderr.
+
+    Raises
+    ------
+    StoreFormatError, StoreMismatchError, StoreLockedError, StoreNotFoundError, StorageError
+        As `StoreWriter` says.
+    StoreMismatchError
+        If the store holds what was not imported from this folder.
+    RunError
+        If not one clip could be imported.
+    """
+    specs = source.specs
+    settings = dataclasses.replace(settings, window=source.window)
+    table = clip_table(catalog)
+    planned = [
+        dataclasses.replace(layout, settings=source.settings)
+        for layout in layouts(len(table), specs, settings)
+    ]
+    began = time.monotonic()
+    with StoreWriter(path, source.window) as writer:
+        _refuse_others(writer, source)
+        store = writer.prepare(table, planned, catalog.name)
+        row_of = {clip_id: row for row, clip_id in enumerate(store.table.clip_id)}
+        there: list[str | None] = [None] * store.n_clips
+        files = source.rows(table.path)
+        for clip_id, file in zip(table.clip_id, files, strict=True):
+            there[row_of[clip_id]] = file
+        rows = Rows(paths=there, tiles=[0] * store.n_clips)
+        take_back_changed(store, rows)
+        software = {"melgrid": version("melgrid"), "numpy": np.__version__}
+        jobs = [
+            dataclasses.replace(job, software=software)
+            for job in jobs_of(store, writer.run, specs, settings)
+        ]
+        todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
+        total = sum(n_clips for _, shards in todo for _, n_clips in shards)
+        failures: dict[int, AudioError] = {}
+        n_computed = 0
+        with tqdm(total=total, unit=" clips", disable=quiet or not total, file=sys.stderr) as bar:
+            for job, shards in todo:
+                for shard, _ in shards:
+                    result = compute_shard(job, task(store, job, shard, rows), source.compute)
+                    first = shard * job.clips_per_shard
+                    failures |= {first + p: e for p, e in result.failures.items()}
+                    n_computed += result.n_computed
+                    bar.update(result.n_computed)
+        seconds = time.monotonic() - began
+        store = writer.publish()
+    summary = summary_of(store, table, specs, failures, n_computed, seconds)
+    if not summary.n_ready and summary.failures:
+        failure = summary.failures[0]
+        raise RunError(
+            f"not one clip of {source.folder} could be imported; "
+            f"{failure.clip_id}: {failure.reason}: {failure.detail}"
+        )
+    return summary
+
+
+def _refuse_others(writer: StoreWriter, source: NpzFolder) -> None:
+    """Refuse a store with specs that these files lack: their rows would be taken back."""
+    store = writer.store()
+    if store.specs and not was_imported(store):
+        raise StoreMismatchError(
+            f"{store.path} was not imported but computed from audio; give another place with -o"
+        )
+    others = [spec.name for spec in store.specs if spec not in source.keys]
+    if others:
+        raise StoreMismatchError(
+            f"{store.path} holds {', '.join(others)}, which {source.folder} does not; "
+            "give another place with -o"
+        )
+
+
+def _npz_files(folder: str) -> list[str]:
+    """Paths of the npz files below a folder, relative to it, sorted."""
+    found = sorted(
+        posixpath.join(os.path.relpath(parent, folder).replace(os.sep, "/"), name).removeprefix(
+            "./"
+        )
+        for parent, _, names in os.walk(folder)
+        for name in names
+        if name.endswith(".npz") and not name.startswith(".")
+    )
+    if not found:
+        raise CatalogError(f"{folder} holds no npz file; give the folder that the study wrote")
+    return found
+
+
+def _first_names(folder: str) -> list[str]:
+    """Names of the arrays in the first file that is whole."""
+    for path in _npz_files(folder):
+        try:
+            with (
+                opened(f"{folder}/{path}") as (file, _),
+                np.load(file, allow_pickle=False) as npz,
+            ):
+                return list(npz)
+        except _NOT_WHOLE:
+            continue
+    raise CatalogError(f"no npz file of {folder} is whole; make them again")
