@@ -1089,7 +1089,7 @@ def train(
 
 
 @melgrid.command()
-@click.argument("store")
+@click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option(
     "-o",
     "--output",
@@ -1125,20 +1125,38 @@ def train(
     metavar="N,...",
     help="Folds to test on.  [the store's splits, else all folds]",
 )
+@click.option(
+    "--jobs",
+    type=int,
+    default=1,
+    show_default=True,
+    help="Runs at a time, each in a process of its own.",
+)
+@click.option(
+    "--threads",
+    type=int,
+    help="CPU threads of a run; the same number, the same scores.  [the cores / jobs]",
+)
+@click.option("--scheduler", metavar="ADDRESS", help="Train on a running Dask cluster.")
 @training_options
 @json_option
 def study(
-    store: str,
+    stores: tuple[str, ...],
     results: str,
     specs: list[str] | None,
     models: list[str],
     runs: int,
     folds: list[int] | None,
     tags: list[str] | None,
+    jobs: int,
+    threads: int | None,
+    scheduler: str | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Weigh resolutions: train networks on the specs of STORE, several times each.
+
+    Several STOREs of the same clips in different encodings enter side by side.
 
     Prints AUC against multiply-accumulates against bytes, and draws it beside the
     results file.
@@ -1147,7 +1165,7 @@ def study(
 
     from featurestore import FeatureStore
 
-    opened = FeatureStore.open(store)
+    opened = [FeatureStore.open(store) for store in stores]
     from models.judgement import judge
     from models.report import draw, frontier, table
     from models.settings import TrainSettings
@@ -1162,6 +1180,9 @@ def study(
         runs=runs,
         folds=folds,
         tags=tags,
+        jobs=jobs,
+        threads=threads,
+        scheduler=scheduler,
         say=lambda line: click.echo(line, err=True),
         progress=not as_json,
     )

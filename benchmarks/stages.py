@@ -1,10 +1,8 @@
-"""Where the time goes: the stages of one task, timed on the real code in one process."""
+"""Where the time goes: the stages of one task, timed on the real code in a worker."""
 
-import threading
 from collections.abc import Sequence
 
 import click
-import torch
 
 from benchmarks.corpus import Corpus, open_corpus
 from benchmarks.crew import scratch
@@ -12,7 +10,7 @@ from benchmarks.featurize import SPEC
 from benchmarks.page import publish, table
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
-from pipeline.profile import TaskTimes, time_tasks
+from pipeline.profile import TaskTimes, in_worker, time_tasks
 from pipeline.settings import RunSettings
 
 _COLLECTION = 8192
@@ -22,7 +20,8 @@ _COLLECTION = 8192
 def measure(corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int) -> TaskTimes:
     """Do the first tasks of a large collection's run."""
     with scratch("stages.zarr") as path:
-        return time_tasks(corpus.catalog(_COLLECTION), str(path), specs, RunSettings(), n_clips)
+        catalog = corpus.catalog(_COLLECTION)
+        return in_worker(time_tasks, catalog, str(path.absolute()), specs, RunSettings(), n_clips)
 
 
 @click.command(help=__doc__)
@@ -31,17 +30,11 @@ def measure(corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int) -> TaskT
 @click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
 def main(audio: str | None, clips: int, save: bool) -> None:
     """Measure and print."""
-    torch.set_num_threads(1)
-    corpus, measured = open_corpus(audio), {}
-
-    def work() -> None:  # in a thread, as in a worker: there Blosc uses one thread
-        measured["one spec"] = measure(corpus, [SPEC], clips)
-        measured["88 specs"] = measure(corpus, ferraro2020(), clips // 4)
-
-    thread = threading.Thread(target=work)
-    thread.start()
-    thread.join()
-
+    corpus = open_corpus(audio)
+    measured = {
+        "one spec": measure(corpus, [SPEC], clips),
+        "88 specs": measure(corpus, ferraro2020(), clips // 4),
+    }
     rows = []
     for stage in [*measured["one spec"].wall, "all"]:
         row = [stage]
@@ -61,7 +54,7 @@ def main(audio: str | None, clips: int, save: bool) -> None:
     remark = (
         f"{corpus.name}; {SPEC.name} and ferraro2020, float16. The first tasks of a "
         f"collection of {_COLLECTION} clips, with shards of full length, done one after the other "
-        "in one process; the functions of the real path are timed where they are, each stage "
+        "in one worker; the functions of the real path are timed where they are, each stage "
         "without the stages within it, as melgrid profile does."
     )
     publish("stages", [table(header, rows), remark], save)

@@ -23,7 +23,8 @@ class StageCost:
         By the clock, all rounds together [s].
     nbytes : int or None
         The most memory it held at a time above what there was when it began [bytes]; None where
-        that cannot be known.
+        that cannot be known. Of the rest, which begins with the work itself: what is kept between
+        stages, such as a network's activations from forward to backward.
     """
 
     stage: str

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from multiprocessing import current_process
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
@@ -192,6 +193,8 @@ class TrainingData:
         How the values are stored.
     bytes_per_clip : float
         Bytes on disk, shared among the ready rows.
+    catalog : str
+        Name of the data set that the store was made from.
     digest : str
         12 hex digits of what is learnt from: ids, splits, folds, readiness and labels. Equal
         digests mean comparable scores.
@@ -206,6 +209,7 @@ class TrainingData:
     test: ClipDataset
     encoding: str
     bytes_per_clip: float
+    catalog: str
     digest: str
 
 
@@ -274,6 +278,7 @@ def training_data(
         **splits,
         encoding=array.encoding,
         bytes_per_clip=array.nbytes_stored / int(ready.sum()),
+        catalog=store.catalog,
         digest=_digest(clips, ready, labels, tags),
     )
 
@@ -395,11 +400,13 @@ class ClipLoader:
 
     def __init__(self, dataset: ClipDataset, order: ClipOrder) -> None:
         self._sampler = OrderSampler(order)
+        # A daemon, which a Dask worker is, may not start processes.
+        n_workers = 0 if dataset.held or current_process().daemon else _WORKERS
         self._loader = DataLoader(
             dataset,
             batch_sampler=self._sampler,
-            num_workers=0 if dataset.held else _WORKERS,
-            persistent_workers=not dataset.held,
+            num_workers=n_workers,
+            persistent_workers=n_workers > 0,
             generator=torch.Generator(),  # the workers' seeds: else drawn from the caller's
         )
         self._next = 0, 0

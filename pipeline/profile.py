@@ -9,7 +9,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import soxr
 
@@ -39,6 +39,8 @@ from pipeline.shard import Job, ShardTask, compute_shard, probe_clip
 
 if TYPE_CHECKING:
     from pipeline.catalogs import Catalog
+
+T = TypeVar("T")
 
 
 def stages_of(backend: BackendName) -> Stages:
@@ -123,21 +125,9 @@ def profile(
         raise SettingsError(f"clips is {n_clips}; it must be at least 1")
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     with tempfile.TemporaryDirectory(prefix="melgrid-profile-", dir=".") as folder:
-
-        def in_worker(measure: Callable[..., Any], name: str, n: int) -> Any:
-            path = str(Path(folder, name).absolute())
-            call = functools.partial(measure, catalog, path, specs, settings)
-            with connect(1, None) as client:  # a new one: no heap that another run left behind
-                [(_, result)] = each(client, call, [n], lambda line: None)
-            if isinstance(result, WorkerDiedError):
-                raise RunError(
-                    "the worker process died: is memory short, or a clip to blame? "
-                    "featurize finds out which"
-                )
-            return result
-
-        times: TaskTimes = in_worker(time_tasks, "times.zarr", n_clips)
-        most: Mapping[str, int] = in_worker(memory_of_tasks, "memory.zarr", 1)
+        stores = [str(Path(folder, name).absolute()) for name in ("times.zarr", "memory.zarr")]
+        times = in_worker(time_tasks, catalog, stores[0], specs, settings, n_clips)
+        most = in_worker(memory_of_tasks, catalog, stores[1], specs, settings, 1)
         if times.n_failed == times.n_clips:
             raise RunError(f"all of the first {times.n_clips} clips failed; featurize says why")
         if report is not None:
@@ -163,6 +153,32 @@ def profile(
         ),
         peak_nbytes=times.peak_nbytes,
     )
+
+
+def in_worker(
+    measure: "Callable[[Catalog, str, Sequence[FeatureSpec], RunSettings, int], T]",
+    catalog: "Catalog",
+    path: str,
+    specs: Sequence[FeatureSpec],
+    settings: RunSettings,
+    n_clips: int,
+) -> T:
+    """What `measure` gives in a worker process of its own: threads, heap and all as in a run.
+
+    Raises
+    ------
+    RunError
+        If the worker died.
+    """
+    call = functools.partial(measure, catalog, path, specs, settings)
+    with connect(1, None) as client:
+        [(_, result)] = each(client, call, [n_clips], lambda line: None)
+    if isinstance(result, WorkerDiedError):
+        raise RunError(
+            "the worker process died: is memory short, or a clip to blame? "
+            "featurize finds out which"
+        )
+    return result
 
 
 def time_tasks(

@@ -63,7 +63,7 @@ FORBIDDEN = {
         "torch", "dask", "distributed", "soundfile", "librosa", "soxr", "essentia",
     ),
     "pipeline": ("models", "cli"),
-    "models": ("pipeline", "cli", "dask", "distributed", "soundfile", "librosa", "soxr", "zarr"),
+    "models": ("pipeline", "cli", "dask", "soundfile", "librosa", "soxr", "zarr"),
     "cli": (),
 }
 # fmt: on

@@ -169,6 +169,7 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     for key in ("spec", "model", "width", "seed", "fold", "roc_auc", "pr_auc", "gmac",
                 "parameters", "bytes_per_clip", "encoding"):  # fmt: skip
         assert key in rows[0]
+    assert {row["catalog"] for row in rows} == {FeatureStore.open(path).catalog} != {""}
     again = program(*command)
     assert again.stdout == first.stdout
     assert len(results.read_text().splitlines()) == 4

@@ -60,7 +60,8 @@ def _canvas(figure: Figure, caption: str) -> "Canvas":
         for j, panel in enumerate(row):
             axes = canvas.add_subplot(grid[i, j])
             with_y = j == 0 or panel.y != row[j - 1].y
-            _draw_panel(axes, panel, with_y=with_y, size=8 if large else 5.5)
+            size = 8.0 if large and len(panel.dots) <= 60 else 5.5
+            _draw_panel(axes, panel, with_y=with_y, size=size)
             drawn.append((axes, panel))
     if figure.title:
         canvas.suptitle(figure.title, x=0.01, ha="left", weight="bold")
@@ -174,6 +175,8 @@ def _draw_labels(axes: "Axes", panel: Panel) -> None:
             textcoords="offset points",
             fontsize=8,
             weight="bold" if dot.is_key else "normal",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
+            zorder=4,
         )
     sizes = [(0.0, 0.0)] * len(panel.dots)
     for i, text in texts.items():

@@ -15,12 +15,16 @@ _COSTS: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
     ("seconds", "inference a clip [ms]", lambda p: 1000 * p.inference_seconds_per_clip),
 )
 
+_FEW = 30
+"""Up to so many points are all labelled."""
+
 
 def frontier(judgement: Judgement) -> Figure:
     """ROC AUC against each cost that is known of all points, a panel each.
 
     A line climbs over the points that nothing cheaper beats by this panel's cost; a dot is faint
-    unless it is on the frontier of all costs together.
+    unless it is on the frontier of all costs together. Where there are many points, only the
+    baseline and the recommended one are labelled.
     """
     points = judgement.points
     marks = marks_of(p.spec.n_mels for p in points)
@@ -30,6 +34,7 @@ def frontier(judgement: Judgement) -> Figure:
         "ROC AUC",
         [p.roc_auc + sign * s for p, s in zip(points, spreads, strict=True) for sign in (-1, 1)],
     )
+    few = len(points) <= _FEW
     panels = []
     for name, title, cost in _COSTS:
         if not all(cost(p) > 0 for p in points):  # nor nan
@@ -44,7 +49,7 @@ def frontier(judgement: Judgement) -> Figure:
                 faint=not p.on_frontier,
                 baseline=p is judgement.baseline,
                 recommended=p is judgement.recommended,
-                label=p.label,
+                label=p.label if few or p in (judgement.baseline, judgement.recommended) else "",
                 tip=describe(p),
             )
             for p in points

@@ -107,7 +107,7 @@ def describe(point: Point) -> str:
     elif math.isnan(point.loss):
         lines.append("not compared with the baseline")
     else:
-        loss = f"loses {percent(point.loss)} % ROC AUC"
+        loss = f"loss of ROC AUC {percent(point.loss)} %"
         if not math.isnan(point.loss_interval[0]):
             loss += f" ({percent_interval(point.loss_interval)})"
         lines.append(f"{loss}: {point.verdict}")

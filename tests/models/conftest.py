@@ -38,6 +38,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         failed: Sequence[int] = (),
         n_valid: Sequence[int] | None = None,
         sr: int = 16000,
+        encoding: Encoding = Encoding(),
     ) -> FeatureStore:
         n_clips = len(next(iter(values.values())))
         ids = [f"clip {i}" for i in range(n_clips)]
@@ -52,7 +53,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         layouts = [
             Layout(
                 spec=spec,
-                encoding=Encoding(),
+                encoding=encoding,
                 codec=Codec(),
                 clips_per_shard=n_clips,
                 n_frames=array.shape[2],

@@ -1,4 +1,5 @@
 import json
+import multiprocessing
 import subprocess
 import sys
 
@@ -209,6 +210,11 @@ def test_an_order_is_the_same_with_workers_and_without(array):
     ):
         assert torch.equal(ours.values, theirs.values)
         assert torch.equal(ours.labels, theirs.labels)
+
+
+def test_a_daemon_reads_without_workers_as_it_may_not_start_any(array, monkeypatch):
+    monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # Dask's are
+    assert [len(values) for values, *_ in loader(dataset(array), batch_size=20)] == [20, 20]
 
 
 def test_after_an_epoch_left_early_the_next_is_whole(array):

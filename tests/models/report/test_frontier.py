@@ -46,8 +46,14 @@ def test_several_networks_are_told_apart_by_full_and_hollow_marks(many, judged):
     assert [key.text for key in figure.legend[-2:]] == ["vgg", "musicnn"]
     assert [key.hollow for key in figure.legend[-2:]] == [False, True]
     for dot in figure.rows[0][0].dots:
-        assert dot.hollow == ("musicnn" in dot.label)
+        assert dot.hollow == ("musicnn" in dot.tip)
     assert all(key.mark is not None for key in frontier(judged).legend)
+
+
+def test_of_many_points_only_the_baseline_and_the_recommended_one_are_labelled(many, judged):
+    assert all(dot.label for dot in frontier(judged).rows[0][0].dots)
+    for dot in frontier(judge(many)).rows[0][0].dots:
+        assert bool(dot.label) == dot.is_key
 
 
 def test_spreads_stay_within_the_axis(judged):

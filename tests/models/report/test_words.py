@@ -40,7 +40,7 @@ def test_a_point_is_described_with_its_numbers_and_verdict(judged):
     assert roc.startswith("ROC AUC 0.8")
     assert pr.startswith("PR AUC 0.")
     assert cost == "0.0114 GMAC, 13.1 kB a clip, 0.200 ms"
-    assert verdict.startswith("loses +")
+    assert verdict.startswith("loss of ROC AUC +")
     assert verdict.endswith(": worse")
     assert words.describe(judged.baseline).endswith("the baseline")
 

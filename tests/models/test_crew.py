@@ -1,0 +1,93 @@
+import os
+import signal
+
+import psutil
+import pytest
+
+from featurestore.errors import RunError, TrainingError
+from models import crew
+
+
+class Squarer:
+    """Squares; some tasks go wrong in the ways there are."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, task):
+        if task == "refused":
+            raise TrainingError("no such square")
+        if task == "bug":
+            raise ZeroDivisionError("a bug")
+        if task == "killed":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return task**2
+
+
+def square(task):
+    return Squarer(0)(task)
+
+
+def by_task(outcomes):
+    outcomes = list(outcomes)
+    assert len({task for task, _ in outcomes}) == len(outcomes)
+    return dict(outcomes)
+
+
+def test_here_tasks_are_done_in_their_order_and_a_failure_is_an_outcome():
+    outcomes = list(crew.here(square, [3, "refused", 2]))
+    assert [task for task, _ in outcomes] == [3, "refused", 2]
+    assert (outcomes[0][1], outcomes[2][1]) == (9, 4)
+    assert isinstance(outcomes[1][1], TrainingError)
+
+
+def test_in_processes_each_task_is_done_once_and_a_dead_process_is_its_tasks_outcome():
+    tasks = [*range(8), "refused", "killed", *range(8, 12)]
+    outcomes = by_task(crew.in_processes(Squarer, tasks, jobs=2))
+    assert {task: outcomes[task] for task in range(12)} == {task: task**2 for task in range(12)}
+    assert str(outcomes["refused"]) == "no such square"
+    assert isinstance(outcomes["killed"], RunError)
+    assert str(outcomes["killed"]).startswith("its process died (signal 9): is memory short?")
+
+
+def test_an_error_that_only_we_can_cause_is_raised_with_its_traceback():
+    with pytest.raises(RuntimeError, match=r"in __call__\n[^$]*ZeroDivisionError: a bug"):
+        list(crew.in_processes(Squarer, ["bug"], jobs=2))
+
+
+def test_processes_end_with_the_iterator():
+    before = set(psutil.Process().children())
+    outcomes = crew.in_processes(Squarer, range(5), jobs=2)
+    next(outcomes)
+    # The tracker of shared resources stays: one for all.
+    ours = set(psutil.Process().children()) - before
+    ours = [process for process in ours if "resource_tracker" not in str(process.cmdline())]
+    assert ours
+    outcomes.close()
+    assert [process for process in ours if process.is_running()] == []
+
+
+def test_on_dask_tasks_are_done_and_a_failure_is_an_outcome(scheduler):
+    said = []
+    outcomes = by_task(
+        crew.on_dask(square, [1, 2, "refused", 3], scheduler=scheduler, say=said.append)
+    )
+    assert {task: outcomes[task] for task in (1, 2, 3)} == {1: 1, 2: 4, 3: 9}
+    assert str(outcomes["refused"]) == "no such square"
+    assert said == []
+
+
+def test_on_dask_a_dead_worker_is_its_tasks_outcome(scheduler):
+    outcomes = by_task(crew.on_dask(square, ["killed", 5], scheduler=scheduler, say=print))
+    assert str(outcomes["killed"]).startswith("its Dask workers died")
+    assert outcomes[5] == 25
+
+
+def test_a_bug_on_dask_is_raised(scheduler):
+    with pytest.raises(ZeroDivisionError):
+        list(crew.on_dask(square, ["bug"], scheduler=scheduler, say=print))
+
+
+def test_a_scheduler_that_does_not_answer_is_an_error():
+    with pytest.raises(RunError, match="no Dask scheduler answers at nowhere"):
+        list(crew.on_dask(square, [1], scheduler="nowhere://1", say=print))
