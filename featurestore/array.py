@@ -1,9 +1,10 @@
 """One spec's values, read by rows."""
 
+import itertools
 import operator
 import os
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -179,42 +180,28 @@ class FeatureArray:
         numbers = self._parse_rows(rows)
         starts, length = self._parse_segment(start, length, len(numbers))
         out = np.empty((len(numbers), self.spec.n_mels, length), np.float32)
-        by_shard: dict[int, list[int]] = {}
-        for place, row in enumerate(numbers):
-            by_shard.setdefault(row // self.layout.clips_per_shard, []).append(place)
-        position_of = [row % self.layout.clips_per_shard for row in numbers]
-        fetched: dict[tuple[int, int], bytes] | None = None
-        if self._remote is not None:  # of all shards at once, before any is decoded
-            fetched = self._remote.fetch(
-                {shard: [position_of[place] for place in by_shard[shard]] for shard in by_shard}
-            )
+        remote = None if self._remote is None else self._fetched(self._remote, numbers)
+        places = sorted(range(len(numbers)), key=numbers.__getitem__)  # shard by shard
+        share = -(-len(places) // _THREADS) or 1
+        parts = [places[first : first + share] for first in range(0, len(places), share)]
 
-        def read_places(shard: int, places: list[int]) -> None:
-            positions = [position_of[place] for place in places]
-            sealed = (
-                self._read_local(shard, positions)
-                if fetched is None
-                else [fetched[shard, position] for position in positions]
-            )
-            chunks = self._unpacked(shard, positions, sealed)
-            for place, chunk in zip(places, chunks, strict=True):
-                first = starts[place] * self._step
-                stop = first + length * self._step
-                stored = chunk[:, first : stop : self._step]
-                self.layout.encoding.decode(stored, out[place], self.layout.spec.log)
-                if self.spec.log != self.layout.spec.log:
-                    to_log(out[place])
+        def read_part(part: list[int]) -> None:
+            self._read_into(out, part, numbers, starts, remote)
 
         # Blosc keeps state for the main thread, which a fork breaks; pool threads do without.
-        jobs = [
-            (shard, part)
-            for shard, places in by_shard.items()
-            for part in (places[::2], places[1::2])
-            if part
-        ]
-        for _ in _shared_pool().map(read_places, *zip(*jobs, strict=True)) if jobs else ():
+        for _ in _shared_pool().map(read_part, parts):
             pass
         return out
+
+    def _fetched(
+        self, remote: RemoteChunks, rows: Sequence[int]
+    ) -> Mapping[tuple[int, int], bytes]:
+        """Sealed chunks of all `rows`, by shard and position: of all shards at the same time."""
+        wanted: dict[int, list[int]] = {}
+        for row in rows:
+            shard, position = divmod(row, self.layout.clips_per_shard)
+            wanted.setdefault(shard, []).append(position)
+        return remote.fetch(wanted)
 
     def _parse_rows(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> list[int]:
         if any(isinstance(row, bool | np.bool_) for row in rows):
@@ -251,18 +238,37 @@ class FeatureArray:
                 )
         return starts, length
 
-    def _unpacked(
-        self, shard: int, positions: list[int], sealed: Iterable[bytes]
-    ) -> Iterator[npt.NDArray[np.generic]]:
-        """Stored values of some clips of one shard, each ``(n_mels, n_frames)``."""
-        layout = self.layout
-        for position, data in zip(positions, sealed, strict=True):
-            chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
-            what = f"{layout.shard_key(shard)}, clip {position}"
-            layout.codec.decompress(unseal(data, what), chunk)
-            yield chunk
+    def _read_into(
+        self,
+        out: npt.NDArray[np.float32],
+        places: Sequence[int],
+        rows: Sequence[int],
+        starts: Sequence[int],
+        remote: Mapping[tuple[int, int], bytes] | None,
+    ) -> None:
+        """Read some places of `out`, in the order of their rows."""
+        layout, step, length = self.layout, self._step, out.shape[2]
+        chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
+        by_shard = itertools.groupby(places, lambda place: rows[place] // layout.clips_per_shard)
+        for shard, members in by_shard:
+            there = list(members)
+            positions = [rows[place] % layout.clips_per_shard for place in there]
+            sealed = (
+                self._read_local(shard, positions)
+                if remote is None
+                else (remote[shard, position] for position in positions)
+            )
+            for place, position, data in zip(there, positions, sealed, strict=True):
+                what = f"{layout.shard_key(shard)}, clip {position}"
+                layout.codec.decompress(unseal(data, what), chunk)
+                first = starts[place] * step
+                stored = chunk[:, first : first + length * step : step]
+                layout.encoding.decode(stored, out[place], layout.spec.log)
+                if self.spec.log != layout.spec.log:
+                    to_log(out[place])
 
-    def _read_local(self, shard: int, positions: list[int]) -> list[bytes]:
+    def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
+        """Sealed chunks of some clips of one shard, one at a time."""
         key = self.layout.shard_key(shard)
         try:
             file = self._files.open(key)
@@ -270,17 +276,16 @@ class FeatureArray:
             raise CorruptDataError(f"{self._files.root}: {key} is missing") from None
         with file:
             index = self._index(shard, file)
-            found = []
             for position in positions:
                 if is_absent(index[position]):
                     raise CorruptDataError(
                         f"{key}, clip {position}: committed, but not in the shard"
                     )
                 offset, size = (int(number) for number in index[position])
-                found.append(file.read_at(offset, size))
-                if len(found[-1]) != size:
+                data = file.read_at(offset, size)
+                if len(data) != size:
                     raise CorruptDataError(f"{key}, clip {position}: the shard is truncated")
-        return found
+                yield data
 
     def _index(self, shard: int, file: "LocalFile") -> Index:
         """A shard's index, read once unless a run has put another file in its place since."""

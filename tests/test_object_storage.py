@@ -308,7 +308,7 @@ if __name__ == "__main__":
         multiprocessing_context=sys.argv[2],
     )
     for _ in range(2):
-        read = np.concatenate([values.numpy() for values, _ in loader])
+        read = np.concatenate([values.numpy() for values, *_ in loader])
         np.testing.assert_array_equal(read, expected)
     print(len(read))
 """

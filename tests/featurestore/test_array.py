@@ -149,6 +149,10 @@ def test_rows_that_are_not_ready_say_why(array):
         array.read([0, 13])
 
 
+def test_rows_that_are_not_ready_have_no_valid_frames(array):
+    assert array.n_valid_frames.tolist() == [0 if row in (5, 13) else 16 for row in range(20)]
+
+
 def test_readiness_cannot_be_written_to(array):
     assert array.ready.dtype == np.bool_
     with pytest.raises(ValueError, match="read-only"):
@@ -232,20 +236,24 @@ def test_a_process_forked_after_its_parent_has_read_reads_on(array, whole):
     assert child.exitcode == 0
 
 
-@pytest.mark.parametrize(("context", "n_workers"), [("fork", 2), ("spawn", 1)])
-def test_pytorchs_loader_reads_in_workers(shared_store, whole, context, n_workers):
+@pytest.mark.parametrize("read_before", [False, True])
+@pytest.mark.parametrize(("context", "n_workers"), [(None, 0), ("fork", 2), ("spawn", 1)])
+def test_pytorchs_loader_reads_with_and_without_workers(
+    shared_store, whole, context, n_workers, read_before
+):
     from torch.utils.data import DataLoader
 
     from models.data import ClipDataset
 
     array = shared_store[shared_store.specs[0]]
-    array.read([0])
+    if read_before:
+        array.read(READY)
     rows = np.array(READY)
     dataset = ClipDataset(array, rows, np.zeros((len(rows), 1), np.float32))
     loader = DataLoader(
         dataset, batch_size=4, num_workers=n_workers, multiprocessing_context=context
     )
-    values = np.concatenate([batch.numpy() for batch, _ in loader])
+    values = np.concatenate([batch.numpy() for batch, *_ in loader])
     np.testing.assert_array_equal(values, whole[READY])
 
 

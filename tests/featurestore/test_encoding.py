@@ -41,6 +41,15 @@ def test_float16_keeps_values_to_its_stated_relative_error(values):
     assert (np.abs(back.astype(np.float64) - values) <= bound).all()
 
 
+def test_every_finite_float16_is_decoded_to_the_same_bits_as_by_numpy():
+    halves = np.arange(2**16, dtype=np.uint16).view(np.float16)
+    halves = halves[np.isfinite(halves)].reshape(2, -1)
+    for stored in (halves, halves[:, ::3]):
+        out = np.empty(stored.shape, np.float32)
+        Encoding(name="float16").decode(stored, out, "db")
+        np.testing.assert_array_equal(out.view(np.int32), stored.astype(np.float32).view(np.int32))
+
+
 @pytest.mark.parametrize("log", UINT8_RANGE)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(data=st.data())

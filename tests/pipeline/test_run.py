@@ -149,6 +149,17 @@ def test_the_clip_table_says_what_was_taken_from_where(featurize, music):
     assert clips["digest"].nunique() == 20
 
 
+def test_the_padding_of_a_short_clip_is_told_from_audio(featurize, music):
+    store = featurize(window=ClipWindow(duration=1.1)).store
+    for spec in SPECS:
+        array = store[spec]
+        for row, n_frames in enumerate(array.n_valid_frames):
+            assert n_frames == -(-min(8800, 8000 + 100 * row) // spec.hop_length)
+            assert (array[row][:, :n_frames] > -60).all()
+            # half a window beyond, the noise is heard no more
+            assert (array[row][:, n_frames + 1 :] == -100).all()
+
+
 def test_the_same_audio_in_two_splits_is_reported(featurize, music):
     (music / "07.wav").write_bytes((music / "00.wav").read_bytes())  # validation, as 00 is train
     soundfile.write(music / "99.wav", np.zeros(SR), SR)
