@@ -1,0 +1,235 @@
+"""docs/FORMAT.md is true: stores are read by what it says, without melgrid."""
+
+import base64
+import hashlib
+import json
+import re
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+import google_crc32c
+import numcodecs
+import numpy as np
+import pytest
+import xarray
+
+from featurestore.clips import TABLE
+from featurestore.encoding import Codec, Encoding
+from featurestore.errors import StoreFormatError
+from featurestore.store import FeatureStore
+
+FORMAT = Path(__file__).parents[1] / "docs" / "FORMAT.md"
+ENCODINGS = ["float32", "float16", "uint8"]
+
+
+@pytest.fixture(params=ENCODINGS)
+def store(request, make_store):
+    return make_store(encoding=Encoding(name=request.param))
+
+
+_OTHERS_READ = """
+import sys
+sys.modules["featurestore"] = None  # not to be had
+{reader}
+path, out, names = sys.argv[1], sys.argv[2], sys.argv[3:]
+root, about = open_store(path)
+clips, labels = read_clips(root, about)
+found = {{f"clips/{{key}}": np.array(list(column)) for key, column in clips.items()}}
+found |= {{f"labels/{{tag}}": column for tag, column in labels.items()}}
+for name in names:
+    ready = found[f"{{name}}/ready"] = read_ready(root, about, name)
+    found[f"{{name}}/values"] = np.stack(
+        [read_values(root, name, row) for row in np.flatnonzero(ready)]
+    )
+np.savez(out, **found)
+"""
+
+
+def test_the_pages_own_reader_finds_values_tags_and_readiness(store, tmp_path):
+    [reader] = re.findall(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
+    names = [spec.name for spec in store.specs]
+    subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", _OTHERS_READ.format(reader=reader),
+         store.path, str(tmp_path / "found.npz"), *names],
+        cwd=tmp_path, check=True,
+    )  # fmt: skip
+    with np.load(tmp_path / "found.npz") as found:
+        for column in ("clip_id", "path", "split", "fold", "active"):
+            assert found[f"clips/{column}"].tolist() == store.clips[column].tolist()
+        for tag in store.tags:
+            np.testing.assert_array_equal(found[f"labels/{tag}"], store.clips[tag])
+        for spec in store.specs:
+            array = store[spec]
+            np.testing.assert_array_equal(found[f"{spec.name}/ready"], array.ready)
+            rows = np.flatnonzero(array.ready)
+            np.testing.assert_array_equal(found[f"{spec.name}/values"], array.read(rows))
+
+
+def test_the_pages_own_reader_refuses_a_newer_format(make_store):
+    [reader] = re.findall(r"```python\n(.*?)```", FORMAT.read_text(), re.DOTALL)
+    path = Path(make_store().path)
+    root = json.loads((path / "zarr.json").read_text())
+    root["attributes"]["melgrid"]["format"] = 2
+    (path / "zarr.json").write_text(json.dumps(root))
+    program = f"{reader}\nopen_store({str(path)!r})"
+    said = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert "has format 2; this reader knows 1" in said.stderr
+    with pytest.raises(StoreFormatError, match="has format 2; this melgrid reads format 1"):
+        FeatureStore.open(path)
+
+
+def crc32c(data):
+    return google_crc32c.value(data)
+
+
+def opened(data):
+    """Bytes without the CRC-32C at their end, which must be right."""
+    assert crc32c(data[:-4]) == int.from_bytes(data[-4:], "little")
+    return data[:-4]
+
+
+def record_of(path, length, shard):
+    body = opened((path / f"commits/{length}/c/{shard}").read_bytes())
+    count, size = struct.unpack_from("<II", body)
+    assert (count, len(body)) == (1, 8 + size)
+    return json.loads(body[8:])
+
+
+@pytest.mark.parametrize("codec", ["zstd", "lz4", "none"])
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_bytes_lie_as_the_page_says(make_store, encoding, codec):
+    """Shards, indices, chunks, statistics, commit records and row checksums, without Zarr."""
+    store = make_store(encoding=Encoding(name=encoding), codec=Codec(name=codec))
+    path, n_found = Path(store.path), 0
+    for spec in store.specs:
+        about = json.loads((path / spec.name / "zarr.json").read_text())["attributes"]["melgrid"]
+        attrs = json.loads((path / spec.name / "values/zarr.json").read_text())["attributes"]
+        length, shape = about["clips_per_shard"], (about["n_mels"], about["n_frames"])
+        for shard in range(-(-store.n_clips // length)):
+            record = record_of(path, length, shard)
+            checksums = base64.b64decode(record["specs"][spec.name])
+            data = (path / spec.name / f"values/c/{shard}/0/0").read_bytes()
+            index = np.frombuffer(opened(data[-16 * length - 4 :]), "<u8").reshape(length, 2)
+            packed = (path / spec.name / f"statistics/c/{shard}/0/0").read_bytes()
+            statistics = np.frombuffer(opened(packed), "<f4").reshape(length, 3, shape[0])
+            for position, status in enumerate(record["clips"]["status"]):
+                row = shard * length + position
+                checksum = int.from_bytes(checksums[4 * position :][:4], "little")
+                assert (status == "ready" and checksum != 0) == store[spec].ready[row]
+                if status != "ready":
+                    assert index[position].tolist() == [2**64 - 1] * 2
+                    assert np.isnan(statistics[position]).all()
+                    continue
+                offset, size = index[position].tolist()
+                chunk = data[offset : offset + size]
+                body = opened(chunk)
+                own = crc32c(chunk[-4:] + statistics[position].tobytes()) or 1
+                assert own == checksum
+                raw = body if codec == "none" else numcodecs.blosc.decompress(body)
+                clip = np.frombuffer(raw, np.dtype(encoding).newbyteorder("<")).reshape(shape)
+                if encoding == "uint8":
+                    clip = clip * np.float32(attrs["scale_factor"])
+                    clip += np.float32(attrs["add_offset"])
+                np.testing.assert_array_equal(clip, store[spec][row])
+                sr, n_valid = record["clips"]["sr"][position], record["clips"]["n_valid"][position]
+                audio = min(shape[1], 1 + n_valid * about["sr"] // (sr * about["hop_length"]))
+                assert audio == store[spec].n_valid_frames[row]
+                n_found += 1
+    assert n_found == 3 * 18
+
+
+def digest_over(path, keys):
+    digest = hashlib.blake2b(digest_size=16)
+    for key in sorted(keys):
+        data = (path / key).read_bytes()
+        digest.update(key.encode() + b"\0" + str(len(data)).encode() + b"\0" + data)
+    return digest.hexdigest()
+
+
+def keys_below(path, folder):
+    return [str(file.relative_to(path)) for file in (path / folder).rglob("*") if file.is_file()]
+
+
+def test_digests_are_as_the_page_says(shared_store):
+    path = Path(shared_store.path)
+    about = json.loads((path / "zarr.json").read_text())["attributes"]["melgrid"]
+    own = about.pop("digest")
+    text = json.dumps(about, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    assert hashlib.blake2b(text.encode(), digest_size=16).hexdigest() == own
+    for spec in shared_store.specs:
+        chunks = (f"{spec.name}/values/c/", f"{spec.name}/statistics/c/")
+        keys = [key for key in keys_below(path, spec.name) if not key.startswith(chunks)]
+        assert digest_over(path, keys) == about["digests"][spec.name]
+    columns = ["clip_id", "path", "split", "artist", "album", "fold", "tile", "active"]
+    columns += ["tag", "labels"]
+    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
+    assert digest_over(path, [*keys, "clips/zarr.json"]) == about["digests"][TABLE]
+
+
+def test_every_attribute_and_column_is_on_the_page(shared_store):
+    page = FORMAT.read_text()
+    path = Path(shared_store.path)
+    root = json.loads((path / "zarr.json").read_text())["attributes"]["melgrid"]
+    spec = json.loads((path / root["specs"][0] / "zarr.json").read_text())["attributes"]["melgrid"]
+    record = record_of(path, spec["clips_per_shard"], 0)
+    columns = [folder.name for folder in (path / "clips").iterdir() if folder.is_dir()]
+    for name in [*root, *root["window"], *spec, *record, *record["clips"], *columns]:
+        assert f"`{name}`" in page, name
+
+
+_TENSORSTORE_READS = """
+import json, sys
+import numpy as np
+import tensorstore
+out, path, *names = sys.argv[1:]
+found = {}
+for name in names:
+    spec = {"driver": "zarr3", "kvstore": {"driver": "file", "path": f"{path}/{name}/values/"}}
+    array = tensorstore.open(spec, read=True, open=True).result()
+    assert array.domain.labels == ("clip", "mel", "time"), array.domain
+    found[name] = array.read().result().astype(np.float32)
+np.savez(out, **found)
+"""
+
+
+def test_tensorstore_reads_values_that_the_cf_attributes_decode(store, tmp_path):
+    """In a process of its own: TensorStore's threads do not survive a fork."""
+    names = [spec.name for spec in store.specs]
+    subprocess.run(
+        [sys.executable, "-c", _TENSORSTORE_READS, str(tmp_path / "found.npz"), store.path, *names],
+        cwd=tmp_path,
+        check=True,
+    )
+    with np.load(tmp_path / "found.npz") as found:
+        for spec in store.specs:
+            metadata = json.loads((Path(store.path) / spec.name / "values/zarr.json").read_text())
+            attrs = metadata["attributes"]
+            values = found[spec.name]
+            if "scale_factor" in attrs:
+                values = values * np.float32(attrs["scale_factor"])
+                values += np.float32(attrs["add_offset"])
+            rows = np.flatnonzero(store[spec].ready)
+            np.testing.assert_array_equal(values[rows], store[spec].read(rows))
+
+
+def test_xarray_gives_decoded_and_labelled_values(store):
+    for spec in store.specs:
+        opened = xarray.open_zarr(store.path, group=spec.name, consolidated=False, chunks=None)
+        with opened as dataset:
+            values = dataset["values"]
+            assert values.dims == ("clip", "mel", "time")
+            assert values.attrs["units"] == ("dB" if spec.log == "db" else "1")
+            np.testing.assert_allclose(dataset["mel"], spec.mel_frequencies)
+            assert dataset["time"].attrs["units"] == "s"
+            rows = np.flatnonzero(store[spec].ready)
+            # Of uint8 it decodes in float64; melgrid's float32 rounds twice below 128.
+            tolerance = np.spacing(np.float32(100)) * 2 if store[spec].encoding == "uint8" else 0
+            decoded = values[rows].to_numpy()
+            np.testing.assert_allclose(decoded, store[spec].read(rows), atol=tolerance, rtol=0)
+            assert np.isnan(values[[5, 13]]).all()
+            nearest = values.sel(mel=1000, method="nearest")
+            assert abs(float(nearest["mel"]) - 1000) < 500
