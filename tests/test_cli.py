@@ -174,8 +174,8 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     assert again.stdout == first.stdout
     assert len(results.read_text().splitlines()) == 4
 
-    written = program("report", results, "-o", tmp_path / "report", "--max-loss", "2%")
-    assert written.returncode == 0, written.stderr
+    written = invoke("report", results, "-o", tmp_path / "report", "--max-loss", "2%")
+    assert written.exit_code == 0, written.output
     assert "page in " in written.stdout
     assert max(map(len, written.stdout.splitlines()[:-1])) <= 80
     names = {"index.html", "frontier.png", "frontier.svg", "resolution.png", "resolution.svg"}
@@ -184,6 +184,11 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
                   "--baseline", "sr8000-mel8-x2-db")  # fmt: skip
     judgement = json.loads(told.stdout)
     assert judgement["baseline"] == "mel8 x2"
+    with results.open("a") as file:
+        file.write('{"data": "torn')
+    torn = invoke("report", results, "-o", tmp_path / "report", "--json")
+    assert "the last line was cut short (14 bytes) and is dropped" in torn.stderr
+    assert len(json.loads(torn.stdout)["points"]) == 2
     assert [point["spec"] for point in judgement["points"]] == [
         "sr8000-mel8-x2-db", "sr8000-mel16-x1-db"
     ]  # fmt: skip
