@@ -119,7 +119,7 @@ def check(store: "FeatureStore") -> Checks:
     return Checks(
         leaks=tuple(leak for leak in leaks if leak is not None),
         n_duplicates=int(tracks["digest"].duplicated().sum()),
-        n_silent=int((ready["peak"] < SILENT).sum()),
+        n_silent=int(ready["peak"].between(0, SILENT, inclusive="left").sum()),
         n_clipped=int(clipped.sum()),
     )
 

@@ -35,7 +35,7 @@ class ClipRecord:
     n_valid : int
         Samples that are audio and not padding [samples at `sr`].
     peak : float
-        Largest magnitude among the clip's samples, down-mixed; 1 is full scale.
+        Largest magnitude among the clip's samples, down-mixed; 1 is full scale, -1 unknown.
     n_clipped : int
         Samples of the clip at full scale or beyond.
     digest : str

@@ -228,7 +228,11 @@ class NpzFolder:
             data = file.read()
         if not data:
             raise AudioError("EmptyFile", "0 bytes")
-        facts: dict[str, Any] = {"sr": self.sr, "n_valid": self.window.n_samples(self.sr)}
+        facts: dict[str, Any] = {
+            "sr": self.sr,
+            "n_valid": self.window.n_samples(self.sr),
+            "peak": -1.0,
+        }
         made = {}
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as npz:
