@@ -205,7 +205,9 @@ class Files:
         Of several parts no copy is made; they are written one after the other.
 
         Locally the bytes are on the disk before the name appears, so that not even a power cut
-        leaves a name without its bytes. Object storage shows an object once it has all of it.
+        leaves a name without its bytes. Names appear on the disk in the order of the writes, as
+        journalling file systems (ext4, XFS) have it: a commit record never before its shards.
+        Object storage shows an object once it has all of it.
 
         Raises
         ------

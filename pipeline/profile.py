@@ -63,7 +63,7 @@ def stages_of(backend: BackendName) -> Stages:
         "cut": ((plan.Plan, "compute"),),
         "compress": ((Codec, "compress"),),
         "checksum": ((pipeline.shard, "seal"),),
-        "write": ((pipeline.shard, "write_shard"),),
+        "write": ((pipeline.shard, "write_specs"),),
         "commit": ((pipeline.shard, "write_commit"),),
     }
 

@@ -4,10 +4,11 @@ import contextlib
 import dataclasses
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
-from featurestore.commits import PENDING, ClipRecord, Commit, without, write_commit
+from featurestore.commits import PENDING, Checksums, ClipRecord, Commit, without, write_commit
 from featurestore.encoding import Encoding
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.files import Files
@@ -120,6 +121,9 @@ class ShardResult:
     failures: Mapping[int, AudioError]
 
 
+_WRITES = 8
+"""Specs written at the same time: most of it is waiting, for the disk or for object storage."""
+
 _Row = tuple[bytes, Statistics]
 """One clip at one spec: its sealed chunk, and its statistics ``(3, n_mels)``."""
 
@@ -198,11 +202,22 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
     checksums = {
         name: without(before + grown, retracted) for name, before in task.before.specs.items()
     }
-    for layout in job.layouts:
-        checksums[layout.spec.name] = write_shard(files, layout, task.shard, rows[layout.spec])
+    checksums |= write_specs(files, job.layouts, task.shard, rows)
     commit = Commit(clips=tuple(clips), specs=checksums, software=job.software)
     write_commit(files, job.clips_per_shard, task.shard, commit)
     return ShardResult(shard=task.shard, n_computed=n_computed, failures=failures)
+
+
+def write_specs(
+    files: Files,
+    layouts: Sequence[Layout],
+    shard: int,
+    rows: Mapping[FeatureSpec, Sequence[_Row | None]],
+) -> dict[str, Checksums]:
+    """Write one shard of several specs at the same time; the checksums of their rows, by name."""
+    with ThreadPoolExecutor(_WRITES) as pool:
+        written = pool.map(lambda k: write_shard(files, k, shard, rows[k.spec]), layouts)
+        return dict(zip((layout.spec.name for layout in layouts), written, strict=True))
 
 
 def probe_clip(job: Job, path: str) -> None:
