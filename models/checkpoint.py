@@ -29,8 +29,9 @@ class Trained:
     Attributes
     ----------
     network : nn.Module
-        Of the best epoch, on the CPU, ready to evaluate: clips ``(batch, n_mels, n_frames)`` to
-        logits ``(batch, n_tags)``.
+        Of the best epoch, on the CPU, ready to evaluate: clips ``(batch, n_mels, n_frames)``, or
+        segments of them where `models.networks.segment_frames` says so, to logits
+        ``(batch, n_tags)``. `models.train.predict` applies it to clips of any kind.
     spec : FeatureSpec
         What its input is.
     n_frames : int

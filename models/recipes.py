@@ -82,7 +82,7 @@ class Recipe:
 RECIPES = {
     "ferraro2020": Recipe(epochs=13, batch_size=32, learning_rate=1e-3),
     "modern": Recipe(
-        epochs=40,
+        epochs=30,
         batch_size=32,
         learning_rate=2e-3,
         weight_decay=0.05,
