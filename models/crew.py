@@ -9,9 +9,11 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
@@ -106,6 +108,7 @@ def _send(connection: Connection, task: object) -> None:
 
 
 def _start(make: Callable[[int], Callable[[T], R]], number: int) -> tuple[SpawnProcess, Connection]:
+    _start_tracker()
     context = multiprocessing.get_context("spawn")  # the one start that CUDA and threads survive
     ours, theirs = context.Pipe()
     # Not a daemon: PyTorch's loader has processes of its own.
@@ -119,6 +122,18 @@ def _start(make: Callable[[int], Callable[[T], R]], number: int) -> tuple[SpawnP
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         theirs.close()  # so that the end of the process is the end of the connection
     return process, ours
+
+
+def _start_tracker() -> None:
+    """Start what frees the semaphores of killed processes, and have it do so without a warning.
+
+    It starts before Ctrl-C is held, which it would let go.
+    """
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
 
 
 def _serve(

@@ -35,6 +35,7 @@ class _Run:
 
     store: "FeatureStore"
     spec: str
+    encoding: str
     fold: int | None
     tags: tuple[str, ...]
     settings: TrainSettings
@@ -144,6 +145,7 @@ def study(
             run = _Run(
                 store=store,
                 spec=data.spec.name,
+                encoding=data.encoding,
                 fold=data.fold,
                 tags=data.tags,
                 settings=training,
@@ -165,6 +167,7 @@ def study(
         with closing(_outcomes(left, jobs, scheduler, say, progress)) as outcomes:
             for number, (run, outcome) in enumerate(outcomes, start=len(done) + 1):
                 where = f"{number}/{len(wanted)} {run}"
+                where += f" {run.encoding}" if len(stores) > 1 else ""
                 if isinstance(outcome, MelgridError):
                     failed.append(f"{run}: {outcome}")
                     say(f"{where} failed: {outcome}")
@@ -177,7 +180,7 @@ def study(
                 file.append(outcome)
                 say(
                     f"{where}: ROC AUC {outcome['roc_auc']:.3f}, "
-                    f"PR AUC {outcome['pr_auc']:.3f}, {outcome['train_seconds']:.0f} s"
+                    f"PR {outcome['pr_auc']:.3f}, {outcome['train_seconds']:.0f} s"
                 )
         if failed:
             raise RunError(

@@ -1,5 +1,7 @@
+import multiprocessing
 import os
 import signal
+import threading
 
 import psutil
 import pytest
@@ -65,6 +67,36 @@ def test_processes_end_with_the_iterator():
     assert ours
     outcomes.close()
     assert [process for process in ours if process.is_running()] == []
+
+
+class Waiter:
+    """Says that it is at work, by a file, and is at it for long."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def __call__(self, folder):
+        (folder / str(self.number)).touch()
+        threading.Event().wait(600)
+
+
+def wait_in_processes(folder):
+    list(crew.in_processes(Waiter, [folder] * 3, jobs=2))
+
+
+def test_processes_end_with_a_parent_that_is_killed(tmp_path):
+    parent = multiprocessing.get_context("spawn").Process(
+        target=wait_in_processes, args=(tmp_path,)
+    )
+    parent.start()
+    while len(list(tmp_path.iterdir())) < 2:
+        parent.join(0.01)
+    children = psutil.Process(parent.pid).children(recursive=True)
+    parent.kill()
+    parent.join()
+    assert len(children) >= 2
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert alive == []
 
 
 def test_on_dask_tasks_are_done_and_a_failure_is_an_outcome(scheduler):

@@ -227,6 +227,7 @@ def test_a_spec_enters_once_for_each_encoding_that_a_store_has_it_in(toy_store, 
     assert len({row["data"] for row in rows}) == 1
     assert rows[2]["bytes_per_clip"] > rows[0]["bytes_per_clip"]
     assert not any("cannot be compared" in line for line in said)
+    assert said[2].startswith("3/3 sr16000-mel8-x10-db vgg seed 0 float32: ROC AUC 0.")
     named = study([toy_store, float32], path, specs=["sr16000-mel16-x10-db"], **usual)
     assert named == rows[1:2]
 
