@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from tqdm import tqdm
 
-from featurestore.errors import SettingsError
+from featurestore.errors import RunError, SettingsError
 from featurestore.selection import Selection
 
 Format = Literal["hdf5", "npz", "memmap"]
@@ -53,6 +53,8 @@ def export(
     SettingsError
         If there is something at `path` that may not be replaced, or the format cannot hold the
         selection.
+    RunError
+        If there is too little space for it.
     OSError
         If it cannot be written.
     """
@@ -146,7 +148,7 @@ def _require_space(selection: Selection, target: Path, form: Format) -> None:
     existing = next(parent for parent in target.parents if parent.exists())
     free = shutil.disk_usage(existing).free
     if needed > free:
-        raise SettingsError(
+        raise RunError(
             f"{target} would take {needed / 1e9:.3g} GB, and {free / 1e9:.3g} GB are free there; "
             "choose fewer --specs, --encoding stored, or --format hdf5, which compresses"
         )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from featurestore import export as export_module
-from featurestore.errors import SettingsError, UnknownSpecError
+from featurestore.errors import RunError, SettingsError, UnknownSpecError
 from featurestore.export import export, read_mark
 from featurestore.selection import Selection
 
@@ -111,7 +111,7 @@ def test_a_killed_export_leaves_no_output_and_the_next_one_succeeds(shared_store
 def test_too_little_space_is_said_before_anything_is_written(shared_store, tmp_path, monkeypatch):
     usage = type("usage", (), {"free": 1000})
     monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
-    with pytest.raises(SettingsError, match=r"would take 3\.07e-05 GB, and 1e-06 GB are free"):
+    with pytest.raises(RunError, match=r"would take 3\.07e-05 GB, and 1e-06 GB are free"):
         export(Selection.of(shared_store), f"{tmp_path}/out", "memmap")
     assert listing(tmp_path) == []
 
