@@ -1193,7 +1193,8 @@ def study(
         _print_json(rows)
         return
     click.echo(table(judgement))
-    click.echo(f"rows in {results}, picture in {drawn}; melgrid report {results} makes a page")
+    click.echo(f"rows in {results}, picture in {drawn}")
+    click.echo(f"melgrid report {results} makes a page of it")
 
 
 @melgrid.command()
