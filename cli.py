@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from featurestore.profile import Profile
     from featurestore.spec import FeatureSpec
     from featurestore.store import FeatureStore
+    from featurestore.verify import Report
     from models.judgement import Judgement
     from pipeline.run import RunSummary
     from pipeline.settings import FailureLimit
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 # Heavy imports live inside the commands, so that --help answers at once.
 
 DEMO_FOLDER = "melgrid-demo"
+
+_MOST_LINES = 20
+"""Things of a kind that are listed, where ``--json`` lists all."""
 
 T = TypeVar("T")
 
@@ -895,6 +899,76 @@ def import_(
     elif not quiet:
         _print_summary(summary, source.specs)
     _require_few_failures(summary, limit, max_failures, store)
+
+
+@melgrid.command()
+@click.argument("store")
+@click.option(
+    "--quick",
+    is_flag=True,
+    help="Leave values unread: flipped bits in them are not found, nor swapped files.",
+)
+@click.option(
+    "--repair",
+    "mend",
+    is_flag=True,
+    help="Put back what can be derived, and mark the rest as pending: the next "
+    "featurize computes just that.",
+)
+@json_option
+def verify(store: str, quick: bool, mend: bool, as_json: bool) -> None:
+    """Say what of STORE is missing, damaged or unfinished.
+
+    Exits with 1 if there is damage; what is unfinished is none.
+    """
+    from featurestore import FeatureStore
+    from featurestore.repair import repair
+    from featurestore.verify import verify as verify_store
+
+    opened = FeatureStore.open(store)
+    look = repair if mend else verify_store
+    report = look(opened, quick=quick, progress=not as_json)
+    if as_json:
+        _print_json(report.json())
+    else:
+        _print_report(report, len(opened.specs))
+    if not (report.is_healthy or report.is_mended):
+        click.get_current_context().exit(1)
+
+
+def _print_report(report: "Report", n_specs: int) -> None:
+    _print_list(map(str, report.damage))
+    for line in report.repaired:
+        _print_wrapped(f"repaired {line}")
+    for line in report.unfinished:
+        _print_wrapped(f"unfinished: {line}; run featurize again")
+    looked = (
+        f"{report.n_rows:,} row{'s' * (report.n_rows != 1)} of {n_specs} spec"
+        f"{'s' * (n_specs != 1)}, {_size(report.nbytes)} read"
+    )
+    if report.is_healthy:
+        click.echo(f"healthy: {looked}{', values not looked at' * report.quick}")
+    elif report.is_mended:
+        click.echo("repaired; run featurize again to compute what is pending")
+    else:
+        n_lost = sum(not damage.can_repair for damage in report.damage)
+        remedy = f"{n_lost:,} beyond repair" if n_lost else "--repair lets featurize mend it"
+        click.echo(f"{len(report.damage):,} damaged: {looked}; {remedy}")
+
+
+def _print_list(lines: Iterable[str]) -> None:
+    """Each wrapped, and no more than fit a screen."""
+    lines = list(lines)
+    for line in lines[:_MOST_LINES]:
+        _print_wrapped(line)
+    if len(lines) > _MOST_LINES:
+        click.echo(f"… and {len(lines) - _MOST_LINES:,} more; --json lists all")
+
+
+def _print_wrapped(text: str) -> None:
+    import textwrap
+
+    click.echo(textwrap.fill(text, 79, subsequent_indent="    ", break_on_hyphens=False))
 
 
 @melgrid.command()

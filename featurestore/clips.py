@@ -2,7 +2,7 @@
 
 import dataclasses
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 TABLE = "clips"
 """The table's group."""
+
+OUTCOME_COLUMNS = "clips/outcomes"
+"""Names the digest of the columns that `outcome_files` makes; there is no such file."""
 
 _ROWS_PER_CHUNK = 65536
 _TEXTS = ("clip_id", "path", "split", "artist", "album")
@@ -144,26 +147,17 @@ class ClipTable:
             If what is stored is not the table whose digest is given: a run that died, or is
             still at it, has written part of another.
         """
-        import zarr
-
-        keys = _keys(files)
-        stored = {
-            key.removeprefix("clips/"): data
-            for key, data in zip(keys, files.read_several(keys), strict=True)
-            if data is not None
+        stored = _stored(files, [*_TEXTS, *_NUMBERS, "tag", "labels"])
+        stored |= {
+            key: data for key in ["clips/zarr.json"] if (data := files.read(key)) is not None
         }
-        if digest_of({f"clips/{key}": data for key, data in stored.items()}) != digest:
+        if digest_of(stored) != digest:
             raise StoreFormatError(
                 f"{files.root}: the clip table is being changed by a run, or was left half-written"
-                " by one that died; if none is running, run featurize again to mend it"
+                " by one that died, or is damaged; if none is running, run featurize again to mend "
+                "it; if that does not help, put clips/ back from a copy"
             )
-        buffer = zarr.core.buffer.default_buffer_prototype().buffer.from_bytes
-        memory = zarr.storage.MemoryStore({key: buffer(data) for key, data in stored.items()})
-        group = zarr.open_group(memory, mode="r")
-
-        def column(name: str) -> Any:
-            return group[name][...]  # type: ignore[index]
-
+        column = _columns(stored)
         texts: dict[str, Any] = {name: [str(text) for text in column(name)] for name in _TEXTS}
         return cls(
             **texts,
@@ -189,14 +183,39 @@ def outcome_files(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
     return files
 
 
-def _keys(files: Files) -> list[str]:
-    """Keys of the table's files that are stored."""
-    keys = ["clips/zarr.json"]
-    for name in (*_TEXTS, *_NUMBERS, "tag", "labels"):
+def read_outcomes(files: Files, names: Iterable[str], digest: str) -> dict[str, npt.NDArray[Any]]:
+    """The columns of those names that `outcome_files` made, as they are stored.
+
+    Raises
+    ------
+    StoreFormatError
+        If they are not those whose digest is given.
+    """
+    stored = _stored(files, names)
+    if digest_of(stored) != digest:
+        raise StoreFormatError(f"{files.root}: the outcome columns of the clip table are damaged")
+    column = _columns(stored)
+    return {name: column(name) for name in names}
+
+
+def _stored(files: Files, names: Iterable[str]) -> dict[str, bytes]:
+    """The files of some columns, as far as they are there."""
+    keys = []
+    for name in names:
         keys.append(f"clips/{name}/zarr.json")
         chunks = [f"clips/{name}/c/{chunk}" for chunk in files.names(f"clips/{name}/c")]
         keys += [f"{chunk}/0" for chunk in chunks] if name == "labels" else chunks
-    return keys
+    found = zip(keys, files.read_several(keys), strict=True)
+    return {key: data for key, data in found if data is not None}
+
+
+def _columns(stored: Mapping[str, bytes]) -> Callable[[str], Any]:
+    """What gives a column's values by its name."""
+    import zarr
+
+    buffer = zarr.core.buffer.default_buffer_prototype().buffer.from_bytes
+    memory = zarr.storage.MemoryStore({key: buffer(data) for key, data in stored.items()})
+    return lambda name: zarr.open_array(memory, path=f"clips/{name}", mode="r")[...]
 
 
 def _chunks(data: npt.NDArray[Any]) -> tuple[int, ...]:

@@ -10,11 +10,15 @@ import dataclasses
 import json
 import struct
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Literal, Self, get_args
+from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
 from featurestore.files import Files
+from featurestore.layout import zarr_files
 from featurestore.shard import seal, unseal
+
+if TYPE_CHECKING:
+    import zarr
 
 Status = Literal["ready", "failed", "pending"]
 
@@ -183,6 +187,29 @@ def array_key(clips_per_shard: int) -> str:
     return f"commits/{clips_per_shard}"
 
 
+def array_files(clips_per_shard: int, n_clips: int) -> dict[str, bytes]:
+    """Metadata of the array that shows the records to Zarr readers: bytes by key."""
+    from zarr.codecs import Crc32cCodec
+
+    def build(group: "zarr.Group") -> None:
+        group.create_array(
+            str(clips_per_shard),
+            shape=(-(-n_clips // clips_per_shard),),
+            chunks=(1,),
+            dtype="string",
+            compressors=[Crc32cCodec()],
+            fill_value="",
+        )
+
+    made = zarr_files("commits", {}, build)
+    return {key: made[key] for key in array_keys(clips_per_shard)}
+
+
+def array_keys(clips_per_shard: int) -> tuple[str, str]:
+    """Keys of `array_files`."""
+    return f"{array_key(clips_per_shard)}/zarr.json", "commits/zarr.json"
+
+
 def read_commit(files: Files, clips_per_shard: int, shard: int) -> Commit:
     """The record of a run of clips; an empty one where there is none.
 
@@ -193,12 +220,13 @@ def read_commit(files: Files, clips_per_shard: int, shard: int) -> Commit:
     StoreFormatError
         If it is not a commit record.
     """
-    key = _key(clips_per_shard, shard)
+    key = commit_key(clips_per_shard, shard)
     data = files.read(key)
     return Commit() if data is None else _unpack(data, key)
 
 
-def _key(clips_per_shard: int, shard: int) -> str:
+def commit_key(clips_per_shard: int, shard: int) -> str:
+    """Key of a record's file."""
     return f"{array_key(clips_per_shard)}/c/{shard}"
 
 
@@ -219,7 +247,7 @@ def read_commits(
     wanted = [shard for shard in shards if shard in there]
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]
-        keys = [_key(clips_per_shard, shard) for shard in some]
+        keys = [commit_key(clips_per_shard, shard) for shard in some]
         for shard, key, data in zip(some, keys, files.read_several(keys), strict=True):
             if data is not None:
                 yield shard, _unpack(data, key)
@@ -229,4 +257,4 @@ def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit)
     """Put a record in place, at once."""
     text = commit.to_json().encode()
     body = struct.pack("<II", 1, len(text)) + text
-    files.write(_key(clips_per_shard, shard), seal(body))
+    files.write(commit_key(clips_per_shard, shard), seal(body))

@@ -59,6 +59,9 @@ class RowNotReadyError(MelgridError, LookupError):
 class CorruptDataError(MelgridError, OSError):
     """Stored bytes are missing, truncated or do not match their checksum."""
 
+    def __str__(self) -> str:
+        return f"{super().__str__()}; melgrid verify --repair lets featurize mend it"
+
 
 class AudioError(MelgridError, OSError):
     """One track cannot become a row. ``reason`` is one of `AUDIO_REASONS`."""

@@ -189,6 +189,31 @@ class Files:
                     found.append(bytes(data))
         return found
 
+    def size(self, key: str) -> int | None:
+        """Size of a file [bytes]; None where there is none."""
+        where = self.path(key)
+        try:
+            if self.is_local:
+                return os.stat(where).st_size
+            with file_system(where) as (filesystem, path):
+                return int(filesystem.info(path)["size"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes of a file from `start` up to `end`; fewer, or none, where it ends before.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none.
+        """
+        if self.is_local:
+            with self.open(key) as file:
+                return file.read_at(start, end - start)
+        with file_system(self.path(key)) as (filesystem, path):
+            return bytes(filesystem.cat_file(path, start=start, end=end))
+
     def open(self, key: str) -> LocalFile:
         """Open a local file for reading at any position; a context manager.
 
@@ -318,9 +343,11 @@ class Files:
             return []
 
     def sizes(self, folder: str) -> Iterator[int]:
-        """Size of each file at any depth below `folder` [bytes]."""
+        """Size of each file at any depth below `folder` [bytes]; of a file, its own."""
         where = self.path(folder)
         if self.is_local:
+            if os.path.isfile(where):
+                yield os.path.getsize(where)
             for path, _, names in os.walk(where):
                 for name in names:
                     yield os.path.getsize(os.path.join(path, name))
@@ -343,9 +370,11 @@ class Files:
             return bool(filesystem.isfile(path))
 
     def remove(self, folder: str) -> None:
-        """Delete `folder` with all it holds, if it is there."""
+        """Delete `folder` with all it holds, or a file, if it is there."""
         where = self.path(folder)
         if self.is_local:
+            if os.path.isfile(where):
+                os.unlink(where)
             shutil.rmtree(where, ignore_errors=True)
             return
         with contextlib.suppress(FileNotFoundError), file_system(where) as (filesystem, path):

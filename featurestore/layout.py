@@ -24,6 +24,8 @@ FORMAT = 1
 ROOT_KEY = "zarr.json"
 """Where the store's own attributes lie."""
 
+_ROOT_REMEDY = "put it back from a copy, or featurize into another place with -o"
+
 STATISTICS = ("mean", "std", "saturated")
 """Of each clip and band, over its valid frames; ``saturated`` is the share of values that the
 encoding had to clip.
@@ -81,6 +83,14 @@ class Layout:
     def statistics_key(self, shard: int) -> str:
         """Key of the file with a run of clips' statistics."""
         return f"{self.spec.name}/statistics/c/{shard}/0/0"
+
+    @property
+    def metadata_keys(self) -> tuple[str, ...]:
+        """Keys of `files`."""
+        arrays = ("values", "statistics", "statistic", "mel", "time")
+        coordinates = [f"{name}/c/0" for name in arrays[2:]]
+        names = ("zarr.json", *(f"{name}/zarr.json" for name in arrays), *coordinates)
+        return tuple(f"{self.spec.name}/{name}" for name in names)
 
     def n_valid_frames(
         self, n_valid: npt.NDArray[np.int64], sr: npt.NDArray[np.int64]
@@ -246,12 +256,13 @@ def read_attributes(files: Files, folders: Sequence[str]) -> list[dict[str, Any]
     keys = [f"{folder}/zarr.json".lstrip("/") for folder in folders]
     found: list[dict[str, Any] | None] = []
     for key, data in zip(keys, files.read_several(keys), strict=True):
+        remedy = _ROOT_REMEDY if key == ROOT_KEY else "melgrid verify --repair mends it"
         try:
             attributes = data and json.loads(data).get("attributes", {}).get("melgrid")
         except (ValueError, AttributeError) as error:
-            raise StoreFormatError(f"{files.root}: {key} is damaged: {error!r}") from None
+            raise StoreFormatError(f"{files.root}: {key} is damaged: {error}; {remedy}") from None
         if attributes is not None and not isinstance(attributes, dict):
-            raise StoreFormatError(f"{files.root}: {key} is damaged: melgrid is {attributes!r}")
+            raise StoreFormatError(f"{files.root}: {key} is damaged: it is no group's; {remedy}")
         found.append(attributes)
     return found
 
@@ -328,7 +339,9 @@ class Root:
             if digest != _own_digest({"format": version, **fields}):
                 raise ValueError("the digest of its attributes does not match")
         except (TypeError, KeyError, ValueError) as error:
-            raise StoreFormatError(f"{files.root}: zarr.json is damaged: {error!r}") from None
+            raise StoreFormatError(
+                f"{files.root}: {ROOT_KEY} is damaged: {error}; {_ROOT_REMEDY}"
+            ) from None
         return root
 
 

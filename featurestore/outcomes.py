@@ -1,6 +1,7 @@
 """What became of each clip, gathered from the commit records in one pass."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +12,9 @@ from featurestore.layout import Layout
 
 OUTCOMES = ("status", "reason", "detail", "sr", "start", "n_valid", "peak", "n_clipped")
 """The columns of `Outcomes` that the clip table shows as they are."""
+
+PUBLISHED = ("status", "reason", "sr", "start", "n_valid", "peak", "n_clipped", "digest")
+"""The columns that are repeated in the store's clip table, for readers other than melgrid."""
 
 
 class Outcomes:
@@ -67,6 +71,11 @@ class Outcomes:
         undone = ~complete & (self.status == "ready")
         for rows in (undone, ~active):
             self.status[rows], self.reason[rows], self.detail[rows] = "pending", "", ""
+
+    def column(self, name: str) -> npt.NDArray[Any]:
+        """One of `PUBLISHED`; texts as objects."""
+        values: npt.NDArray[Any] = getattr(self, name)
+        return values.astype("U32").astype(object) if name == "digest" else values
 
     def _put(self, first: int, commit: Commit, specs: Iterable[str]) -> None:
         clips = commit.clips[: len(self.status) - first]

@@ -25,6 +25,8 @@ from featurestore.window import ClipWindow
 if TYPE_CHECKING:
     import pandas as pd
 
+    from featurestore.verify import Report
+
 
 class FeatureStore:
     """What a store holds, as of when it was opened. Read-only and picklable.
@@ -100,7 +102,10 @@ class FeatureStore:
         found = read_attributes(self.files, [spec.name for spec in self.specs])
         for spec, attributes in zip(self.specs, found, strict=True):
             if attributes is None:
-                raise StoreFormatError(f"{self.path}: the group {spec.name} is missing")
+                raise StoreFormatError(
+                    f"{self.path}: the group {spec.name} is missing; "
+                    "melgrid verify --repair mends it"
+                )
             layouts[spec] = Layout.from_json(attributes, f"{self.path}/{spec.name}")
         return layouts
 
@@ -177,6 +182,12 @@ class FeatureStore:
             f"{self.path} holds no {wanted.name}; it holds {names}, and serves multiples of their "
             "hops, and log where it holds db"
         )
+
+    def verify(self, *, quick: bool = False) -> "Report":
+        """Say what is missing, damaged or unfinished; see `featurestore.verify.verify`."""
+        from featurestore.verify import verify
+
+        return verify(self, quick=quick)
 
     def explain(self, spec: FeatureSpec, layout: Layout, row: int) -> str:
         """Why a row cannot be read."""

@@ -5,26 +5,21 @@ import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
-import numpy.typing as npt
-
-from featurestore.clips import TABLE, ClipTable, outcome_files
-from featurestore.commits import Checksums, array_key
+from featurestore.clips import OUTCOME_COLUMNS, TABLE, ClipTable, outcome_files
+from featurestore.commits import Checksums, array_files, array_key
 from featurestore.errors import StoreFormatError, StoreMismatchError
 from featurestore.files import RUN_FOLDER, Files
 from featurestore.journal import finish, write_together
-from featurestore.layout import ROOT_KEY, Layout, Root, digest_of, zarr_files
+from featurestore.layout import ROOT_KEY, Layout, Root, digest_of
 from featurestore.lock import lock_of
-from featurestore.outcomes import OUTCOMES
+from featurestore.outcomes import PUBLISHED
 from featurestore.shard import pack
 from featurestore.spec import FeatureSpec
 from featurestore.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
-
-if TYPE_CHECKING:
-    import zarr
 
 
 class StoreWriter:
@@ -159,15 +154,20 @@ class StoreWriter:
                 digests[spec.name] = digest_of(group)
                 changes |= group
         for length in sorted({layout.clips_per_shard for layout in everything.values()}):
-            changes |= self._commit_array(length, len(merged))
+            array = array_files(length, len(merged))
+            digests[array_key(length)] = digest_of(array)
+            changes |= {key: data for key, data in array.items() if self.files.read(key) != data}
         table_files = merged.files()
         digests[TABLE] = digest_of(table_files)
+        specs = tuple(spec.name for spec in everything)
+        if digests[TABLE] != store._root.digests.get(TABLE) or specs != store._root.specs:
+            digests.pop(OUTCOME_COLUMNS, None)  # they are of other rows, or other specs
         root = dataclasses.replace(
             store._root,
             catalog=catalog or store.catalog,
             n_clips=len(merged),
-            digests=digests,
-            specs=tuple(spec.name for spec in everything),
+            digests=dict(sorted(digests.items())),
+            specs=specs,
             views=tuple(
                 s.name for s in dict.fromkeys([*store.views, *views]) if s not in everything
             ),
@@ -186,31 +186,13 @@ class StoreWriter:
     def publish(self) -> FeatureStore:
         """Repeat what became of the clips as columns of the clip table; the end of a run."""
         store = self.store()
-        outcomes = store.outcomes
-        columns: dict[str, npt.NDArray[Any]] = {
-            name: getattr(outcomes, name) for name in OUTCOMES if name != "detail"
-        }
-        columns["digest"] = outcomes.digest.astype("U32").astype(object)
-        self.files.write_several(outcome_files(columns))
+        columns = outcome_files({name: store.outcomes.column(name) for name in PUBLISHED})
+        digests = {**store._root.digests, OUTCOME_COLUMNS: digest_of(columns)}
+        root = dataclasses.replace(store._root, digests=dict(sorted(digests.items())))
+        if root != store._root:
+            write_together(self.files, {**columns, ROOT_KEY: root.to_bytes()})
+            store._root = root
         return store
-
-    def _commit_array(self, length: int, n_clips: int) -> dict[str, bytes]:
-        """Metadata of the array that shows the commit records, where it is not there already."""
-        from zarr.codecs import Crc32cCodec
-
-        def build(group: "zarr.Group") -> None:
-            group.create_array(
-                str(length),
-                shape=(-(-n_clips // length),),
-                chunks=(1,),
-                dtype="string",
-                compressors=[Crc32cCodec()],
-                fill_value="",
-            )
-
-        made = zarr_files("commits", {}, build)
-        keys = f"{array_key(length)}/zarr.json", "commits/zarr.json"
-        return {key: made[key] for key in keys if self.files.read(key) != made[key]}
 
 
 def write_shard(

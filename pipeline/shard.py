@@ -15,7 +15,7 @@ from featurestore.files import Files
 from featurestore.layout import Layout
 from featurestore.shard import seal, unpack, unseal
 from featurestore.spec import FeatureSpec
-from featurestore.statistics import Statistics, unpack_statistics
+from featurestore.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.window import ClipWindow
 from featurestore.writer import write_shard
 from pipeline.audio import signature_of
@@ -240,8 +240,12 @@ def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
         for position in ready:
             with contextlib.suppress(CorruptDataError):
                 chunk = there[position]
-                if chunk is not None:
-                    unseal(chunk, key)
+                if chunk is None:
+                    continue
+                unseal(chunk, key)
+                # Else it is an undamaged row, but another one.
+                vouched = task.before.checksum(layout.spec.name, position)
+                if row_checksum(chunk, statistics[position]) == vouched:
                     kept[position] = chunk, statistics[position]
     return kept
 

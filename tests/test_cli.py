@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -112,6 +113,31 @@ def test_failures_lists_path_and_reason(store):
     assert "10.wav: EmptyFile: 0 bytes" in invoke("failures", path).output
     listed = json.loads(invoke("failures", path, "--json").stdout)
     assert [row["clip_id"] for row in listed] == ["10.wav", "20.wav"]
+
+
+def test_verify_tells_damage_and_repair_mends_it(store, tmp_path):
+    path = shutil.copytree(store[0], tmp_path / "features.zarr")
+    told = invoke("verify", path)
+    assert told.exit_code == 0
+    assert re.search(r"^healthy: 112 rows of 4 specs, .* read$", told.stdout, re.MULTILINE)
+    quick = json.loads(invoke("verify", path, "--quick", "--json").stdout)
+    assert (quick["healthy"], quick["quick"], quick["damage"]) == (True, True, [])
+    (path / "sr8000-mel8-x1-db" / "values" / "c" / "1" / "0" / "0").unlink()
+    told = invoke("verify", path)
+    assert told.exit_code == 1
+    assert "there is no such file (rows 8-9, 11-15)" in " ".join(told.stdout.split())
+    assert "1 damaged: 112 rows of 4 specs" in told.stdout
+    assert "Traceback" not in told.output
+    told = invoke("verify", path, "--repair")
+    assert told.exit_code == 0
+    assert "repaired sr8000-mel8-x1-db: 7 rows are pending" in told.stdout
+    told = invoke("verify", path)
+    assert told.exit_code == 0
+    assert "unfinished: 7 of 120 rows are pending; run featurize again" in told.stdout
+    (path / "clips" / "path" / "c" / "0").unlink()
+    assert invoke("verify", path, "--repair", "--json").exit_code == 1
+    assert "1 beyond repair" in invoke("verify", path, "--repair").stdout
+    assert max(map(len, told.stdout.splitlines())) < 80
 
 
 def test_ls_lists_specs_with_shape_and_bytes(store):

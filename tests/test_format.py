@@ -168,6 +168,11 @@ def test_digests_are_as_the_page_says(shared_store):
     columns += ["tag", "labels"]
     keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
     assert digest_over(path, [*keys, "clips/zarr.json"]) == about["digests"][TABLE]
+    columns = ["status", "reason", "sr", "start", "n_valid", "peak", "n_clipped", "digest"]
+    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
+    assert digest_over(path, keys) == about["digests"]["clips/outcomes"]
+    keys = ["commits/zarr.json", "commits/8/zarr.json"]
+    assert digest_over(path, keys) == about["digests"]["commits/8"]
 
 
 def test_every_attribute_and_column_is_on_the_page(shared_store):

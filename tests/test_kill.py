@@ -20,6 +20,7 @@ import pytest
 import soundfile
 
 from featurestore import FeatureStore
+from featurestore.errors import StoreNotFoundError
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
@@ -165,6 +166,14 @@ def finish(process):
     return said.decode()
 
 
+def is_sound(store):
+    """Whether there is no damage, though workers of a dead run may still be ending."""
+    try:
+        return FeatureStore.open(store).verify().damage == ()
+    except StoreNotFoundError:
+        return True
+
+
 def test_a_run_killed_at_any_moment_and_run_again_ends_with_the_same_bytes(music, wanted, tmp_path):
     rng = np.random.default_rng(0)
     n_kills = 0
@@ -182,12 +191,15 @@ def test_a_run_killed_at_any_moment_and_run_again_ends_with_the_same_bytes(music
                 orphans = kill(process, store, victim, moment, rng.uniform(0, 0.02))
                 n_kills += orphans is not None
                 left_over += orphans or []
-                if (said := finish(process)) and process.returncode != -signal.SIGKILL:
+                said = finish(process)
+                assert is_sound(store)
+                if said and process.returncode != -signal.SIGKILL:
                     assert said.startswith("Error: a Dask worker died while it was started")
                     assert process.returncode == 1
             if process.returncode:
                 assert finish(start(music, phase, store)) == ""
             assert contents_of(store) == contents
+            assert FeatureStore.open(store).verify().unfinished == ()
         assert set(FeatureStore.open(store).clips["status"]) == {"ready"}
     _, alive = psutil.wait_procs(left_over, timeout=60)
     assert alive == []

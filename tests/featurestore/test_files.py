@@ -63,6 +63,22 @@ def test_removing_a_folder_leaves_its_neighbours(files):
     assert files.read("bc") == b""
 
 
+def test_removing_a_file_leaves_its_neighbours(files):
+    for key in ("b/1", "b/2"):
+        files.write(key, b"")
+    files.remove("b/1")
+    assert files.names("b") == ["2"]
+
+
+def test_a_file_has_a_size_and_is_read_in_parts(files):
+    files.write("a/b", b"0123456789")
+    assert (files.size("a/b"), files.size("a/c"), files.size("a/b/c")) == (10, None, None)
+    assert files.read_range("a/b", 3, 7) == b"3456"
+    assert files.read_range("a/b", 8, 20) == b"89"
+    with pytest.raises(FileNotFoundError):
+        files.read_range("a/c", 0, 1)
+
+
 def test_a_file_is_read_at_any_position(tmp_path):
     files = Files(tmp_path)
     files.write("a", b"0123456789")

@@ -36,6 +36,10 @@ def test_a_layout_is_read_back_from_its_json():
         assert Layout.from_json(json.loads(json.dumps(one.to_json())), "here") == one
 
 
+def test_a_layout_knows_the_keys_of_its_files():
+    assert sorted(layout().metadata_keys) == sorted(layout().files(20))
+
+
 def test_a_layouts_json_spells_the_spec_out_for_other_readers():
     fields = layout().to_json()
     assert fields["spec"] == "sr16000-mel48-x2-db-fmin30"
