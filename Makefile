@@ -21,7 +21,7 @@ demo: $(READY)
 	$(BIN)/featurize -o demo/features.zarr --sr 16000 --mels 48 --hop x2
 	$(BIN)/melgrid study demo/features.zarr -o demo/results.jsonl \
 		--width 0.125 --epochs 15 --batch-size 16 --runs 1
-	$(BIN)/melgrid report demo/results.jsonl -o demo/report
+	$(BIN)/melgrid report demo/results.jsonl -o demo/report --listen 3 --store demo/features.zarr
 
 test: $(READY)
 	$(BIN)/python -m pytest

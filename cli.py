@@ -9,6 +9,7 @@ import click
 
 if TYPE_CHECKING:
     from fractions import Fraction
+    from pathlib import Path
 
     from featurestore.profile import Profile
     from featurestore.spec import FeatureSpec
@@ -701,21 +702,9 @@ def listen(
 
     One HTML file that needs nothing else: players beside their spectrograms.
     """
-    from tqdm import tqdm
-
-    from featurestore import FeatureStore
-    from pipeline.listening import write_listening_page
-
-    opened = FeatureStore.open(store)
-    with tqdm(unit=" clips", total=clips, disable=as_json) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        page = write_listening_page(
-            opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
-        )
+    page = _listening_page(
+        store, folder, clips=clips, specs=specs, method=method, seed=seed, quiet=as_json
+    )
     if as_json:
         _print_json({"page": str(page), "bytes": page.stat().st_size})
         return
@@ -1271,6 +1260,33 @@ def study(
     click.echo(f"melgrid report {results} makes a page of it")
 
 
+def _listening_page(
+    store: str,
+    folder: str,
+    *,
+    clips: int,
+    specs: "Sequence[FeatureSpec | str] | None",
+    quiet: bool,
+    method: Any = "griffin-lim",
+    seed: int = 0,
+) -> "Path":
+    from tqdm import tqdm
+
+    from featurestore import FeatureStore
+    from pipeline.listening import write_listening_page
+
+    opened = FeatureStore.open(store)
+    with tqdm(unit=" clips", total=clips, desc="listening page", disable=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        return write_listening_page(
+            opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
+        )
+
+
 @melgrid.command()
 @click.argument("results", metavar="RESULTS")
 @click.option(
@@ -1292,23 +1308,44 @@ def study(
     help="Recommend the cheapest that loses at most this much ROC AUC, such as 0.5%.  "
     "[the cheapest within the noise of the best]",
 )
+@click.option(
+    "--listen",
+    "n_clips",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Add a page that plays N clips of --store at the resolutions studied.",
+)
+@click.option("--store", metavar="STORE", help="Where --listen takes the clips from.")
 @json_option
 def report(
-    results: str, folder: str, baseline: str | None, max_loss: str | None, as_json: bool
+    results: str,
+    folder: str,
+    baseline: str | None,
+    max_loss: str | None,
+    n_clips: int | None,
+    store: str | None,
+    as_json: bool,
 ) -> None:
     """Judge a study's RESULTS file, and write a page and figures about it.
 
     The page, index.html, needs no network; the figures are there as PNG and SVG.
-    Nothing but the results file is read.
+    Nothing but the results file is read, and with --listen the store.
     """
+    if (n_clips is None) != (store is None):
+        raise click.UsageError("--listen N and --store STORE go together")
+    from featurestore.grid import thinned
     from models.judgement import judge
     from models.report import table, write_report
     from models.results import read_results
+    from pipeline.sonify import MOST
 
     rows, note = read_results(results)
     if note:
         click.echo(note, err=True)
     judgement = judge(rows, baseline=baseline, max_loss=max_loss)
+    if n_clips is not None and store is not None:  # before the page, which links to it
+        heard = thinned((point.spec for point in judgement.points), MOST)
+        _listening_page(store, folder, clips=n_clips, specs=heard, quiet=as_json)
     written = write_report(rows, judgement, folder)
     if as_json:
         _print_json(_judgement_json(judgement) | {"files": [str(path) for path in written]})

@@ -210,6 +210,11 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
                   "--baseline", "sr8000-mel8-x2-db")  # fmt: skip
     judgement = json.loads(told.stdout)
     assert judgement["baseline"] == "mel8 x2"
+    heard = invoke("report", results, "-o", tmp_path / "heard", "--listen", 1, "--store", path)
+    assert heard.exit_code == 0, heard.output
+    assert 'href="listen.html"' in (tmp_path / "heard/index.html").read_text()
+    assert (tmp_path / "heard/listen.html").read_text().count("<audio") == 2  # specs
+    assert "go together" in refused("report", results, "--listen", 1, code=2)
     with results.open("a") as file:
         file.write('{"data": "torn')
     torn = invoke("report", results, "-o", tmp_path / "report", "--json")
