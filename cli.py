@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from pathlib import Path
 
+    from featurestore.diff import Difference
     from featurestore.profile import Profile
     from featurestore.spec import FeatureSpec
     from featurestore.store import FeatureStore
@@ -929,7 +930,7 @@ def _print_report(report: "Report", n_specs: int) -> None:
     _print_list(map(str, report.damage))
     for line in report.repaired:
         _print_wrapped(f"repaired {line}")
-    for line in report.unfinished:
+    for line in () if report.repaired else report.unfinished:
         _print_wrapped(f"unfinished: {line}; run featurize again")
     looked = (
         f"{report.n_rows:,} row{'s' * (report.n_rows != 1)} of {n_specs} spec"
@@ -943,6 +944,90 @@ def _print_report(report: "Report", n_specs: int) -> None:
         n_lost = sum(not damage.can_repair for damage in report.damage)
         remedy = f"{n_lost:,} beyond repair" if n_lost else "--repair lets featurize mend it"
         click.echo(f"{len(report.damage):,} damaged: {looked}; {remedy}")
+
+
+@melgrid.command()
+@click.argument("a")
+@click.argument("b")
+@json_option
+def diff(a: str, b: str, as_json: bool) -> None:
+    """Say what stores A and B differ in: clips, labels, specs, values.
+
+    Clips are told by their ids, values are compared decoded. Exits with 1 if they
+    differ.
+    """
+    from featurestore import FeatureStore
+    from featurestore.diff import diff as compare
+
+    found = compare(FeatureStore.open(a), FeatureStore.open(b), progress=not as_json)
+    if as_json:
+        _print_json(found.json())
+    else:
+        _print_difference(found)
+    if not found.is_same:
+        click.get_current_context().exit(1)
+
+
+def _print_difference(found: "Difference") -> None:
+    for key, (one, other) in found.window.items():
+        click.echo(f"{key}: {one} in A, {other} in B")
+    for what, names in (
+        ("clips only in A", found.only_a),
+        ("clips only in B", found.only_b),
+        ("tags only in A", found.tags_only_a),
+        ("tags only in B", found.tags_only_b),
+        ("specs only in A", found.specs_only_a),
+        ("specs only in B", found.specs_only_b),
+    ):
+        if names:
+            more = ", …" if len(names) > 5 else ""
+            _print_wrapped(f"{len(names):,} {what}: {', '.join(names[:5])}{more}")
+    tags = {f"tag {tag}": n for tag, n in found.labels.items()}
+    _print_list(
+        f"{name}: differs for {n:,} of {found.n_clips:,} clips"
+        for name, n in {**found.columns, **tags}.items()
+    )
+    for spec in found.specs:
+        encodings = " and ".join(dict.fromkeys((spec.encoding_a, spec.encoding_b)))
+        told = f"{spec.n_differ:,} of {spec.n_compared:,} clips differ"
+        if spec.n_differ:
+            told += f", by {spec.max:.3g} {spec.unit} at most, {spec.mean:.3g} on average"
+        if spec.shapes:
+            told = f"not compared: {spec.shapes}"
+        for where, n_ready in (("A", spec.only_ready_a), ("B", spec.only_ready_b)):
+            told += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
+        _print_wrapped(f"{spec.spec} ({encodings}): {told}")
+    click.echo("the same" if found.is_same else "different")
+
+
+@melgrid.command()
+@click.argument("store")
+@click.option("--yes", is_flag=True, help="Take it away; else it is only listed.")
+@json_option
+def gc(store: str, yes: bool, as_json: bool) -> None:
+    """List what STORE keeps and nobody needs, and take it away with --yes.
+
+    What killed runs left, values of clips that were pruned, and what belongs to no
+    spec. Foreign things are listed and never touched.
+    """
+    from featurestore import FeatureStore
+    from featurestore.garbage import collect, find_garbage
+
+    opened = FeatureStore.open(store)
+    found = (collect if yes else find_garbage)(opened)
+    if as_json:
+        _print_json([garbage.json() for garbage in found])
+        return
+    _print_list(
+        f"{garbage.kind} {garbage.key}: {_size(garbage.nbytes)}"
+        + (f", {len(garbage.rows):,} of its clips" if garbage.rows else "")
+        for garbage in found
+    )
+    nbytes = sum(garbage.nbytes for garbage in found if garbage.kind != "foreign")
+    if not nbytes:
+        click.echo("nothing to take away")
+    else:
+        click.echo(f"{_size(nbytes)} taken away" if yes else f"{_size(nbytes)}; --yes takes it")
 
 
 def _print_list(lines: Iterable[str]) -> None:

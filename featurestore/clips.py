@@ -25,6 +25,9 @@ _ROWS_PER_CHUNK = 65536
 _TEXTS = ("clip_id", "path", "split", "artist", "album")
 _NUMBERS: dict[str, Any] = {"fold": np.int16, "tile": np.int32, "active": np.bool_}
 
+COLUMNS = (*_TEXTS, *_NUMBERS, "tag", "labels")
+"""The table's arrays."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ClipTable:
@@ -147,7 +150,7 @@ class ClipTable:
             If what is stored is not the table whose digest is given: a run that died, or is
             still at it, has written part of another.
         """
-        stored = _stored(files, [*_TEXTS, *_NUMBERS, "tag", "labels"])
+        stored = _stored(files, COLUMNS)
         stored |= {
             key: data for key in ["clips/zarr.json"] if (data := files.read(key)) is not None
         }

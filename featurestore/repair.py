@@ -136,5 +136,5 @@ def _take_back(
     for name in layouts:
         n_rows = sum(len(positions.get(name, ())) for positions in bad.values())
         if n_rows:
-            done.append(f"{name}: {n_rows:,} rows are pending")
+            done.append(f"{name}: {n_rows:,} row{'s' if n_rows > 1 else ''} now pending")
     return done

@@ -130,7 +130,7 @@ def test_verify_tells_damage_and_repair_mends_it(store, tmp_path):
     assert "Traceback" not in told.output
     told = invoke("verify", path, "--repair")
     assert told.exit_code == 0
-    assert "repaired sr8000-mel8-x1-db: 7 rows are pending" in told.stdout
+    assert "repaired sr8000-mel8-x1-db: 7 rows now pending" in told.stdout
     told = invoke("verify", path)
     assert told.exit_code == 0
     assert "unfinished: 7 of 120 rows are pending; run featurize again" in told.stdout
@@ -138,6 +138,43 @@ def test_verify_tells_damage_and_repair_mends_it(store, tmp_path):
     assert invoke("verify", path, "--repair", "--json").exit_code == 1
     assert "1 beyond repair" in invoke("verify", path, "--repair").stdout
     assert max(map(len, told.stdout.splitlines())) < 80
+
+
+def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
+    path = store[0]
+    same = invoke("diff", path, path)
+    assert same.exit_code == 0
+    assert same.stdout.endswith("\nthe same\n")
+    assert "sr8000-mel16-x1-db (float16): 0 of 28 clips differ" in same.stdout
+    other = shutil.copytree(path, tmp_path / "other.zarr")
+    shard = other / "sr8000-mel8-x1-db" / "values" / "c" / "1" / "0" / "0"
+    shard.write_bytes((path / "sr8000-mel8-x1-db" / "values" / "c" / "0" / "0" / "0").read_bytes())
+    found = invoke("diff", path, other, "--json")
+    assert found.exit_code == 1
+    told = json.loads(found.stdout)
+    assert told["same"] is False
+    assert [spec["n_differ"] for spec in told["specs"]] == [0, 0, 7, 0]
+    assert told["specs"][2]["max"] > told["specs"][2]["mean"] > 0
+    text = invoke("diff", path, other).stdout
+    assert re.search(r"7 of 28 clips differ, by [\d.]+ dB at\s+most", text)
+    assert text.endswith("\ndifferent\n")
+
+
+def test_gc_lists_with_sizes_and_takes_away_only_when_told(store, tmp_path):
+    path = shutil.copytree(store[0], tmp_path / "features.zarr")
+    assert invoke("gc", path).stdout == "nothing to take away\n"
+    (path / "commits" / "16").mkdir()
+    (path / "commits" / "16" / "zarr.json").write_bytes(bytes(300))
+    (path / "notes.txt").write_bytes(bytes(50))
+    told = invoke("gc", path).stdout
+    assert "unreferenced commits/16: 300 B" in told
+    assert "foreign notes.txt: 50 B" in told
+    assert told.endswith("\n300 B; --yes takes it\n")
+    assert (path / "commits" / "16").exists()
+    assert invoke("gc", path, "--yes").stdout.endswith("300 B taken away\n")
+    assert json.loads(invoke("gc", path, "--json").stdout) == [
+        {"kind": "foreign", "key": "notes.txt", "nbytes": 50, "rows": []}
+    ]
 
 
 def test_ls_lists_specs_with_shape_and_bytes(store):

@@ -41,7 +41,7 @@ def test_just_the_damaged_rows_are_pending_afterwards(make_store):
     hurt(store, f"{second.name}/statistics/c/1/0/0")
     report = repair(store)
     assert report.repaired == (
-        f"{first.name}: 1 rows are pending", f"{second.name}: 8 rows are pending"
+        f"{first.name}: 1 row now pending", f"{second.name}: 8 rows now pending"
     )  # fmt: skip
     assert report.is_mended
     mended = FeatureStore.open(store.path)
@@ -122,7 +122,7 @@ def test_what_cannot_be_repaired_is_left_and_the_rest_is_mended(make_store):
     hurt(store, "clips/path/c/0")
     hurt(store, f"{store.specs[0].name}/values/c/0/0/0", 5)
     report = repair(FeatureStore.open(store.path))
-    assert report.repaired == (f"{store.specs[0].name}: 1 rows are pending",)
+    assert report.repaired == (f"{store.specs[0].name}: 1 row now pending",)
     assert not report.is_mended
     [left] = FeatureStore.open(store.path).verify().damage
     assert left.key == "clips"
