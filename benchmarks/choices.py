@@ -1,10 +1,11 @@
 """Choices made by measurement: what is done, what else could be, and what either costs."""
 
 import io
+import itertools
 import multiprocessing
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,14 +18,12 @@ import soundfile
 import torch
 from numcodecs import blosc
 
-import pipeline.shard
 from benchmarks.corpus import Corpus, open_corpus
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
 from benchmarks.page import publish, table
 from benchmarks.rounds import interleaved
-from benchmarks.stages import tasks_of
-from featurestore.encoding import Encoding
+from featurestore.encoding import Codec, Encoding
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
@@ -33,6 +32,8 @@ from pipeline.clip import Clip, Cutter
 from pipeline.decode import read_track
 from pipeline.mel import Analysis, amplitude
 from pipeline.plan import arrange
+from pipeline.profile import time_tasks
+from pipeline.settings import RunSettings
 
 FULL = FeatureSpec(sr=16000, n_mels=96, hop=1, log="db")
 """The spec whose frames and values most of this is measured on."""
@@ -207,6 +208,65 @@ def codecs(clips: list[Clip], rounds: int) -> list[list[str]]:
     ]
 
 
+def halves(values: Array, rounds: int) -> list[list[str]]:
+    """From float16 back to float32, as reading does."""
+    encoding, out = Encoding(name="float16"), np.empty_like(values)
+    stored = encoding.encode(values, "db")
+    every = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
+    return compared(
+        "from float16",
+        {
+            "by moving bits": lambda: encoding.decode(stored, out, "db"),
+            "NumPy": lambda: np.copyto(out, stored),
+            "a table of 65,536": lambda: np.take(every, stored.view(np.uint16), out=out),
+        },
+        {},
+        rounds,
+    )
+
+
+def chunks(clips: list[Clip], rounds: int) -> list[list[str]]:
+    """One chunk a clip, or several along time: what 3 s of a clip gain, what whole clips lose."""
+    blosc.set_nthreads(1)
+    plan, codec, length = arrange([FULL]), Codec(), FULL.n_frames(3 * FULL.sr)
+    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", Encoding())]
+    n_mels, n_frames = stored[0].shape
+    rng = np.random.default_rng(0)
+    starts = rng.integers(n_frames - length + 1, size=64).tolist()
+    whole: dict[str, Callable[[], object]] = {}
+    part: dict[str, Callable[[], object]] = {}
+    sizes: dict[str, str] = {}
+
+    def unpack(packed: list[bytes], chunk: npt.NDArray[np.float16], firsts: Iterator[int]) -> None:
+        first, width = next(firsts), chunk.shape[1]
+        for data in packed[first // width : (first + length - 1) // width + 1]:
+            codec.decompress(memoryview(data), chunk)
+
+    def unpack_all(packed: list[bytes], chunk: npt.NDArray[np.float16]) -> None:
+        for data in packed:
+            codec.decompress(memoryview(data), chunk)
+
+    one = sum(len(codec.compress(values)) for values in stored)
+    for n in (1, 2, 4, 8):
+        width = -(-n_frames // n)
+        padded = [np.pad(values, ((0, 0), (0, n * width - n_frames)), "edge") for values in stored]
+        cut = [[np.ascontiguousarray(p) for p in np.split(values, n, 1)] for values in padded]
+        packed = [[codec.compress(piece) for piece in pieces] for pieces in cut]
+        name, chunk = f"{n} a clip", np.empty((n_mels, width), np.float16)
+        sizes[name] = f"{sum(len(p) for of in packed for p in of) / one:.3f} of the bytes"
+        whole[name] = partial(unpack_all, packed[0], chunk)
+        part[name] = partial(unpack, packed[0], chunk, itertools.cycle(starts))
+    turned = [np.ascontiguousarray(values.T) for values in stored]
+    packed_turned = [codec.compress(values) for values in turned]
+    name = "1 a clip, time by bands"
+    sizes[name] = f"{sum(map(len, packed_turned)) / one:.3f} of the bytes"
+    whole[name] = partial(unpack_all, packed_turned[:1], np.empty_like(turned[0]))
+    return [
+        *compared("unpack a clip from chunks", whole, sizes, rounds),
+        *compared("unpack 3 s from chunks", part, {}, rounds),
+    ]
+
+
 def decoding(file: str, rounds: int) -> list[list[str]]:
     """Where libsndfile reads from."""
     data = Path(file).read_bytes()
@@ -271,13 +331,9 @@ def allocators(corpus: Corpus, rounds: int) -> list[list[str]]:
 def cost_of_tasks(corpus: Corpus) -> float:
     """CPU time a clip of a small run's tasks, in this process [ms]."""
     torch.set_num_threads(1)
-    with tasks_of(corpus, [SPEC], 256) as (job, tasks):
-        pipeline.shard.compute_shard(job, next(tasks))
-        began, done = time.process_time(), 0
-        for one in tasks:
-            pipeline.shard.compute_shard(job, one)
-            done += len(one.paths)
-        return (time.process_time() - began) * 1e3 / done
+    with scratch("tasks.zarr") as path:
+        times = time_tasks(corpus.catalog(256), str(path), [SPEC], RunSettings(), 256)
+    return 1e3 * sum(times.cpu.values()) / times.n_clips
 
 
 @click.command(help=__doc__)
@@ -298,7 +354,9 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
         *spectra(samples, analysis, rounds),
         *products(samples, rounds),
         *laws(native.mel_power(samples, analysis), rounds),
+        *halves(amplitude(native.mel_power(samples, analysis), "db"), rounds),
         *codecs(cut, rounds),
+        *chunks(cut, rounds),
         *syncs(rounds),
         *allocators(corpus, min(rounds, 3)),
     ]

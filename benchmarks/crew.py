@@ -26,6 +26,11 @@ class Crew:
     def __init__(self, client: Any) -> None:
         self._client = client  # distributed.Client, which is typed in part
 
+    @property
+    def address(self) -> str:
+        """Of the scheduler, for a run's settings."""
+        return str(self._client.scheduler.address)
+
     def cpu_time(self) -> float:
         """CPU time so far of the workers and of this process, where the scheduler is [s]."""
         workers: dict[str, float] = self._client.run(time.process_time)
@@ -42,7 +47,7 @@ class Crew:
         The store is on the working directory's disk, and removed.
         """
         with scratch("store.zarr") as store:
-            settings = RunSettings(scheduler=self._client.scheduler.address)
+            settings = RunSettings(scheduler=self.address)
             summary = run(corpus.catalog(n_clips), str(store), specs, settings)
             if summary.n_ready != n_clips:
                 raise SystemExit(f"only {summary.n_ready} of {n_clips} clips are ready")

@@ -66,12 +66,22 @@ class Rounds:
         """Median of the CPU time a clip, of all processes [ms]."""
         return statistics.median(1e3 * cost.cpu / cost.n_clips for cost in self.costs[name])
 
+    def costs_of(self, name: str, other: str) -> list[Ratio]:
+        """How many times what a clip costs otherwise it costs this way, round by round."""
+        return [
+            Ratio(
+                wall=a.wall / a.n_clips / (b.wall / b.n_clips),
+                cpu=a.cpu / a.n_clips / (b.cpu / b.n_clips),
+            )
+            for a, b in zip(self.costs[name], self.costs[other], strict=True)
+        ]
+
     def cost(self, name: str, other: str) -> Ratio:
-        """How many times what a clip costs otherwise it costs this way: median of the rounds."""
-        pairs = list(zip(self.costs[name], self.costs[other], strict=True))
+        """Median of `costs_of`."""
+        ratios = self.costs_of(name, other)
         return Ratio(
-            wall=statistics.median(a.wall / a.n_clips / (b.wall / b.n_clips) for a, b in pairs),
-            cpu=statistics.median(a.cpu / a.n_clips / (b.cpu / b.n_clips) for a, b in pairs),
+            wall=statistics.median(ratio.wall for ratio in ratios),
+            cpu=statistics.median(ratio.cpu for ratio in ratios),
         )
 
     def speed(self, name: str, other: str) -> Ratio:
