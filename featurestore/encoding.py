@@ -136,7 +136,7 @@ def _widen(halves: npt.NDArray[np.float16], out: npt.NDArray[np.float32]) -> Non
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Codec:
-    """How a chunk's bytes are packed: Blosc with bitshuffle, or not at all.
+    """How a chunk's bytes are packed: by Blosc, mostly with shuffled bits, or not at all.
 
     Raises
     ------
@@ -160,9 +160,8 @@ class Codec:
 
         # Level 1: higher levels save 5 % of the bytes and cost twice the time (RESULTS.md).
         # One block: smaller ones, which Blosc would choose, take a third longer and 3 % more.
-        packed: bytes = blosc.compress(
-            values, self.name.encode(), 1, blosc.BITSHUFFLE, values.nbytes
-        )
+        shuffle = blosc.BITSHUFFLE if self._shuffles(values.dtype) else blosc.NOSHUFFLE
+        packed: bytes = blosc.compress(values, self.name.encode(), 1, shuffle, values.nbytes)
         return packed
 
     def decompress(self, packed: memoryview, out: npt.NDArray[Any]) -> None:
@@ -195,6 +194,14 @@ class Codec:
         if self.name == "none":
             return [Crc32cCodec()]
         blosc = BloscCodec(
-            cname=self.name, clevel=1, shuffle="bitshuffle", typesize=dtype.itemsize, blocksize=0
+            cname=self.name,
+            clevel=1,
+            shuffle="bitshuffle" if self._shuffles(dtype) else "noshuffle",
+            typesize=dtype.itemsize,
+            blocksize=0,
         )
         return [blosc, Crc32cCodec()]
+
+    def _shuffles(self, dtype: np.dtype[Any]) -> bool:
+        """Whether bits are shuffled; for zstd, single bytes are as small without, and faster."""
+        return self.name != "zstd" or dtype.itemsize > 1
