@@ -171,31 +171,29 @@ def laws(power: Array, rounds: int) -> list[list[str]]:
     ]
 
 
-def codecs(clips: list[Clip], rounds: int) -> list[list[str]]:
-    """Blosc's codecs and block sizes: time to pack, and bytes; time to unpack."""
+def codecs(clips: list[Clip], encoding: Encoding, rounds: int) -> list[list[str]]:
+    """Blosc's codecs, block sizes and shuffles: time to pack, and bytes; time to unpack."""
     blosc.set_nthreads(1)
     plan = arrange([FULL])
-    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", Encoding())]
+    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", encoding)]
+    one, out = stored[0], np.empty_like(stored[0])
     ways = {
-        "zstd 1": (b"zstd", 1, 0),
-        "zstd 1, one block": (b"zstd", 1, stored[0].nbytes),
-        "zstd 5": (b"zstd", 5, 0),
-        "lz4": (b"lz4", 1, 0),
+        "zstd 1, one block, bits shuffled": (b"zstd", 1, blosc.BITSHUFFLE, one.nbytes),
+        "... bytes shuffled": (b"zstd", 1, blosc.SHUFFLE, one.nbytes),
+        "... not shuffled": (b"zstd", 1, blosc.NOSHUFFLE, one.nbytes),
+        "zstd 1, bits shuffled": (b"zstd", 1, blosc.BITSHUFFLE, 0),
+        "zstd 5, bits shuffled": (b"zstd", 5, blosc.BITSHUFFLE, 0),
+        "lz4, bits shuffled": (b"lz4", 1, blosc.BITSHUFFLE, 0),
     }
-    packed = {
-        name: [blosc.compress(v, codec, level, blosc.BITSHUFFLE, block) for v in stored]
-        for name, (codec, level, block) in ways.items()
-    }
+    if encoding.name == "uint8":
+        ways = {"zstd 1, one block, not shuffled": ways.pop("... not shuffled"), **ways}
+    packed = {name: [blosc.compress(v, *way) for v in stored] for name, way in ways.items()}
     raw = sum(v.nbytes for v in stored)
     sizes = {name: f"{sum(map(len, of)) / raw:.3f} of the bytes" for name, of in packed.items()}
-    one, out = stored[0], np.empty_like(stored[0])
     return [
         *compared(
-            f"pack {FULL.name}, bitshuffle",
-            {
-                name: partial(blosc.compress, one, codec, level, blosc.BITSHUFFLE, block)
-                for name, (codec, level, block) in ways.items()
-            },
+            f"pack {encoding.name}",
+            {name: partial(blosc.compress, one, *way) for name, way in ways.items()},
             sizes,
             rounds,
         ),
@@ -355,7 +353,8 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
         *products(samples, rounds),
         *laws(native.mel_power(samples, analysis), rounds),
         *halves(amplitude(native.mel_power(samples, analysis), "db"), rounds),
-        *codecs(cut, rounds),
+        *codecs(cut, Encoding(name="float16"), rounds),
+        *codecs(cut, Encoding(name="uint8"), rounds),
         *chunks(cut, rounds),
         *syncs(rounds),
         *allocators(corpus, min(rounds, 3)),

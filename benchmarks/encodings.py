@@ -189,9 +189,9 @@ def main(audio: str | None, rounds: int, save: bool) -> None:
         f"{corpus.name}: {len(corpus.paths)} clips of 29.1 s, all of them for bytes, 64 for time; "
         f"one thread, CPU time, medians of {rounds} rounds. MB/s are of float32 values, so that "
         "encodings compare: pack is encode and pack, unpack is unpack and decode. zstd and lz4 are "
-        "Blosc's at level 1, one block, bits shuffled; plain zstd is at level 1 too. Bytes are "
-        "with a clip's checksum and its entry in the shard's index; npz is np.savez, a file a clip "
-        "and spec."
+        "Blosc's at level 1, one block, bits shuffled but for uint8 by zstd; plain zstd is at "
+        "level 1 too. Bytes are with a clip's checksum and its entry in the shard's index; npz is "
+        "np.savez, a file a clip and spec."
     )
     publish("encodings", [ways, aims, grid, remark], save)
 
