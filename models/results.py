@@ -7,7 +7,10 @@ reported and dropped.
 
 import fcntl
 import json
+import math
 import os
+import reprlib
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,34 +20,80 @@ from featurestore.spec import FeatureSpec
 
 Row = dict[str, Any]
 
-FIELDS: dict[str, tuple[type, ...]] = {
-    "data": (str,),
-    "spec": (str,),
-    "encoding": (str,),
-    "model": (str,),
-    "width": (int, float),
-    "recipe": (str,),
-    "augment": (str,),
-    "seed": (int,),
-    "fold": (int, type(None)),
-    "epochs": (int,),
-    "batch_size": (int,),
-    "learning_rate": (int, float),
-    "amp": (str,),
-    "roc_auc": (int, float),
-    "pr_auc": (int, float),
-    "gmac": (int, float),
-    "parameters": (int,),
-    "bytes_per_clip": (int, float),
-    "train_seconds": (int, float),
-    "inference_seconds_per_clip": (int, float),
-    "roc_auc_per_tag": (dict,),
-    "pr_auc_per_tag": (dict,),
-    "bootstrap_roc_auc": (list,),
-    "bootstrap_pr_auc": (list,),
-    "versions": (dict,),
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and 0 <= value < math.inf)
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and -_ROUNDING <= value <= 1 + _ROUNDING
+
+
+def _are_scores(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_score, value))
+
+
+def _are_scores_of_tags(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_score, value.values()))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_texts_by_name(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+_ROUNDING = 1e-9  # an area is a sum, which may pass 1 by its last bits
+
+FIELDS: dict[str, Callable[[object], bool]] = {
+    "data": _is_text,
+    "spec": _is_text,
+    "encoding": _is_text,
+    "model": _is_text,
+    "width": _is_number,
+    "recipe": _is_text,
+    "augment": _is_text,
+    "seed": _is_whole,
+    "fold": lambda value: value is None or _is_whole(value),
+    "epochs": _is_whole,
+    "batch_size": _is_whole,
+    "learning_rate": _is_number,
+    "amp": _is_text,
+    "roc_auc": _is_score,
+    "pr_auc": _is_score,
+    "gmac": lambda value: _is_number(value) and value != 0,
+    "parameters": _is_whole,
+    "bytes_per_clip": lambda value: _is_number(value) and value != 0,
+    "train_seconds": _is_number,
+    "inference_seconds_per_clip": _is_number,
+    "roc_auc_per_tag": _are_scores_of_tags,
+    "pr_auc_per_tag": _are_scores_of_tags,
+    "bootstrap_roc_auc": _are_scores,
+    "bootstrap_pr_auc": _are_scores,
+    "versions": _are_texts_by_name,
 }
-"""What every row holds, and of which types."""
+"""What every row holds, and what it must be: scores from 0 to 1, and no number nan or infinite."""
+
+_MORE: dict[str, Callable[[object], bool]] = {
+    "catalog": _is_text,
+    "device": _is_text,
+    "n_tags_scored": _is_whole,
+    "tags_left_out": _are_texts,
+    "n_train": _is_whole,
+    "n_validation": _is_whole,
+    "n_test": _is_whole,
+}
+"""What a row may hold and the report shows."""
 
 IDENTITY = tuple(FIELDS)[:13]
 """The fields that make a run what it is: two runs that agree in them are the same run."""
@@ -149,7 +198,7 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
     for number, line in enumerate(content[:whole].splitlines(), start=1):
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise TrainingError(
                 f"{path}:{number} is not JSON ({error}); correct or delete the line"
             ) from None
@@ -161,11 +210,12 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
                 f"{path}:{number} has no {', '.join(missing)}: another version of melgrid wrote "
                 "it; name another results file, or delete the line and run the study again"
             )
-        for field, types in FIELDS.items():
-            if not isinstance(row.get(field, ...), types) or isinstance(row[field], bool):
+        for field, fits in (FIELDS | {f: _MORE[f] for f in _MORE if f in row}).items():
+            if field not in row or not fits(row[field]):
+                value = reprlib.repr(row.get(field, "missing"))
                 raise TrainingError(
-                    f"{path}:{number}: {field} is {row.get(field, 'missing')!r}; is this a file "
-                    "that melgrid study wrote? Correct or delete the line"
+                    f"{path}:{number}: {field} is {value}; is this a file that melgrid study "
+                    "wrote? Correct or delete the line"
                 )
         try:
             FeatureSpec.parse(row["spec"])

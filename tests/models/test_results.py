@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import math
 
 import pytest
 
@@ -122,6 +123,47 @@ def test_a_whole_line_that_is_no_row_is_an_error_that_names_it_and_changes_nothi
         with pytest.raises(TrainingError, match=message):
             reader(path)
     assert path.read_text() == content
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("roc_auc", math.nan),
+        ("pr_auc", 1.5),
+        ("gmac", math.inf),
+        ("gmac", -1),
+        ("bytes_per_clip", 0),
+        ("train_seconds", math.nan),
+        ("width", math.nan),
+        ("seed", -1),
+        ("bootstrap_roc_auc", ["high"]),
+        ("bootstrap_pr_auc", [0.5, None]),
+        ("roc_auc_per_tag", {"rock": None}),
+        ("versions", {"torch": [2, 9]}),
+        ("catalog", ["mtat"]),
+        ("n_train", "many"),
+        ("tags_left_out", 3),
+    ],
+)
+def test_a_value_that_no_report_can_show_is_an_error_that_names_its_line(tmp_path, field, value):
+    path = tmp_path / "results.jsonl"
+    path.write_text(f"{json.dumps(ROW)}\n{json.dumps(ROW | {field: value})}\n")
+    for reader in (read_results, ResultsFile):
+        with pytest.raises(TrainingError, match=rf"results.jsonl:2: {field} is .*; is this a file"):
+            reader(path)
+
+
+def test_an_area_that_rounding_took_past_1_is_still_a_score(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(ROW | {"pr_auc": 1.0000000000000002}) + "\n")
+    assert read_results(path)[0][0]["pr_auc"] > 1
+
+
+def test_a_line_nested_without_end_is_no_traceback(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text("[" * 100_000 + "]" * 100_000 + "\n")
+    with pytest.raises(TrainingError, match=r"results\.jsonl:1 is not JSON"):
+        read_results(path)
 
 
 def test_a_missing_file_or_folder_is_an_error_with_a_remedy(tmp_path):
