@@ -7,7 +7,10 @@ Points
     seed on all of them: folds share their training clips, so that they are not independent of each
     other, and differ in how hard they are, so that their spread is not a run's. Scores are
     averaged over the folds of a seed first, and spreads are those of the seeds' means. Seeds that
-    have not been tested on all folds yet are left out, and `Judgement.notes` says so.
+    have not been tested on all folds yet are left out, and `Judgement.notes` says so. A point
+    tested on other folds than the rest, which an unfinished study leaves behind, is compared over
+    the folds that are common, but is neither best, recommended nor on the frontier: its mean is of
+    other clips.
 Intervals
     95 % of the bootstrap's replicates, which resample the test clips. The same clips are drawn for
     every spec (`models.metrics.bootstrap`), so that differences are *paired*: what makes a
@@ -106,7 +109,8 @@ class Point:
         The same, corrected for many comparisons.
     verdict : {'baseline', 'better', 'worse', 'within noise', 'unknown'}
     on_frontier : bool
-        No comparable point is at least as good in ROC AUC, GMAC and bytes, and better in one.
+        No point tested on the same clips is at least as good in ROC AUC, GMAC and bytes, and
+        better in one.
     roc_auc_per_tag, pr_auc_per_tag : dict of str to float
         Means over the runs and folds in which the tag was scored.
     """
@@ -154,7 +158,7 @@ class Judgement:
     baseline : Point
         What the others are compared with.
     best : Point
-        Highest ROC AUC of those that can be compared.
+        Highest ROC AUC of those that were tested on the same clips.
     recommended : Point
     recommended_why : str
         In words, a sentence.
@@ -207,6 +211,8 @@ def judge(
     )
     reference = _baseline(trials, baseline, Counter(row["data"] for row in rows))
     comparable = [trial for trial in trials if trial.data == reference.data]
+    fullest = max(comparable, key=lambda trial: (len(trial.folds), trial is reference))
+    ranked = [trial for trial in comparable if trial.folds == fullest.folds]
     others = [trial for trial in comparable if trial is not reference]
     compared = {trial.label: _compare(reference, trial) for trial in others}
     holm = dict(zip(compared, _holm([c.p for c in compared.values()]), strict=True))
@@ -218,13 +224,12 @@ def judge(
             verdict="baseline"
             if trial is reference
             else _verdict(holm.get(trial.label, math.nan), compared.get(trial.label)),
-            on_frontier=trial in comparable
-            and not any(_dominates(other, trial) for other in comparable),
+            on_frontier=trial in ranked and not any(_dominates(other, trial) for other in ranked),
         )
         for trial in trials
     )
-    best = max(comparable, key=lambda trial: trial.roc_auc)  # the cheapest of equals
-    recommended, why = _recommend(comparable, best, allowed)
+    best = max(ranked, key=lambda trial: trial.roc_auc)  # the cheapest of equals
+    recommended, why = _recommend(ranked, best, allowed)
     named = {point.label: point for point in points}
     return Judgement(
         points=points,
@@ -233,7 +238,7 @@ def judge(
         recommended=named[recommended.label],
         recommended_why=why,
         common=common,
-        notes=_notes(trials, reference),
+        notes=_notes(trials, reference, n_unranked=len(comparable) - len(ranked)),
     )
 
 
@@ -463,13 +468,19 @@ def _per_tag(rows: Sequence[Row], field: str) -> dict[str, float]:
     return {tag: float(np.mean([r[field][tag] for r in rows if tag in r[field]])) for tag in tags}
 
 
-def _notes(trials: Sequence[_Trial], reference: _Trial) -> tuple[str, ...]:
+def _notes(trials: Sequence[_Trial], reference: _Trial, *, n_unranked: int) -> tuple[str, ...]:
     notes = []
     strangers = [trial for trial in trials if trial.data != reference.data]
     if strangers:
         notes.append(
             f"{len(strangers)} of {len(trials)} points are from other clips, splits or tags than "
             f"the baseline {reference.label}: their scores cannot be compared with its."
+        )
+    if n_unranked:
+        notes.append(
+            f"{n_unranked} of {len(trials)} points have not been tested on all folds yet: their "
+            "scores are of other clips than the others', and they are not recommended; run the "
+            "study again to complete them."
         )
     if any(len(trial.seeds) == 1 for trial in trials):
         notes.append(

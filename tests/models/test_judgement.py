@@ -237,6 +237,25 @@ def test_of_an_unfinished_study_whole_seeds_and_common_folds_are_compared():
     assert math.isnan(none.points[0].loss)
 
 
+def test_a_point_tested_on_easy_folds_alone_is_not_taken_for_the_best():
+    """As an interrupted study leaves it: the last spec has but the first fold, which is easy."""
+    auc, noise = {0: 0.9, 1: 0.6}, [-0.01, 0.01] * 50
+    rows = [
+        row
+        for spec, folds in ((FINE, (0, 1)), (MIDDLE, (0, 1)), (COARSE, (0,)))
+        for fold in folds
+        for row in rows_of(spec, [auc[fold], auc[fold] - 0.001], clips=noise, fold=fold)
+    ]
+    judgement = judge(rows)
+    partial = judgement.points[0]
+    assert (partial.spec.name, partial.n_folds) == (COARSE, 1)
+    assert partial.roc_auc > judgement.best.roc_auc == pytest.approx(0.7495)
+    assert partial.loss == pytest.approx(0)  # over the fold that both have
+    assert not partial.on_frontier
+    assert judgement.recommended.spec.name == MIDDLE
+    assert judgement.notes[0].startswith("1 of 3 points have not been tested on all folds yet")
+
+
 def test_points_on_other_data_are_shown_and_not_compared():
     rows = [
         *rows_of(FINE, [0.9, 0.91]),
