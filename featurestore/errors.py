@@ -85,6 +85,10 @@ class TrainingError(MelgridError, ValueError):
     """Data that a model cannot be trained or judged on."""
 
 
+class TrainingSettingsError(TrainingError, SettingsError):
+    """A setting of a network, a training or a study that cannot be."""
+
+
 AUDIO_REASONS = (
     "EmptyFile",
     "DecodeError",

@@ -51,7 +51,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.spec import FeatureSpec
 from models.results import IDENTITY, Row
 
@@ -247,7 +247,7 @@ def parse_loss(loss: float | str) -> float:
 
     Raises
     ------
-    TrainingError
+    TrainingSettingsError
         If it is no number from 0 to below 1.
     """
     text = str(loss).strip()
@@ -256,7 +256,7 @@ def parse_loss(loss: float | str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value < 1:
-        raise TrainingError(
+        raise TrainingSettingsError(
             f"max_loss is {loss!r}; it must be a loss of ROC AUC such as 0.5% or 0.005"
         )
     return value

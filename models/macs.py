@@ -19,7 +19,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingSettingsError
 from featurestore.spec import HOP_UNIT, FeatureSpec
 from models.networks import build, count_segments, segment_frames
 
@@ -93,7 +93,7 @@ def clip_cost(
 
     Raises
     ------
-    TrainingError
+    TrainingSettingsError
         If there is no such network, or if it cannot be made so.
     """
     n_segments = count_segments(model, spec, n_frames)
@@ -185,7 +185,7 @@ def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 2
     every k-th of those.
     """
     if frames not in get_args(Frames):
-        raise TrainingError(
+        raise TrainingSettingsError(
             f"frames is {frames!r}; it must be one of {', '.join(get_args(Frames))}"
         )
     n_samples = round(duration * spec.sr)

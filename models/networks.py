@@ -5,7 +5,7 @@ from functools import partial
 
 from torch import nn
 
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingSettingsError
 from featurestore.spec import FeatureSpec
 from models.musicnn import MUSICNN
 from models.vgg import VGG
@@ -39,9 +39,9 @@ def build(
     """
     _known(model)
     if not 0 < width <= 16:
-        raise TrainingError(f"width is {width}; it must be above 0 and at most 16")
+        raise TrainingSettingsError(f"width is {width}; it must be above 0 and at most 16")
     if n_frames < 1 or n_tags < 1:
-        raise TrainingError(
+        raise TrainingSettingsError(
             f"a network for {n_frames} frames and {n_tags} tags cannot be; both must be at least 1"
         )
     return NETWORKS[model](spec, n_frames=n_frames, n_tags=n_tags, width=width)
@@ -61,7 +61,7 @@ def segment_frames(model: str, spec: FeatureSpec, n_frames: int) -> int | None:
 
     Raises
     ------
-    TrainingError
+    TrainingSettingsError
         If there is no such network.
     """
     _known(model)
@@ -77,4 +77,4 @@ def count_segments(model: str, spec: FeatureSpec, n_frames: int) -> int:
 
 def _known(model: str) -> None:
     if model not in NETWORKS:
-        raise TrainingError(f"model is {model!r}; it must be one of {', '.join(NETWORKS)}")
+        raise TrainingSettingsError(f"model is {model!r}; it must be one of {', '.join(NETWORKS)}")

@@ -16,7 +16,7 @@ from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
 import models.train
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingSettingsError
 from featurestore.profile import Profile, StageCost
 from featurestore.stages import (
     OTHER,
@@ -105,11 +105,11 @@ def profile(
 
     Raises
     ------
-    TrainingError
+    TrainingSettingsError
         If `n_batches` is below 1, or as `train` says.
     """
     if n_batches < 1:
-        raise TrainingError(f"batches is {n_batches}; it must be at least 1")
+        raise TrainingSettingsError(f"batches is {n_batches}; it must be at least 1")
     device = settings.torch_device()
     on_gpu = device.type == "cuda"
     clock = Clock(STAGES, settle=torch.cuda.synchronize) if on_gpu else Clock(STAGES)

@@ -5,7 +5,7 @@ from typing import Any, Literal, Self, get_args
 
 import torch
 
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingSettingsError
 from models.augment import AUGMENTS, Augment
 from models.networks import NETWORKS
 from models.recipes import RECIPES
@@ -13,6 +13,7 @@ from models.recipes import RECIPES
 Amp = Literal["auto", "bf16", "off"]
 
 _OF_RECIPE: Any = None
+_MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 _CHOICES = {
     "model": tuple(NETWORKS),
@@ -40,7 +41,7 @@ class TrainSettings:
         Passes over the training split. None, here and in the next two, is the recipe's own, and
         is replaced by it: settings that mean the same are equal.
     batch_size : int
-        Clips in a batch at most, over all processes.
+        Clips in a batch at most, over all processes; 2 or more, as batch norm needs them.
     learning_rate : float
         The highest one.
     seed : int
@@ -54,7 +55,7 @@ class TrainSettings:
 
     Raises
     ------
-    TrainingError
+    TrainingSettingsError
         If a value cannot be, or a key is unknown (`from_json`).
     """
 
@@ -73,21 +74,29 @@ class TrainSettings:
         for field, choices in _CHOICES.items():
             value = getattr(self, field)
             if value not in choices:
-                raise TrainingError(f"{field} is {value!r}; it must be one of {', '.join(choices)}")
+                raise TrainingSettingsError(
+                    f"{field} is {value!r}; it must be one of {', '.join(choices)}"
+                )
         recipe = RECIPES[self.recipe]
         for field in ("epochs", "batch_size", "learning_rate"):
             if getattr(self, field) is None:
                 object.__setattr__(self, field, getattr(recipe, field))
-        for field, low in (("epochs", 1), ("batch_size", 1), ("seed", 0)):
+        for field, low in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise TrainingError(f"{field} is {value!r}; it must be a whole number from {low}")
+                raise TrainingSettingsError(
+                    f"{field} is {value!r}; it must be a whole number from {low}"
+                )
+        if self.seed > _MAX_SEED:
+            raise TrainingSettingsError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
         for field, high in (("width", 16), ("learning_rate", 1)):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise TrainingError(f"{field} is {value!r}; it must be a number")
+                raise TrainingSettingsError(f"{field} is {value!r}; it must be a number")
             if not 0 < value <= high:
-                raise TrainingError(f"{field} is {value}; it must be above 0 and at most {high}")
+                raise TrainingSettingsError(
+                    f"{field} is {value}; it must be above 0 and at most {high}"
+                )
             object.__setattr__(self, field, float(value))
         self.torch_device()
 
@@ -100,7 +109,7 @@ class TrainSettings:
             torch.empty(0, device=name)
             return torch.device(name)
         except (RuntimeError, AssertionError, NotImplementedError, TypeError):
-            raise TrainingError(
+            raise TrainingSettingsError(
                 f"device is {name!r}, which torch does not find here; use auto or cpu"
             ) from None
 
@@ -121,5 +130,5 @@ class TrainSettings:
         """Read what `dataclasses.asdict` wrote; unknown keys are refused by name."""
         unknown = fields.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
-            raise TrainingError(f"unknown training settings: {', '.join(sorted(unknown))}")
+            raise TrainingSettingsError(f"unknown training settings: {', '.join(sorted(unknown))}")
         return cls(**fields)

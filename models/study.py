@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from featurestore.errors import MelgridError, RunError, TrainingError, UnknownSpecError
+from featurestore.errors import (
+    MelgridError,
+    RunError,
+    TrainingError,
+    TrainingSettingsError,
+    UnknownSpecError,
+)
 from featurestore.spec import FeatureSpec
 from models import crew
 from models.checkpoint import Trained
@@ -127,9 +133,9 @@ def study(
     """
     for field, value in (("runs", runs), ("jobs", jobs), ("threads", threads)):
         if value is not None and value < 1:
-            raise TrainingError(f"{field} is {value}; it must be at least 1")
+            raise TrainingSettingsError(f"{field} is {value}; it must be at least 1")
     if scheduler is not None and jobs > 1:
-        raise TrainingError(f"jobs is {jobs}; with a scheduler, its workers say how many")
+        raise TrainingSettingsError(f"jobs is {jobs}; with a scheduler, its workers say how many")
     if threads is None and jobs > 1:
         threads = max(1, torch.get_num_threads() // jobs)
     say = say or (lambda line: None)

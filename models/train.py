@@ -59,9 +59,12 @@ def train_to_checkpoint(
     Raises
     ------
     TrainingError
-        Also if the state is that of other settings or data.
+        Also if the state is that of other settings or data, and if the checkpoint's place is a
+        folder's: before anything is trained.
     """
     path = Path(checkpoint)
+    if path.is_dir():
+        raise TrainingError(f"the checkpoint {path} is a folder; name a file")
     with processes.joined(settings.device):
         trained = train(
             data,

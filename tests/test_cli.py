@@ -491,8 +491,31 @@ def test_profile_of_a_store_is_a_table_json_and_a_picture(store, tmp_path):
 
 def test_profile_says_what_is_wrong(store):
     path, _ = store
-    assert "batches is 0; it must be at least 1" in refused("profile", path, "--batches", 0, code=1)
+    assert "batches is 0; it must be at least 1" in refused("profile", path, "--batches", 0)
     assert "sr is 1 Hz" in refused("profile", path, "--specs", "sr1-mel1-x1-db")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("train", "--model", "resnet"), "model is 'resnet'; it must be one of vgg, musicnn"),
+        (("train", "--epochs", 0), "epochs is 0"),
+        (("train", "--seed", 10**30), "it must be at most 9223372036854775807"),
+        (("study", "--width", "nan"), "width is nan"),
+        (("study", "--batch-size", 1), "batch_size is 1; it must be a whole number from 2"),
+        (("study", "--runs", 0), "runs is 0"),
+        (("study", "--jobs", 2, "--scheduler", "tcp://nowhere:1"), "jobs is 2; with a scheduler"),
+    ],
+)
+def test_settings_of_training_that_cannot_be_are_wrong_usage(
+    store, tmp_path, monkeypatch, arguments, message
+):
+    monkeypatch.chdir(tmp_path)
+    command, *options = arguments
+    path, _ = store
+    only = ("--spec", "sr8000-mel16-x1-db") if command == "train" else ()
+    assert message in refused(command, path, *only, *options)
+    assert not list(tmp_path.iterdir())
 
 
 def test_profile_of_audio_tells_every_stage(corpus, tmp_path, monkeypatch):

@@ -275,12 +275,27 @@ def test_a_checkpoint_has_its_log_beside_it_and_no_state_once_it_is_there(data, 
     assert sorted(file.name for file in tmp_path.glob("model*")) == ["model.pt", "model.pt.jsonl"]
 
 
-def test_too_few_clips_for_batch_norm_are_refused(data):
+def test_too_few_clips_for_batch_norm_are_refused(write_store):
+    """Three clips by two are batches of two and of one."""
+    spec = FeatureSpec(sr=16000, n_mels=8, hop=10)
+    store = write_store(
+        {spec: np.zeros((7, 8, 24), np.float32)},
+        tags={"odd": np.arange(7) % 2},
+        split=["train"] * 3 + ["validation"] * 2 + ["test"] * 2,
+    )
     with pytest.raises(
         TrainingError,
-        match=r"18 training clips in batches of at most 1.* leave a batch of 1, and batch norm",
+        match=r"3 training clips in batches of at most 2.* leave a batch of 1, and batch norm",
     ):
-        train(data, dataclasses.replace(SETTINGS, batch_size=1), progress=False)
+        train(
+            training_data(store, spec), dataclasses.replace(SETTINGS, batch_size=2), progress=False
+        )
+
+
+def test_a_checkpoint_that_would_be_a_folder_is_refused_before_training(data, tmp_path):
+    with pytest.raises(TrainingError, match=r"the checkpoint .* is a folder; name a file"):
+        train_to_checkpoint(tmp_path, data, SETTINGS, progress=False)
+    assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
 
 
 def test_one_tag_is_enough(toy_store):
