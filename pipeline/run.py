@@ -237,24 +237,40 @@ def layouts(
             codec=settings.codec,
             clips_per_shard=clips_per_shard,
             n_frames=n_frames,
-            settings={
-                "backend": settings.backend,
-                "decoder": DECODER.split()[0],
-                "resampler": "soxr HQ",
-            },
+            settings=_origin(settings),
         )
         for spec, n_frames in frames.items()
     )
 
 
+def _origin(settings: RunSettings) -> dict[str, str]:
+    """What a layout says of where its values come from."""
+    return {
+        "backend": settings.backend,
+        "decoder": DECODER.split()[0],
+        "resampler": "soxr HQ",
+    }
+
+
 def _stored(
     specs: Sequence[FeatureSpec], settings: RunSettings, store: FeatureStore | None = None
 ) -> Sequence[FeatureSpec]:
-    """Those of the specs that are to be stored."""
+    """Those of the specs that are to be stored.
+
+    None is served from what was made otherwise (in another encoding, by another backend), into
+    which this run's clips would not fit.
+    """
     if not settings.views:
         return specs
     there = {} if store is None else store.layouts
-    return needed(specs, [s for s, layout in there.items() if layout.encoding == settings.encoding])
+    alike = [
+        spec
+        for spec, layout in there.items()
+        if layout.encoding == settings.encoding and layout.settings == _origin(settings)
+    ]
+    stored = needed(specs, alike)
+    sources = {spec: source_of(spec, [*stored, *there]) for spec in specs}
+    return [spec for spec in specs if spec in stored or sources[spec] not in {*stored, *alike}]
 
 
 def jobs_of(

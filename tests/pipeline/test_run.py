@@ -127,6 +127,20 @@ def test_views_are_served_from_what_a_store_holds_already(featurize):
     assert (stored.store.specs, stored.store.views, stored.n_computed) == ([x1, x2], [], 20)
 
 
+@pytest.mark.parametrize("other", [{"encoding": Encoding(name="uint8")}, {"backend": "librosa"}])
+def test_a_view_is_not_served_from_what_was_made_otherwise(featurize, music, other):
+    x1, x2, x4 = grid(sr=[SR], n_mels=[16], hop=[1, 2, 4], log=["db"])
+    featurize([x1])
+    featurize([x2], **other)
+    soundfile.write(music / "99.wav", np.zeros(SR), SR)
+    summary = featurize([x1, x4], views=True)
+    assert (summary.store.specs, summary.n_ready) == ([x1, x2, x4], 21)
+    assert summary.store[x4].encoding == "float16"
+    # The new track has no row where it would be of another making.
+    assert [int(summary.store[spec].ready.sum()) for spec in (x1, x2, x4)] == [21, 20, 21]
+    np.testing.assert_array_equal(summary.store[x4][20], summary.store[x1][20][:, ::4])
+
+
 def test_new_tracks_are_computed_for_what_views_are_served_from(featurize, music):
     x1, x2 = grid(sr=[SR], n_mels=[16], hop=[1, 2], log=["db"])
     featurize([x1, x2], views=True)
