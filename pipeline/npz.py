@@ -17,11 +17,16 @@ What the published files hold, and what becomes of it:
 import dataclasses
 import hashlib
 import io
+import lzma
+import math
 import os
 import posixpath
+import struct
 import sys
 import time
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -63,8 +68,11 @@ LABELS = "labels.csv"
 
 _FACTS = {name: type(getattr(PENDING, name)) for name in CLIP_FACTS}
 
-_NOT_WHOLE = zipfile.BadZipFile, OSError, ValueError, TypeError, EOFError, MemoryError, KeyError
-"""What NumPy raises for files that are damaged, or are something else."""
+_NOT_WHOLE = (
+    zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError, struct.error,
+    OSError, ValueError, TypeError, EOFError, MemoryError, KeyError, RuntimeError,
+)  # fmt: skip
+"""What NumPy and zipfile raise for files that are damaged, or are something else."""
 
 Decibels = Literal[20, 10]
 
@@ -239,7 +247,7 @@ class NpzFolder:
                 for name, kind in _FACTS.items():
                     if name in npz:
                         facts[name] = kind(npz[name].item())
-                if facts["sr"] < 1 or facts["n_valid"] < 1:
+                if not _are_possible(facts):
                     raise AudioError("DecodeError", f"it says {facts}")
                 record = ClipRecord(
                     status="ready",
@@ -284,6 +292,17 @@ class NpzFolder:
         statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
         stored = layout.encoding.encode(values, spec.log)
         return seal(layout.codec.compress(stored)), statistics
+
+
+def _are_possible(facts: Mapping[str, Any]) -> bool:
+    """Whether a clip can be so; what a table's columns do not hold would spoil the store."""
+    return (
+        1 <= facts["sr"] < 2**31
+        and 1 <= facts["n_valid"] < 2**53
+        and 0 <= facts.get("start", 0) < 2**53
+        and 0 <= facts.get("n_clipped", 0) <= facts["n_valid"]
+        and math.isfinite(facts["peak"])
+    )
 
 
 def import_npz(

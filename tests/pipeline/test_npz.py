@@ -1,3 +1,4 @@
+import dataclasses
 import os
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.encoding import Encoding
 from featurestore.errors import (
+    AudioError,
     CatalogError,
     RunError,
     SettingsError,
@@ -19,6 +21,7 @@ from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
 from pipeline.catalogs import open_catalog
 from pipeline.npz import NpzFolder, import_npz
+from pipeline.run import layouts as planned_layouts
 from pipeline.run import run
 from pipeline.settings import RunSettings
 
@@ -155,6 +158,48 @@ def test_what_is_not_whole_or_something_else_is_a_failed_row_with_a_reason(study
     assert details["0/10.mp3"] == "mel16 has 62 frames, not 63"
     assert details["1/01.mp3"].endswith("65 frames, not 63: see --duration")
     assert "allow_pickle=False" in details["1/03.mp3"]
+
+
+def test_damage_of_any_kind_is_a_failed_row(study, tmp_path):
+    rng = np.random.default_rng(3)
+    arrays = study_arrays(0)
+    np.savez_compressed(tmp_path / "packed.npz", **arrays)
+    source = NpzFolder.open(str(study), LIKE, duration=DURATION)
+    layouts = planned_layouts(1, source.specs, dataclasses.replace(FLOAT32, window=source.window))
+    n_failed = 0
+    for whole in (
+        (study / "0" / "00.mp3.npz").read_bytes(),
+        (tmp_path / "packed.npz").read_bytes(),
+    ):
+        for _ in range(150):
+            data = bytearray(whole)
+            end = len(data) - 1 - rng.integers(300)  # the directory: kinds of packing, sizes
+            for place in (rng.integers(len(data)), end, rng.integers(300)):
+                data[place] = rng.integers(256)
+            (tmp_path / "damaged.npz").write_bytes(data)
+            try:
+                source.compute(str(tmp_path / "damaged.npz"), 0, layouts)
+            except AudioError as error:
+                n_failed += error.reason == "DecodeError"
+    assert n_failed > 250
+
+
+@pytest.mark.parametrize(
+    "fact",
+    [
+        {"n_valid": np.uint64(2**64 - 1)},
+        {"start": np.uint64(2**64 - 1)},
+        {"start": np.array(-1)},
+        {"sr": np.array(2**40)},
+        {"peak": np.array(np.nan)},
+    ],
+    ids=str,
+)
+def test_facts_that_no_clip_has_fail_it_and_the_store_can_be_read(study, tmp_path, fact):
+    rewrite(study, 4, **fact)
+    summary = do_import(study, tmp_path / "s")
+    assert failures(summary) == {"0/04.mp3": "DecodeError"}
+    assert (FeatureStore.open(tmp_path / "s").clips["status"] == "ready").sum() == 11
 
 
 def test_running_it_again_imports_just_what_is_missing(study, tmp_path):
