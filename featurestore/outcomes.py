@@ -81,18 +81,23 @@ class Outcomes:
         clips = commit.clips[: len(self.status) - first]
         rows = slice(first, first + len(clips))
         is_ready = np.array([clip.status == "ready" for clip in clips], np.bool_)
+        has_values = np.zeros(len(clips), np.bool_)
         for name in specs:
             if name in commit.specs:
                 checksums = np.frombuffer(commit.specs[name], "<u4")[: len(clips)]
                 self.ready[name][rows] = is_ready & (checksums != 0)
-        for row, clip in enumerate(clips, first):
-            if self.status[row] == "failed":  # for specs whose shards are of another length
+                has_values |= self.ready[name][rows]
+        for row, clip, has_value in zip(range(first, rows.stop), clips, has_values, strict=True):
+            # Specs whose shards are of another length have a record of their own: a clip failed if
+            # one of them says so, and what is known of it comes from one that vouches for values.
+            if clip.status != "pending" and self.status[row] != "failed":
+                self.status[row], self.reason[row], self.detail[row] = (
+                    clip.status,
+                    clip.reason,
+                    clip.detail,
+                )
+            if not has_value and (self.sr[row] or clip.status != "ready"):
                 continue
-            self.status[row], self.reason[row], self.detail[row] = (
-                clip.status,
-                clip.reason,
-                clip.detail,
-            )
             self.sr[row], self.start[row], self.n_valid[row] = clip.sr, clip.start, clip.n_valid
             self.peak[row], self.n_clipped[row] = clip.peak, clip.n_clipped
             self.digest[row] = clip.digest

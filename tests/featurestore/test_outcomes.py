@@ -1,6 +1,9 @@
+import dataclasses
+
 import numpy as np
 
-from featurestore.commits import ClipRecord, Commit, without, write_commit
+from featurestore import FeatureStore
+from featurestore.commits import ClipRecord, Commit, read_commit, without, write_commit
 from featurestore.outcomes import OUTCOMES, Outcomes
 
 
@@ -32,6 +35,26 @@ def test_a_row_that_one_spec_lacks_is_pending(make_store):
     assert (outcomes.status[0], outcomes.status[1]) == ("ready", "pending")
     assert not outcomes.ready[name][1]
     assert outcomes.ready[layouts[1].spec.name][1]
+
+
+def test_what_is_known_of_a_clip_comes_from_the_record_that_has_its_values(make_store):
+    first, second = make_store.layouts()[:2]
+    make_store(specs=[first.spec], clips_per_shard=8, failed=(), pending=())
+    # Shards of 16 come after those of 8: of rows 1 to 3 they hold nothing, for one reason or other.
+    store = make_store(specs=[second.spec], clips_per_shard=16, failed=[1], pending=[2])
+    before = read_commit(store.files, 16, 0)
+    clips = list(before.clips)
+    clips[3] = dataclasses.replace(clips[3], n_valid=5, sr=7, digest="of other audio")
+    specs = {second.spec.name: without(before.specs[second.spec.name], [3])}
+    write_commit(store.files, 16, 0, dataclasses.replace(before, clips=tuple(clips), specs=specs))
+    store = FeatureStore.open(store.path)
+    record = make_store.record("clip 01")
+    assert list(store.clips["status"][:5]) == ["ready", "failed", "pending", "pending", "ready"]
+    assert store[first.spec].ready.all()
+    for name in ("sr", "start", "n_valid"):
+        assert set(getattr(store.outcomes, name)) == {getattr(record, name)}
+    assert store.outcomes.digest[3] == make_store.record("clip 03").digest.encode()
+    assert store[first.spec].n_valid_frames.all()
 
 
 def test_pruned_rows_are_pending_whatever_their_records_say(tiny_store):
