@@ -191,7 +191,9 @@ def _flat(values: Iterable[Iterable[T]]) -> list[T]:
 
 
 def _print_json(value: object) -> None:
-    click.echo(json.dumps(value, ensure_ascii=False))
+    # What is not known is nan, which JSON has no word for but null.
+    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    click.echo(json.dumps(plain, ensure_ascii=False))
 
 
 def _print_table(rows: Sequence[dict[str, object]]) -> None:
@@ -522,6 +524,8 @@ def info(store: str, spec: str | None, as_json: bool) -> None:
 
 
 def _values_in_words(values: dict[str, Any], unit: str) -> list[str]:
+    if not values["clips"]:
+        return []
     unit = "" if unit == "1" else f" {unit}"
     lines = [
         f"{name} {min(values[key]):.3g} to {max(values[key]):.3g}{unit} by band"
@@ -1441,7 +1445,7 @@ def report(
 
 def _judgement_json(judgement: "Judgement") -> dict[str, Any]:
     points = [dataclasses.asdict(point) | {"spec": point.spec.name} for point in judgement.points]
-    value = {
+    return {
         "recommended": judgement.recommended.label,
         "recommended_why": judgement.recommended_why,
         "baseline": judgement.baseline.label,
@@ -1450,9 +1454,6 @@ def _judgement_json(judgement: "Judgement") -> dict[str, Any]:
         "notes": judgement.notes,
         "points": points,
     }
-    # What is not known is nan, which JSON has no word for but null.
-    plain: dict[str, Any] = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    return plain
 
 
 @melgrid.command()

@@ -196,6 +196,15 @@ def test_info_tells_counts_splits_tags_and_provenance(store):
     assert spec["software"][0]["decoder"].startswith("libsndfile ")
 
 
+def test_values_of_no_clips_are_null_in_json_and_a_dash_in_words(make_store):
+    store = make_store(failed=range(20), pending=())
+    spec = store.specs[0].name
+    told = json.loads(invoke("info", store.path, spec, "--json").stdout, parse_constant=pytest.fail)
+    assert (told["values"]["clips"], told["values"]["saturated"]) == (0, None)
+    assert told["values"]["mean"] == [None] * 16
+    assert invoke("info", store.path, spec).output.endswith(f"{'values':<17}-\n")
+
+
 @pytest.mark.parametrize("command", [["ls"], ["info"], ["info", "sr8000-mel8-x2-db"]])
 def test_what_is_printed_fits_80_columns(store, command):
     path, _ = store
