@@ -19,8 +19,10 @@ The group of a spec has its fields as attributes, under librosa's names; ``setti
 every HDF5 library reads.
 """
 
+import io
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -33,35 +35,78 @@ _DEFLATE = 1
 """Level 4 saves another 2 % of the bytes and takes 1.4 times as long (real music, 96 bands)."""
 
 
+class _File(io.FileIO):
+    """A file that notes the first write that fails, and then takes all others for written.
+
+    HDF5 cannot close a file on a full disk: it ends the process. This one it can.
+    """
+
+    _error: OSError | None = None
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it, or note why not."""
+        left = memoryview(data).cast("B")
+        while left and self._error is None:
+            try:
+                left = left[super().write(left) :]
+            except OSError as error:
+                self._error = error
+        return memoryview(data).nbytes
+
+    def truncate(self, size: int | None = None, /) -> int:
+        """Set the length, or note why not."""
+        if self._error is None:
+            try:
+                return super().truncate(size)
+            except OSError as error:
+                self._error = error
+        return size or 0
+
+    def require_written(self) -> None:
+        """Raise what was noted."""
+        if self._error is not None:
+            raise self._error
+
+
 def write(selection: Selection, path: Path, advance: Advance) -> None:
     """Write a selection to a new file."""
+    with _File(path, "x+") as raw:
+        with h5py.File(raw, "w") as file:
+            _write_all(file, selection, advance, raw)
+        raw.require_written()
+
+
+def _write_all(file: h5py.File, selection: Selection, advance: Advance, raw: _File) -> None:
     store = selection.store
-    with h5py.File(path, "w") as file:
-        file.attrs.update(
-            {
-                "melgrid_export": "hdf5",
-                "version": 1,
-                "catalog": store.catalog,
-                "duration": store.window.duration,
-                "take": store.window.take,
-                "short": store.window.short,
-                "specs": [array.spec.name for array in selection.arrays],
-            }
-        )
-        text = h5py.string_dtype()
-        columns = selection.clips.drop(columns=store.tags)
-        for name in columns:
-            data = columns[name].to_numpy()
-            kind = text if data.dtype.kind not in "biuf" else data.dtype
-            file.create_dataset(f"clips/{name}", data=data, dtype=kind)
-        file.create_dataset("tags", data=np.array(store.tags, object), dtype=text)
-        file["labels"] = store.table.labels[selection.rows]
-        for array in selection.arrays:
-            _write_spec(file.create_group(array.spec.name), selection, array, advance)
+    file.attrs.update(
+        {
+            "melgrid_export": "hdf5",
+            "version": 1,
+            "catalog": store.catalog,
+            "duration": store.window.duration,
+            "take": store.window.take,
+            "short": store.window.short,
+            "specs": [array.spec.name for array in selection.arrays],
+        }
+    )
+    text = h5py.string_dtype()
+    columns = selection.clips.drop(columns=store.tags)
+    for name in columns:
+        data = columns[name].to_numpy()
+        kind = text if data.dtype.kind not in "biuf" else data.dtype
+        file.create_dataset(f"clips/{name}", data=data, dtype=kind)
+    file.create_dataset("tags", data=np.array(store.tags, object), dtype=text)
+    file["labels"] = store.table.labels[selection.rows]
+    for array in selection.arrays:
+        _write_spec(file.create_group(array.spec.name), selection, array, advance, raw)
 
 
 def _write_spec(
-    group: h5py.Group, selection: Selection, array: FeatureArray, advance: Advance
+    group: h5py.Group,
+    selection: Selection,
+    array: FeatureArray,
+    advance: Advance,
+    raw: _File,
 ) -> None:
     facts = selection.facts(array)
     for key, value in facts.items():
@@ -96,4 +141,5 @@ def _write_spec(
         for place, clip in enumerate(batch, first):
             if ready[place]:
                 values[place] = clip
+        raw.require_written()
         advance(len(batch))

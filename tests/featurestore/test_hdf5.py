@@ -1,4 +1,7 @@
 import json
+import resource
+import subprocess
+import sys
 
 import h5py
 import numpy as np
@@ -75,3 +78,24 @@ def test_stored_uint8_decodes_by_its_attributes(make_store, tmp_path):
         assert (codes[[5, 13]] == values.attrs["_FillValue"]).all()
     decoded = codes[0] * np.float32(scale_factor) + np.float32(add_offset)
     np.testing.assert_array_equal(decoded, store["sr8000-mel16-x1-db"][0])
+
+
+@pytest.mark.parametrize("kilobytes", [1, 20, 40])
+def test_a_full_disk_is_an_error_and_leaves_nothing(shared_store, tmp_path, kilobytes):
+    def limit_files():  # stands for a full disk: writes fail with EFBIG
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000 * kilobytes,) * 2)
+
+    code = """
+import sys
+from featurestore import FeatureStore
+from featurestore.export import export
+from featurestore.selection import Selection
+try:
+    export(Selection.of(FeatureStore.open(sys.argv[1])), sys.argv[2], "hdf5")
+except OSError as error:
+    print(error.strerror)
+"""
+    command = [sys.executable, "-c", code, shared_store.path, str(tmp_path / "out" / "x.h5")]
+    run = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit_files)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "File too large\n", "")
+    assert list((tmp_path / "out").iterdir()) == []
