@@ -264,7 +264,9 @@ class Files:
                 os.fsync(file.fileno())
             os.makedirs(os.path.dirname(target), exist_ok=True)
             os.replace(partial, target)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, OSError) and error.filename is None:  # a full disk
+                error.filename = target
             with contextlib.suppress(OSError):
                 os.unlink(partial)
             raise
