@@ -12,9 +12,12 @@ Points
     the folds that are common, but is neither best, recommended nor on the frontier: its mean is of
     other clips.
 Intervals
-    95 % of the bootstrap's replicates, which resample the test clips. The same clips are drawn for
-    every spec (`models.metrics.bootstrap`), so that differences are *paired*: what makes a
-    resample easy is easy for both.
+    95 % of the bootstrap's replicates, which resample the test clips, moved so that their mean is
+    the score. Clips that are drawn twice raise PR AUC: its replicates are too high by some points
+    where clips are few, which says nothing of the score. (So is PR AUC itself on few clips. Its
+    interval is for as many clips as there are, not for the score on endlessly many.) The same clips
+    are drawn for every spec (`models.metrics.bootstrap`), so that differences are *paired*: what
+    makes a resample easy is easy for both.
 Tests
     Two kinds of chance stand behind a difference: another seed would train another network, and
     other test clips would be tagged otherwise. Welch's t-test over runs (`Point.p_welch`), which
@@ -326,7 +329,7 @@ def _compare(reference: _Trial, other: _Trial) -> _Comparison:
     over_clips = [(differences.var(ddof=1), math.inf)] if n > 1 else []
     return _Comparison(
         loss=loss,
-        interval=_interval(differences),
+        interval=_interval(differences, loss),
         p_welch=_p(loss, over_runs),
         p=_p(loss, over_runs + over_clips),
     )
@@ -359,10 +362,10 @@ def _holm(p_values: Sequence[float]) -> list[float]:
     return corrected
 
 
-def _interval(replicates: npt.NDArray[np.float64]) -> Interval:
+def _interval(replicates: npt.NDArray[np.float64], score: float) -> Interval:
     if not replicates.size:
         return _NO_INTERVAL
-    low, high = np.quantile(replicates, (0.025, 0.975)).tolist()
+    low, high = (np.quantile(replicates, (0.025, 0.975)) + score - replicates.mean()).tolist()
     return low, high
 
 
@@ -434,6 +437,9 @@ def _point(
         runs = trial.per_run(field, trial.folds)
         return float(runs.std(ddof=1)) if len(runs) > 1 else math.nan
 
+    def interval(field: str) -> Interval:
+        return _interval(trial.replicates(f"bootstrap_{field}", trial.folds), trial.mean(field))
+
     return Point(
         label=trial.label,
         spec=FeatureSpec.parse(row["spec"]),
@@ -442,10 +448,10 @@ def _point(
         n_folds=len(trial.folds),
         roc_auc=trial.roc_auc,
         roc_auc_std=std("roc_auc"),
-        roc_auc_interval=_interval(trial.replicates("bootstrap_roc_auc", trial.folds)),
+        roc_auc_interval=interval("roc_auc"),
         pr_auc=trial.mean("pr_auc"),
         pr_auc_std=std("pr_auc"),
-        pr_auc_interval=_interval(trial.replicates("bootstrap_pr_auc", trial.folds)),
+        pr_auc_interval=interval("pr_auc"),
         gmac=trial.mean("gmac"),
         parameters=trial.mean("parameters"),
         bytes_per_clip=trial.mean("bytes_per_clip"),

@@ -10,6 +10,7 @@ from scipy import stats
 from featurestore.errors import TrainingError
 from featurestore.spec import FeatureSpec
 from models.judgement import judge, parse_loss
+from models.metrics import bootstrap, evaluate
 from models.results import IDENTITY
 
 FINE, MIDDLE, COARSE = "sr16000-mel96-x1-db", "sr16000-mel48-x2-db", "sr16000-mel16-x4-db"
@@ -103,7 +104,8 @@ def test_over_clips_alone_p_is_a_z_test_with_the_paired_replicates_deviation(cli
     point = judge(rows).points[0]
     expected = 2 * stats.norm.sf(0.01 / noise.std(ddof=1))  # `clips` is common to both: gone
     assert point.p == point.p_holm == pytest.approx(expected, rel=1e-6)
-    assert point.loss_interval == pytest.approx(np.quantile(0.01 - noise, (0.025, 0.975)).tolist())
+    moved = 0.01 + noise.mean() - noise
+    assert point.loss_interval == pytest.approx(np.quantile(moved, (0.025, 0.975)).tolist())
     assert math.isnan(point.p_welch)
 
 
@@ -209,6 +211,27 @@ def test_a_true_difference_is_found():
         *rows_of(COARSE, rng.normal(0.75, 0.003, 5), clips=clips + rng.normal(0, 0.003, 500)),
     ]
     assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
+
+
+def test_intervals_lie_about_the_score_though_clips_drawn_twice_raise_pr_auc():
+    """40 clips and 8 tags: without a move, PR AUC may well lie below its own interval."""
+    rng = np.random.default_rng(3)
+    truth = (rng.random((40, 8)) < 0.25).astype(float)
+    scores = truth * 0.3 + rng.normal(size=truth.shape)
+    found = evaluate(truth, scores, [str(i) for i in range(8)])
+    roc, pr = bootstrap(truth, scores, replicates=500)
+    assert pr.mean() > found.pr_auc + 0.01
+    row = {"roc_auc": found.roc_auc, "pr_auc": found.pr_auc}
+    replicates = {"bootstrap_roc_auc": roc.tolist(), "bootstrap_pr_auc": pr.tolist()}
+    (point,) = judge([ROW | row | replicates]).points
+    for score, interval, drawn in (
+        (point.roc_auc, point.roc_auc_interval, roc),
+        (point.pr_auc, point.pr_auc_interval, pr),
+    ):
+        assert interval[0] < score < interval[1]
+        width = np.subtract(*np.quantile(drawn, (0.975, 0.025)))
+        assert interval[1] - interval[0] == pytest.approx(width)
+        assert np.mean(interval) == pytest.approx(score, abs=0.2 * width)
 
 
 def test_folds_are_averaged_for_each_seed_before_anything_else():
