@@ -1317,6 +1317,9 @@ def study(
 
     from featurestore import FeatureStore
 
+    drawn = Path(results).with_suffix(".png")
+    if drawn == Path(results):
+        raise click.UsageError(f"{results} is where the picture goes: name it results.jsonl, say")
     opened = [FeatureStore.open(store) for store in stores]
     from models.judgement import judge
     from models.report import draw, frontier, table
@@ -1339,7 +1342,6 @@ def study(
         progress=not as_json,
     )
     judgement = judge(rows)
-    drawn = Path(results).with_suffix(".png")
     draw(frontier(judgement), drawn, caption=judgement.common)
     if as_json:
         _print_json(rows)
