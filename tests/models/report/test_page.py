@@ -108,10 +108,13 @@ def test_sections_are_left_out_where_there_is_nothing_to_say(few, html):
 
 
 def test_one_run_of_one_point_makes_a_page(few):
-    page = Page(render(few[:1], judge(few[:1])))
+    html = render(few[:1], judge(few[:1]))
+    page = Page(html)
     said = [text for tag, text in page.texts if tag != "script"]
     said += [value for _, attributes in page.tags for value in attributes.values() if value]
     assert not [text for text in said if "nan" in text.lower()]
+    assert "· 1 point, 1 training<" in html
+    assert "Which tags pay" not in html  # for nothing is coarser
 
 
 def test_what_was_run_is_told_without_repeating_it(few):
