@@ -536,8 +536,8 @@ def _values_in_words(values: dict[str, Any], unit: str) -> list[str]:
         lines.append(f"{values['saturated']:.2g} of the values clipped by the encoding")
     if values.get("clips_with_constant_bands"):
         lines.append(
-            f"{values['constant_bands']} bands never change, "
-            f"{values['clips_with_constant_bands']:,} clips have a band that does not"
+            f"{values['clips_with_constant_bands']:,} clips have a band that does not change "
+            f"({values['constant_bands']} bands in all of them)"
         )
     return lines
 
@@ -975,17 +975,17 @@ def diff(a: str, b: str, as_json: bool) -> None:
 def _print_difference(found: "Difference") -> None:
     for key, (one, other) in found.window.items():
         click.echo(f"{key}: {one} in A, {other} in B")
-    for what, names in (
-        ("clips only in A", found.only_a),
-        ("clips only in B", found.only_b),
-        ("tags only in A", found.tags_only_a),
-        ("tags only in B", found.tags_only_b),
-        ("specs only in A", found.specs_only_a),
-        ("specs only in B", found.specs_only_b),
+    for noun, where, names in (
+        ("clip", "A", found.only_a),
+        ("clip", "B", found.only_b),
+        ("tag", "A", found.tags_only_a),
+        ("tag", "B", found.tags_only_b),
+        ("spec", "A", found.specs_only_a),
+        ("spec", "B", found.specs_only_b),
     ):
         if names:
-            more = ", …" if len(names) > 5 else ""
-            _print_wrapped(f"{len(names):,} {what}: {', '.join(names[:5])}{more}")
+            some = f"{len(names):,} {noun}{'s' * (len(names) > 1)} only in {where}"
+            _print_wrapped(f"{some}: {', '.join(names[:5])}{', …' * (len(names) > 5)}")
     tags = {f"tag {tag}": n for tag, n in found.labels.items()}
     _print_list(
         f"{name}: differs for {n:,} of {found.n_clips:,} clips"

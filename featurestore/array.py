@@ -260,7 +260,11 @@ class FeatureArray:
             )
             for place, position, data in zip(there, positions, sealed, strict=True):
                 what = f"{layout.shard_key(shard)}, clip {position}"
-                layout.codec.decompress(unseal(data, what), chunk)
+                body = unseal(data, what)
+                try:
+                    layout.codec.decompress(body, chunk)
+                except CorruptDataError as error:
+                    raise CorruptDataError(f"{what}: {error.args[0]}") from None
                 first = starts[place] * step
                 stored = chunk[:, first : first + length * step : step]
                 layout.encoding.decode(stored, out[place], layout.spec.log)

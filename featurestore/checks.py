@@ -49,11 +49,11 @@ class Leak:
 
     def __str__(self) -> str:
         named = ", ".join(self.examples) + (", …" if self.n_groups > len(self.examples) else "")
-        noun = {"audio": "recordings", "artist": "artists", "album": "albums"}[self.what]
-        return (
-            f"{self.n_groups:,} {noun} ({self.n_clips:,} clips) lie in more than one "
-            f"{self.across}: {named}"
-        )
+        noun = {"audio": "recording", "artist": "artist", "album": "album"}[self.what]
+        lie = f"{noun}s ({self.n_clips:,} clips) lie"
+        if self.n_groups == 1:
+            lie = f"{noun} ({self.n_clips:,} clips) lies"
+        return f"{self.n_groups:,} {lie} in more than one {self.across}: {named}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -81,12 +81,14 @@ class Checks:
 
     def lines(self) -> list[str]:
         """One for each thing found; none if there is nothing to say."""
+        clipped = f"clipped (over {CLIPPED:.1%} of samples at full scale)"
         counts = (
-            (self.n_duplicates, "tracks are copies of others, byte for byte"),
-            (self.n_silent, "clips are silent"),
-            (self.n_clipped, f"clips are clipped (over {CLIPPED:.1%} of samples at full scale)"),
+            (self.n_duplicates, "track is a copy of another", "tracks are copies of others"),
+            (self.n_silent, "clip is silent", "clips are silent"),
+            (self.n_clipped, f"clip is {clipped}", f"clips are {clipped}"),
         )
-        return [*map(str, self.leaks), *(f"{n:,} {what}" for n, what in counts if n)]
+        found = [f"{n:,} {one if n == 1 else many}" for n, one, many in counts if n]
+        return [*map(str, self.leaks), *found]
 
 
 def check(store: "FeatureStore") -> Checks:

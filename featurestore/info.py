@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def describe(store: FeatureStore) -> dict[str, Any]:
     """A store's clips, splits, tags and specs, as plain values for printing or JSON."""
     clips = store.clips
-    status = Counter(clips["status"])
+    active = clips["active"] == 1
+    status = Counter(clips.loc[active, "status"])
     return {
         "store": store.path,
         "catalog": store.catalog,
@@ -26,6 +27,7 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "short": store.window.short,
         "clips": len(clips),
         **{name: status[name] for name in ("ready", "failed", "pending")},
+        "pruned": len(clips) - int(active.sum()),
         "splits": {split: n for split, n in sorted(Counter(clips["split"]).items()) if split},
         "folds": int(clips["fold"].max()) + 1 if len(clips) else 0,
         "hours": round(_seconds(clips) / 3600, 3),

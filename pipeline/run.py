@@ -147,7 +147,7 @@ def run(
         if was_imported(writer.store()):  # whose clips would be taken for others, and be retracted
             raise StoreMismatchError(
                 f"{path} was imported, so its clips are not those of any audio known here; "
-                "give another place with -o"
+                "run melgrid import to go on with it, or give another place with -o"
             )
         began = time.monotonic()
         table = clip_table(catalog, tiles_of(catalog, writer.store(), settings, client, say))

@@ -318,6 +318,15 @@ def test_a_committed_clip_that_is_not_in_its_shard_is_corrupt(tiny_store, shard)
         tiny_store[tiny_store.specs[0]][9]
 
 
+def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, shard):
+    from featurestore.shard import pack, seal
+
+    chunk = seal(Codec().compress(np.zeros(3, np.float32)))
+    shard.write_bytes(b"".join(pack([chunk] * 8, 8)))
+    with pytest.raises(CorruptDataError, match=r"values/c/1/0/0, clip 1: a chunk unpacks to 12"):
+        tiny_store[tiny_store.specs[0]][9]
+
+
 def test_a_shard_that_a_run_replaces_is_read_anew(make_store, tiny_store):
     """A reader that has the old index goes on, whichever file is there at the moment."""
     array = tiny_store[tiny_store.specs[0]]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from featurestore import FeatureStore
-from featurestore.checks import check, constant_bands
+from featurestore.checks import Checks, Leak, check, constant_bands
 
 
 @pytest.fixture
@@ -75,6 +75,16 @@ def test_silent_and_clipped_clips_are_counted(found):
     assert checks.lines() == [
         "2 clips are silent",
         "2 clips are clipped (over 0.1% of samples at full scale)",
+    ]
+
+
+def test_one_of_a_kind_is_spoken_of_as_one():
+    leak = Leak(what="artist", across="split", n_groups=1, n_clips=2, examples=("a",))
+    assert Checks(leaks=(leak,), n_duplicates=1, n_silent=1, n_clipped=1).lines() == [
+        "1 artist (2 clips) lies in more than one split: a",
+        "1 track is a copy of another",
+        "1 clip is silent",
+        "1 clip is clipped (over 0.1% of samples at full scale)",
     ]
 
 

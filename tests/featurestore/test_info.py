@@ -4,15 +4,17 @@ import numpy as np
 import pytest
 
 from featurestore.info import describe, describe_spec, describe_values
+from featurestore.writer import StoreWriter
 
 
 def test_a_description_counts_clips_splits_and_tags(shared_store):
     told = describe(shared_store)
-    assert {key: told[key] for key in ("clips", "ready", "failed", "pending")} == {
+    assert {key: told[key] for key in ("clips", "ready", "failed", "pending", "pruned")} == {
         "clips": 20,
         "ready": 18,
         "failed": 1,
         "pending": 1,
+        "pruned": 0,
     }
     assert told["splits"] == {"train": 10, "validation": 5, "test": 5}
     assert told["folds"] == 5
@@ -22,6 +24,14 @@ def test_a_description_counts_clips_splits_and_tags(shared_store):
     assert told["tags"] == {tag: int(shared_store.clips[tag].sum()) for tag in ("drums", "loud")}
     assert (told["store"], told["catalog"], told["duration"]) == (shared_store.path, "noise", 0.5)
     assert [spec["spec"] for spec in told["specs"]] == [spec.name for spec in shared_store.specs]
+
+
+def test_pruned_clips_are_not_pending(make_store):
+    store = make_store(failed=(), pending=(13,))
+    with StoreWriter(store.path, store.window) as writer:
+        writer.prepare(make_store.table([f"clip {i:02}" for i in range(5, 20)]), (), prune=True)
+        told = describe(writer.publish())
+    assert (told["ready"], told["pending"], told["pruned"]) == (14, 1, 5)
 
 
 def test_a_description_is_json(shared_store):
