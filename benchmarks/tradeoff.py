@@ -1,0 +1,110 @@
+"""The study on real clips: resolutions and encodings, five folds, three runs, judged.
+
+Not among those that ``python -m benchmarks`` runs: it takes half an hour. Interrupted, it goes on.
+"""
+
+import time
+from pathlib import Path
+
+import click
+
+from benchmarks.page import publish, table
+from featurestore import FeatureStore
+from featurestore.encoding import Encoding
+from featurestore.spec import FeatureSpec
+from featurestore.window import ClipWindow
+from models.judgement import Point, judge
+from models.settings import TrainSettings
+from models.study import study
+from pipeline.catalogs import open_catalog
+from pipeline.run import run
+from pipeline.settings import RunSettings
+
+RESOLUTIONS = ((96, 1), (48, 1), (16, 1), (48, 2), (48, 4), (48, 10))
+"""Bands and hop, as float16."""
+
+OTHER_ENCODINGS = {"float32": ((48, 2),), "uint8": ((48, 2),)}
+
+RUNS = 3
+
+
+@click.command(help=__doc__)
+@click.option("--audio", required=True, help="A CSV with tags and folds or splits.")
+@click.option("--tags", metavar="TAG,...", help="Tags to learn.  [all]")
+@click.option("--folder", default="tradeoff", show_default=True, help="For stores and results.")
+@click.option("--width", default=0.125, show_default=True, help="Of the VGG-CNN.")
+@click.option("--jobs", default=2, show_default=True, help="Trainings at a time, a thread each.")
+@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, save: bool) -> None:
+    """Featurize, train, judge, print."""
+    catalog = open_catalog(audio)
+    stores = []
+    for encoding, resolutions in {"float16": RESOLUTIONS, **OTHER_ENCODINGS}.items():
+        path = f"{folder}/{encoding}.zarr"
+        specs = [FeatureSpec(sr=16000, n_mels=bands, hop=hop) for bands, hop in resolutions]
+        settings = RunSettings(window=ClipWindow(), encoding=Encoding(name=encoding))
+        run(catalog, path, specs, settings)
+        stores.append(FeatureStore.open(path))
+    chosen = tags.split(",") if tags else None
+    began = time.monotonic()
+    rows = study(
+        stores,
+        Path(folder, "results.jsonl"),
+        settings=TrainSettings(width=width),
+        runs=RUNS,
+        tags=chosen,
+        jobs=jobs,
+        threads=1,
+        say=click.echo,
+    )
+    minutes = (time.monotonic() - began) / 60
+    judgement = judge(rows)
+    spent = sum(row["train_seconds"] for row in rows) / 60
+    publish(
+        "tradeoff",
+        [
+            table(
+                (
+                    "point",
+                    "ROC AUC",
+                    "95 % of clips",
+                    "PR AUC",
+                    "GMAC",
+                    "kB a clip",
+                    "loss [%]",
+                    "p",
+                    "verdict",
+                    "on the frontier",
+                ),
+                [_cells(point) for point in judgement.points],
+            ),
+            f"Take **{judgement.recommended.label}**: {judgement.recommended_why}. Baseline: "
+            f"{judgement.baseline.label}. Common to all: {judgement.common}; "
+            f"{judgement.baseline.n_folds} folds x {RUNS} seeds; tags "
+            f"{', '.join(chosen or ['all'])}.",
+            f"{len(rows)} trainings, {spent:.0f} minutes of training in all, {jobs} at a time; "
+            f"this call took {minutes:.0f} minutes, without those that were done before.",
+        ],
+        save,
+    )
+
+
+def _cells(point: Point) -> tuple[str, ...]:
+    low, high = point.roc_auc_interval
+    compared = point.verdict not in ("baseline", "unknown")
+    return (
+        point.label,
+        f"{point.roc_auc:.3f} ± {point.roc_auc_std:.3f}",
+        f"{low:.3f} to {high:.3f}",
+        f"{point.pr_auc:.3f} ± {point.pr_auc_std:.3f}",
+        f"{point.gmac:.4f}",
+        f"{point.bytes_per_clip / 1000:.1f}",
+        f"{100 * point.loss:+.2f}" if compared else "",
+        f"{point.p_holm:.3f}" if compared else "",
+        point.verdict,
+        "yes" if point.on_frontier else "",
+    )
+
+
+if __name__ == "__main__":
+    main()
