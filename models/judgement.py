@@ -25,8 +25,8 @@ Tests
     verdict is Welch's test with both: the variance of the difference is that over runs of either
     side plus that of its paired replicates, its degrees of freedom are Welch and Satterthwaite's
     (the replicates' without bound). Where a side has a single run, the replicates judge alone, and
-    the seed's chance goes unseen; without replicates, runs judge alone; with neither, nothing is
-    judged.
+    the seed's chance goes unseen; without replicates, or where no draw of the few clips there are
+    changes the difference, runs judge alone; with neither, nothing is judged.
 Many comparisons
     `Point.p_holm` is Holm's correction over all points that are compared with the baseline: were
     there no differences at all, one study in twenty would show a verdict of better or worse.
@@ -68,6 +68,8 @@ _SHARED = tuple(field for field in IDENTITY if field not in ("seed", "fold"))
 """Runs that agree in these are one point."""
 
 _NO_INTERVAL = (math.nan, math.nan)
+
+_ROUNDING = 1e-9
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -327,6 +329,8 @@ def _compare(reference: _Trial, other: _Trial) -> _Comparison:
     if len(over_runs) < 2:
         over_runs = []  # nothing is known of one side
     over_clips = [(differences.var(ddof=1), math.inf)] if n > 1 else []
+    if loss and n > 1 and np.ptp(differences) < _ROUNDING:
+        over_clips = []  # two clips, say: whichever are drawn, nothing is learnt of others
     return _Comparison(
         loss=loss,
         interval=_interval(differences, loss),

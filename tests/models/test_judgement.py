@@ -202,6 +202,16 @@ def test_without_a_true_difference_one_study_in_twenty_claims_one(n_runs):
     assert 0.02 < alarms / n_studies < 0.08
 
 
+def test_two_test_clips_prove_nothing():
+    """One with the tag, one without: every draw of both scores them 1, or 0."""
+    rows = [
+        *rows_of(FINE, [1.0], bootstrap_roc_auc=[1.0] * 100),
+        *rows_of(MIDDLE, [1.0], bootstrap_roc_auc=[1.0] * 100),
+        *rows_of(COARSE, [0.0], bootstrap_roc_auc=[0.0] * 100),
+    ]
+    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "unknown"}
+
+
 def test_a_true_difference_is_found():
     rng = np.random.default_rng(5)
     clips = rng.normal(0, 0.02, 500)
