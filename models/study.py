@@ -32,6 +32,8 @@ from models.train import train
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
+_MAX_THREADS = 1024  # more, torch tries to start, and dies of it
+
 _PACKAGES = ("melgrid", "numpy", "scikit-learn", "torch")
 
 
@@ -134,6 +136,8 @@ def study(
     for field, value in (("runs", runs), ("jobs", jobs), ("threads", threads)):
         if value is not None and value < 1:
             raise TrainingSettingsError(f"{field} is {value}; it must be at least 1")
+    if threads is not None and threads > _MAX_THREADS:
+        raise TrainingSettingsError(f"threads is {threads}; it must be at most {_MAX_THREADS}")
     if scheduler is not None and jobs > 1:
         raise TrainingSettingsError(f"jobs is {jobs}; with a scheduler, its workers say how many")
     if threads is None and jobs > 1:

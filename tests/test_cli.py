@@ -513,6 +513,7 @@ def test_profile_says_what_is_wrong(store):
         (("study", "--width", "nan"), "width is nan"),
         (("study", "--batch-size", 1), "batch_size is 1; it must be a whole number from 2"),
         (("study", "--runs", 0), "runs is 0"),
+        (("study", "--threads", 10**6), "threads is 1000000; it must be at most 1024"),
         (("study", "-o", "results.png"), "results.png is where the picture goes"),
         (("study", "--jobs", 2, "--scheduler", "tcp://nowhere:1"), "jobs is 2; with a scheduler"),
     ],
