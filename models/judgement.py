@@ -46,6 +46,7 @@ References
 
 import dataclasses
 import math
+import statistics
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -289,7 +290,8 @@ class _Trial:
         self.cost = (self.mean("gmac"), self.mean("bytes_per_clip"))
 
     def mean(self, field: str) -> float:
-        return float(np.mean([row[field] for row in self.rows]))
+        # Exact, so that what costs the same in every row costs the same in other numbers of rows.
+        return float(statistics.mean([row[field] for row in self.rows]))
 
     def per_run(self, field: str, folds: Sequence[int | None]) -> npt.NDArray[np.float64]:
         """Means over `folds` of each seed, ``(n_runs,)``."""

@@ -325,6 +325,15 @@ def test_the_frontier_is_what_nothing_beats_in_everything():
     assert on == {"mel48 x1", "mel32 x1", "mel16 x1", "mel8 x1"}
 
 
+def test_equal_costs_are_equal_over_other_numbers_of_runs():
+    """The mean of three 0.8 is 0.8000000000000002 in floating point."""
+    cost = {"gmac": 0.8, "bytes_per_clip": 1000.0}
+    rows = [*rows_of(FINE, [0.9] * 3, **cost), *rows_of(COARSE, [0.8] * 2, **cost)]
+    points = {point.spec.name: point for point in judge(rows).points}
+    assert points[FINE].gmac == points[COARSE].gmac == 0.8
+    assert (points[FINE].on_frontier, points[COARSE].on_frontier) == (True, False)
+
+
 def test_the_cheapest_within_the_noise_of_the_best_is_recommended():
     noise = np.array([-0.01, 0.01] * 50)
     rows = [
