@@ -398,13 +398,13 @@ def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
             for spec in preview["specs"]
         ]
     )
-    click.echo(
+    _print_wrapped(
         f"{preview['clips']:,} clips of {_size(preview['bytes_per_clip'])}, about "
         f"{_size(preview['stored_bytes_per_clip'])} compressed; "
         f"{preview['tasks']:,} tasks (one shard a spec each) of {preview['clips_per_task']} clips"
     )
     if preview["views"]:
-        click.echo(
+        _print_wrapped(
             f"{len(preview['views'])} more specs are served as views; stored too, a clip would "
             f"take about {_size(preview['without_views_bytes_per_clip'])}"
         )
@@ -517,9 +517,9 @@ def info(store: str, spec: str | None, as_json: bool) -> None:
         if key == "specs":
             value = [entry["spec"] for entry in value]
         elif key == "checks":
-            value = check(opened).lines() or "nothing found"
+            value = "; ".join(check(opened).lines()) or "nothing found"
         elif key == "values":
-            value = _values_in_words(value, facts["unit"])
+            value = "; ".join(_values_in_words(value, facts["unit"]))
         _print_fact(key, value)
 
 

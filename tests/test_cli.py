@@ -214,6 +214,14 @@ def test_what_is_printed_fits_80_columns(store, command):
     assert max(len(line) for line in lines if str(path.parent) not in line) <= 80
 
 
+def test_a_dry_run_fits_80_columns(corpus):
+    told = invoke(
+        "featurize", corpus / "labels.csv", "--grid", "ferraro2020", "--views", "--dry-run"
+    ).output
+    assert "served as views" in told
+    assert max(map(len, told.splitlines())) <= 80
+
+
 def test_training_needs_the_store_and_nothing_else(store, tmp_path):
     path, _ = store
     result = program(
