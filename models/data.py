@@ -338,6 +338,7 @@ def split_rows(clips: pd.DataFrame, fold: int | None = None) -> dict[str, npt.ND
     if len(folds) < 3:
         raise TrainingError(
             f"the store has {len(folds)} folds; train, validation and test need at least 3"
+            + ("; leave fold out to use its splits" if clips["split"].isin(SPLITS).any() else "")
         )
     if fold not in folds:
         raise TrainingError(f"fold is {fold}; it must be one of {', '.join(map(str, folds))}")

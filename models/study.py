@@ -194,8 +194,13 @@ def study(
                 )
         if failed:
             raise RunError(
-                f"{len(failed)} of {len(wanted)} runs failed, the rows of the others are in "
-                f"{os.fspath(results)}; {failed[0]}"
+                f"{len(failed)} of {len(wanted)} runs failed, "
+                + (
+                    f"the rows of the others are in {os.fspath(results)}; "
+                    if len(failed) < len(wanted)
+                    else "and so there are no rows of them; "
+                )
+                + failed[0]
             )
         return [row for row in file.rows if identity(row) in wanted]
 

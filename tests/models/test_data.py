@@ -339,6 +339,7 @@ def test_a_store_with_neither_splits_nor_folds_says_what_to_add(write_store):
         ),
         ({"fold": range(6)}, {"fold": 6}, "fold is 6; it must be one of 0, 1, 2, 3, 4, 5"),
         ({"fold": [0, 1] * 3}, {"fold": 0}, "2 folds; train, validation and test need at least 3"),
+        ({}, {"fold": 0}, "has 0 folds; .* need at least 3; leave fold out to use its splits"),
     ],
 )
 def test_a_store_that_cannot_be_learnt_from_says_why(write_store, store, arguments, message):

@@ -282,6 +282,15 @@ def test_a_run_that_fails_does_not_end_the_others(toy_store, path, monkeypatch):
     assert len(run(toy_store, path)) == 4
 
 
+def test_if_all_runs_fail_no_rows_of_others_are_promised(toy_store, path, monkeypatch):
+    def diverging(data, settings, **rest):
+        raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr(models.study, "train", diverging)
+    with pytest.raises(RunError, match=r"4 of 4 runs failed, and so there are no rows of them; "):
+        run(toy_store, path)
+
+
 def test_a_store_that_changes_meanwhile_is_an_error(toy_store, path, monkeypatch):
     monkeypatch.setattr(
         models.study._Trainer, "__call__", lambda self, run: dict.fromkeys(IDENTITY, 0)
