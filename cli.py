@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -49,7 +50,7 @@ class Command(click.Command):
             click.echo("\ninterrupted; what is done is kept: run again to continue", err=True)
             ctx.exit(130)
         except MelgridError as error:
-            click.echo(f"Error: {error}", err=True)
+            click.echo(f"Error: {_one_line(str(error))}", err=True)
             usage = (CatalogError, SettingsError, SpecError, StoreMismatchError)
             ctx.exit(2 if isinstance(error, usage) else 1)
         except BrokenPipeError:  # click ends in silence when nobody reads on
@@ -207,6 +208,11 @@ def _print_table(rows: Sequence[dict[str, object]]) -> None:
             for text, width, to_left in zip(line, widths, left, strict=True)
         ]
         click.echo("  ".join(padded).rstrip())
+
+
+def _one_line(text: str) -> str:
+    """With what names of files may do to a terminal taken out: line breaks, escape sequences."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "\ufffd", text)
 
 
 def _text(value: object) -> str:
@@ -458,7 +464,8 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
             err=True,
         )
     for failure in summary.failures[:5]:
-        click.echo(f"failed: {failure.clip_id}: {failure.reason}: {failure.detail}", err=True)
+        told = f"failed: {failure.clip_id}: {failure.reason}: {failure.detail}"
+        click.echo(_one_line(told), err=True)
     if len(summary.failures) > 5:
         click.echo(
             f"… and {len(summary.failures) - 5:,} more; melgrid failures {summary.store.path}",
@@ -575,7 +582,7 @@ def failures(store: str, as_json: bool) -> None:
         _print_json(failed.to_dict("records"))
         return
     for row in failed.itertuples():
-        click.echo(f"{row.clip_id}: {row.reason}: {row.detail}")
+        click.echo(_one_line(f"{row.clip_id}: {row.reason}: {row.detail}"))
     click.echo(f"{len(failed):,} of {len(clips):,} clips failed", err=True)
 
 
@@ -608,7 +615,7 @@ def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_
         )
         return
     many = f"{len(drawn)} spectrograms" if len(drawn) > 1 else "a spectrogram"
-    click.echo(f"{many} of {picture.clip_id} in {picture.path}")
+    click.echo(_one_line(f"{many} of {picture.clip_id} in {picture.path}"))
     if left_out:
         _print_fact("left out", left_out)
 

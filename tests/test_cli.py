@@ -214,6 +214,14 @@ def test_what_is_printed_fits_80_columns(store, command):
     assert max(len(line) for line in lines if str(path.parent) not in line) <= 80
 
 
+def test_names_that_break_lines_or_steer_terminals_are_printed_in_one_line(make_store):
+    store = make_store(ids=["new\nline", "\x1b[31mred"], failed=(0, 1), pending=())
+    told = invoke("failures", store.path).stdout
+    assert told == "new\ufffdline: EmptyFile: 0 bytes\n\ufffd[31mred: EmptyFile: 0 bytes\n"
+    assert refused("show", store.path, 0, code=1).count("\n") == 1
+    assert json.loads(invoke("failures", store.path, "--json").stdout)[0]["clip_id"] == "new\nline"
+
+
 def test_a_dry_run_fits_80_columns(corpus):
     told = invoke(
         "featurize", corpus / "labels.csv", "--grid", "ferraro2020", "--views", "--dry-run"
