@@ -161,18 +161,6 @@ def count_layers(network: nn.Module, n_mels: int, n_frames: int) -> tuple[Layer,
     return tuple(layers.values())
 
 
-def count_macs(network: nn.Module, n_mels: int, n_frames: int) -> dict[str, int]:
-    """Multiply-accumulates of each convolution and dense layer, by name: see `count_layers`."""
-    return {
-        layer.name: layer.macs for layer in count_layers(network, n_mels, n_frames) if layer.macs
-    }
-
-
-def count_parameters(network: nn.Module) -> int:
-    """Trainable values in `network`."""
-    return _trainable(network.parameters())
-
-
 def _trainable(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
 
