@@ -172,20 +172,30 @@ class Codec:
         CorruptDataError
             If the bytes do not unpack to exactly that array.
         """
+        self.require_size(packed, out.nbytes)
         if self.name == "none":
-            if len(packed) != out.nbytes:
-                raise CorruptDataError(f"a chunk holds {len(packed)} bytes, not {out.nbytes}")
             out.reshape(-1).view(np.uint8)[:] = np.frombuffer(packed, np.uint8)
             return
         from numcodecs import blosc
 
-        unpacked = int.from_bytes(packed[4:8], "little")  # in Blosc's header
-        if unpacked != out.nbytes:
-            raise CorruptDataError(f"a chunk unpacks to {unpacked} bytes, not {out.nbytes}")
         try:
             blosc.decompress(packed, out)
         except (RuntimeError, ValueError) as error:
             raise CorruptDataError(f"a chunk does not unpack: {error}") from None
+
+    def require_size(self, packed: memoryview, nbytes: int) -> None:
+        """Make sure that a chunk says of itself that it unpacks to so many bytes.
+
+        Raises
+        ------
+        CorruptDataError
+            If it does not.
+        """
+        if self.name == "none" and len(packed) != nbytes:
+            raise CorruptDataError(f"a chunk holds {len(packed)} bytes, not {nbytes}")
+        unpacked = int.from_bytes(packed[4:8], "little")  # in Blosc's header
+        if self.name != "none" and unpacked != nbytes:
+            raise CorruptDataError(f"a chunk unpacks to {unpacked} bytes, not {nbytes}")
 
     def zarr_codecs(self, dtype: np.dtype[Any]) -> list[Any]:
         """The same as zarr-python's codecs, each chunk closed by its crc32c."""

@@ -187,18 +187,24 @@ class _Looked:
         self._note(key, "missing", "committed, but not in the shard", absent)
         if quick or statistics is None:
             return
-        unsound, others = [], []
+        unsound, others, misshapen = [], [], []
         for position, chunk in self._chunks(index, sorted(set(vouched) - set(absent))):
             self.nbytes += len(chunk)
             try:
-                unseal(chunk, key)
+                body = unseal(chunk, key)
             except CorruptDataError:
                 unsound.append(position)
+                continue
+            try:
+                self.layout.codec.require_size(body, self.layout.chunk_nbytes)
+            except CorruptDataError:
+                misshapen.append(position)
                 continue
             if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
                 others.append(position)
         self._note(key, "corrupt", "the checksum does not match", unsound)
         self._note(key, "corrupt", "other values than the commit record vouches for", others)
+        self._note(key, "corrupt", "values of another shape or encoding", misshapen)
 
     def _note(self, key: str, kind: Kind, detail: str, positions: Sequence[int]) -> None:
         if positions:

@@ -1,15 +1,18 @@
 """That what is mended equals what was never injured is tested in tests/test_mend.py."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 
 from featurestore import FeatureStore
+from featurestore.commits import read_commit, write_commit
+from featurestore.encoding import Encoding
 from featurestore.errors import StoreLockedError
 from featurestore.journal import JOURNAL
 from featurestore.repair import repair
 from featurestore.window import ClipWindow
-from featurestore.writer import StoreWriter
+from featurestore.writer import StoreWriter, write_shard
 
 WHOLE = {"failed": (), "pending": ()}
 
@@ -50,6 +53,22 @@ def test_just_the_damaged_rows_are_pending_afterwards(make_store):
     assert mended[third].ready.all()
     again = mended.verify()
     assert (again.damage, again.unfinished) == ((), ("9 of 60 rows are pending",))
+
+
+def test_a_row_of_another_encoding_is_damage_though_its_checksums_match(make_store):
+    store = make_store(**WHOLE)
+    layout = store.layouts[store.specs[0]]
+    wide = dataclasses.replace(layout, encoding=Encoding(name="float32"))
+    rows = [make_store.row(f"clip {i:02}", wide if i == 2 else layout) for i in range(8)]
+    with StoreWriter(store.path, store.window) as writer:
+        before = read_commit(writer.files, 8, 0)
+        checksums = write_shard(writer.files, layout, 0, rows)
+        specs = {**before.specs, layout.spec.name: checksums}
+        write_commit(writer.files, 8, 0, dataclasses.replace(before, specs=specs))
+    (damage,) = FeatureStore.open(store.path).verify().damage
+    assert (damage.rows, damage.detail) == ((2,), "values of another shape or encoding")
+    assert repair(store).is_mended
+    assert not FeatureStore.open(store.path)[layout.spec].ready[2]
 
 
 def test_a_damaged_record_is_removed_and_its_clips_are_pending(make_store):
