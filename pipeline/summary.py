@@ -13,8 +13,10 @@ def summarise(
 ) -> dict[int, Statistics]:
     """Mean, spread and share beyond the limits of every band, over every k-th frame.
 
-    Two matrix products for all hops together: a fifth of the time that NumPy's mean and std take
-    one hop after the other (0.46 against 2.0 ms for 352 bands x 1819 frames and six hops).
+    By sums of NumPy's, which do not hang on what else is summed: a spec's statistics are the same
+    bits whichever other specs are computed with it. A matrix product with one column a hop is
+    somewhat faster (0.5 against 0.7 ms for 352 bands x 1819 frames and six hops), but BLAS adds up
+    in an order that depends on its threads. NumPy's own mean and std, hop by hop, take 2.0 ms.
 
     Parameters
     ----------
@@ -31,23 +33,18 @@ def summarise(
         By step, as `featurestore.layout.STATISTICS` names them. Spread is good to a thousandth of
         the range of the values, and exactly 0 where a band is constant.
     """
-    # A column of zeros more: of a single column, BLAS would sum in another order, and a spec's
-    # statistics would depend on which other specs are computed with it.
-    weights = np.zeros((values.shape[1], len(steps) + 1), np.float32)
-    for column, step in enumerate(steps):
-        weights[::step, column] = 1
-    n_frames = np.maximum(weights.sum(axis=0), 1)
-    first = values[:, :1]  # differences to it are small, and 0 where a band is constant
-    moved = values - first
-    mean = moved @ weights / n_frames
-    moved *= moved
-    std = np.sqrt(np.maximum(moved @ weights / n_frames - mean**2, 0))
-    saturated = np.zeros_like(mean)
-    if values.min() < limits[0] or values.max() > limits[1]:
-        beyond = ((values < limits[0]) | (values > limits[1])).astype(np.float32)
-        saturated = beyond @ weights / n_frames
-    mean += first
-    return {
-        step: np.stack([mean[:, column], std[:, column], saturated[:, column]])
-        for column, step in enumerate(steps)
-    }
+    first = values[:, 0]
+    moved = values - first[:, None]  # small numbers, and 0 where a band is constant
+    squares = moved * moved
+    outside = values.min() < limits[0] or values.max() > limits[1]
+    statistics = {}
+    for step in steps:
+        some = moved[:, ::step]
+        mean = np.add.reduce(some, axis=1) / np.float32(some.shape[1])
+        variance = np.add.reduce(squares[:, ::step], axis=1) / np.float32(some.shape[1]) - mean**2
+        saturated = np.zeros_like(mean)
+        if outside:
+            cut = values[:, ::step]
+            saturated = ((cut < limits[0]) | (cut > limits[1])).mean(axis=1, dtype=np.float32)
+        statistics[step] = np.stack([mean + first, np.sqrt(np.maximum(variance, 0)), saturated])
+    return statistics
