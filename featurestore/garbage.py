@@ -92,6 +92,10 @@ def collect(store: "FeatureStore") -> tuple[Garbage, ...]:
     return (*before, *folders, *rows)
 
 
+_PARTS = {"values", "statistics", "statistic", "mel", "time"}
+"""Arrays of a spec's group."""
+
+
 def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
     files = store.files
     specs = {spec.name for spec in store.specs}
@@ -109,7 +113,7 @@ def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
             yield found(kind, array_key(int(name)) if name.isdecimal() else f"commits/{name}")
     for folder, known in (
         (TABLE, {*COLUMNS, *PUBLISHED}),
-        *((name, {"values", "statistics", "statistic", "mel", "time"}) for name in specs),
+        *((name, _PARTS) for name in specs),
     ):
         for name in files.names(folder):
             if name not in {"zarr.json", *known}:
@@ -131,7 +135,8 @@ def _is_spec_group(files: Files, name: str) -> bool:
         return False
     except StoreFormatError:
         return True
-    return fields is not None or files.size(f"{name}/zarr.json") is None
+    # Without metadata, a run died while it made the group; or it is somebody's own.
+    return fields is not None or _PARTS >= set(files.names(name)) != set()
 
 
 def _unneeded_rows(store: "FeatureStore") -> Iterator[Garbage]:

@@ -30,7 +30,7 @@ def test_a_whole_store_has_no_garbage(make_store):
 def test_nothing_is_touched_while_garbage_is_looked_for(make_store):
     store = make_store(**WHOLE)
     Path(store.path, "sr8000-mel4-x1-db").mkdir()
-    Path(store.path, "sr8000-mel4-x1-db", "left").write_bytes(bytes(100))
+    Path(store.path, "sr8000-mel4-x1-db", "values").write_bytes(bytes(100))
     before = contents(store)
     [found] = find_garbage(store)
     assert (found.kind, found.key, found.nbytes) == ("unreferenced", "sr8000-mel4-x1-db", 100)
@@ -41,9 +41,12 @@ def test_what_belongs_to_no_spec_goes_and_what_is_foreign_stays(make_store):
     store = make_store(**WHOLE)
     whole = contents(store)
     name = store.specs[0].name
-    for key in ("sr8000-mel4-x1-db/c", "commits/16/c/0", f"{name}/values/c/9/0/0"):
+    for key in ("sr8000-mel4-x1-db/values/c/0/0/0", "commits/16/c/0", f"{name}/values/c/9/0/0"):
         store.files.write(key, b"garbage")
-    foreign = ("notes.txt", "my-group/zarr.json", f"{name}/mine", "clips/mine/c/0", "commits/own")
+    foreign = (
+        "notes.txt", "my-group/zarr.json", f"{name}/mine", "clips/mine/c/0", "commits/own",
+        "sr8000-mel5-x1-db/thesis.tex",
+    )  # fmt: skip
     for key in foreign:
         store.files.write(key, b"{}")
     found = collect(FeatureStore.open(store.path))
@@ -51,7 +54,7 @@ def test_what_belongs_to_no_spec_goes_and_what_is_foreign_stays(make_store):
         "sr8000-mel4-x1-db", "commits/16", f"{name}/values/c/9"
     }  # fmt: skip
     assert {g.key for g in found if g.kind == "foreign"} == {
-        "notes.txt", "my-group", f"{name}/mine", "clips/mine", "commits/own"
+        "notes.txt", "my-group", f"{name}/mine", "clips/mine", "commits/own", "sr8000-mel5-x1-db"
     }  # fmt: skip
     assert contents(store) == {**whole, **dict.fromkeys(foreign, b"{}")}
 
