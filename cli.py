@@ -1,5 +1,6 @@
 """Command line: each command parses its options, calls one function and prints what it gives."""
 
+import contextlib
 import dataclasses
 import json
 import re
@@ -90,72 +91,104 @@ def _parse_log(text: str) -> str:
     return text
 
 
-def spec_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say which specs: their product, or a named grid."""
-    several: list[tuple[str, str, Callable[[str], object], str, str]] = [
-        ("--sr", "HZ", int, "a sample rate in Hz", "Sample rates [Hz].  [16000]"),
-        ("--mels", "N", int, "a number of bands", "Numbers of mel bands.  [96]"),
-        ("--hop", "HOP", _parse_hop, "a hop such as x2, or samples",
-         "Hops: x2 is 2 x 256 samples; or samples.  [x1]"),
-        ("--log", "LAW", _parse_log, "db or log", "Amplitude laws: db, log.  [db]"),
-    ]  # fmt: skip
-    single = [
-        click.option("--grid", "grid_name", type=click.Choice(["ferraro2020"]),
-                     help="A named grid instead: ferraro2020 is the study's 88 specs."),
-        click.option("--n-fft", type=int, default=512, show_default=True,
-                     help="Frame length [samples]."),
-        click.option("--fmin", type=float, default=0.0, help="Lowest frequency [Hz].  [0]"),
-        click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
-        click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
-                     help="hann-symmetric gives the study's own numbers.  [hann]"),
-    ]  # fmt: skip
-    for option in reversed(single):
-        command = option(command)
-    for name, metavar, parse, what, text in reversed(several):
-        command = click.option(
-            name, multiple=True, type=Several(what, parse), metavar=f"{metavar},...", help=text
-        )(command)
-    return command
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
 
 
-def audio_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say what the audio is, and what is made of it."""
-    for option in reversed(
-        (
-            click.option("--catalog", metavar="NAME",
-                         help="AUDIO is the folder of a known data set: mtat, mtat-clean, "
-                         "mtat-all, jamendo, gtzan, msd, fma-small, …"),
-            click.option("--encoding", type=click.Choice(["float32", "float16", "uint8"]),
-                         default="float16", show_default=True, help="How values are kept."),
-            click.option("--codec", type=click.Choice(["zstd", "lz4", "none"]),
-                         default="zstd", show_default=True, help="How bytes are compressed."),
-            click.option("--duration", type=float, default=29.1, show_default=True,
-                         help="Length of a clip [s]."),
-            click.option("--backend", type=click.Choice(["native", "librosa", "essentia"]),
-                         default="native", show_default=True, help="What computes the spectra."),
-            click.option("--report", metavar="FILE",
-                         help="Write Dask's performance report, in HTML."),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
+def together(*options: Decorator) -> Decorator:
+    """Several options as one, in the order in which the help has them."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
 
 
-def json_option(command: Callable[..., None]) -> Callable[..., None]:
-    """``--json``."""
-    return click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")(command)
+def several(
+    name: str,
+    metavar: str,
+    what: str,
+    parse: Callable[[str], object],
+    text: str,
+    *,
+    multiple: bool = True,
+) -> Decorator:
+    """An option that takes one or several values; with `multiple`, repeated too."""
+    kind = Several(what, parse)
+    return click.option(name, multiple=multiple, type=kind, metavar=f"{metavar},...", help=text)
 
 
-def specs_option(verb: str, default: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def specs_option(text: str) -> Decorator:
     """``--specs``: which of a store's."""
+    kind = Several("a spec's name", str)
+    return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
+
+
+spec_options = together(
+    several("--sr", "HZ", "a sample rate in Hz", int, "Sample rates [Hz].  [16000]"),
+    several("--mels", "N", "a number of bands", int, "Numbers of mel bands.  [96]"),
+    several("--hop", "HOP", "a hop such as x2, or samples", _parse_hop,
+            "Hops: x2 is 2 x 256 samples; or samples.  [x1]"),
+    several("--log", "LAW", "db or log", _parse_log, "Amplitude laws: db, log.  [db]"),
+    click.option("--grid", "grid_name", type=click.Choice(["ferraro2020"]),
+                 help="A named grid instead: ferraro2020 is the study's 88 specs."),
+    click.option("--n-fft", type=int, default=512, show_default=True,
+                 help="Frame length [samples]."),
+    click.option("--fmin", type=float, default=0.0, help="Lowest frequency [Hz].  [0]"),
+    click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
+    click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
+                 help="hann-symmetric gives the study's own numbers.  [hann]"),
+)  # fmt: skip
+"""Which specs: their product, or a named grid."""
+
+kept_options = together(
+    click.option("--encoding", type=click.Choice(["float32", "float16", "uint8"]),
+                 default="float16", show_default=True, help="How values are kept."),
+    click.option("--codec", type=click.Choice(["zstd", "lz4", "none"]),
+                 default="zstd", show_default=True, help="How bytes are compressed."),
+)  # fmt: skip
+
+duration_option = click.option(
+    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
+)
+
+audio_options = together(
+    click.option("--catalog", metavar="NAME",
+                 help="AUDIO is the folder of a known data set: mtat, mtat-clean, "
+                 "mtat-all, jamendo, gtzan, msd, fma-small, …"),
+    kept_options,
+    duration_option,
+    click.option("--backend", type=click.Choice(["native", "librosa", "essentia"]),
+                 default="native", show_default=True, help="What computes the spectra."),
+    click.option("--report", metavar="FILE", help="Write Dask's performance report, in HTML."),
+)  # fmt: skip
+"""What the audio is, and what is made of it."""
+
+store_option = click.option(
+    "-o", "--output", "store", default="features.zarr", show_default=True,
+    help="The store: made if it is not there, else what it lacks is added.",
+)  # fmt: skip
+
+max_failures_option = click.option(
+    "--max-failures", default="5%", show_default=True,
+    help="How many clips may fail, as a share or a number.",
+)  # fmt: skip
+
+quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+def models_option(text: str) -> Decorator:
+    """``--models``: one or several networks."""
+    kind = Several("a network's name", str)
     return click.option(
-        "--specs",
-        "--spec",
-        "specs",
-        type=Several("a spec's name", str),
-        metavar="NAME,...",
-        help=f"Specs to {verb}, as ls lists them.  [{default}]",
+        "--models", type=kind, default="vgg", metavar="NAME,...", show_default=True, help=text
     )
+
+
+model_option = click.option("--model", default="vgg", show_default=True, help="Network.")
 
 
 def _specs(
@@ -242,14 +275,7 @@ melgrid.command_class = Command
 
 @melgrid.command()
 @click.argument("audio", required=False)
-@click.option(
-    "-o",
-    "--output",
-    "store",
-    default="features.zarr",
-    show_default=True,
-    help="The store: made if it is not there, else what it lacks is added.",
-)
+@store_option
 @spec_options
 @audio_options
 @click.option(
@@ -286,14 +312,9 @@ melgrid.command_class = Command
     is_flag=True,
     help="Clips whose tracks AUDIO no longer has are no longer to be read.",
 )
-@click.option(
-    "--max-failures",
-    default="5%",
-    show_default=True,
-    help="How many clips may fail, as a share or a number.",
-)
+@max_failures_option
 @click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 @json_option
 def featurize(
     audio: str | None,
@@ -373,17 +394,24 @@ def _require_few_failures(
         )
 
 
-def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
+@contextlib.contextmanager
+def _progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and what moves it: called with clips done and their total."""
     from tqdm import tqdm
 
-    from pipeline.demo import make_demo
-
-    with tqdm(unit=" clips", desc=f"demo corpus in {folder}/", disable=quiet) as bar:
+    with tqdm(unit=" clips", desc=what, disable=quiet) as bar:
 
         def progress(done: int, total: int) -> None:
             bar.total = total
             bar.update(done - bar.n)
 
+        yield progress
+
+
+def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
+    from pipeline.demo import make_demo
+
+    with _progress(f"demo corpus in {folder}/", quiet=quiet) as progress:
         return str(make_demo(folder, progress=progress, **options))
 
 
@@ -435,7 +463,7 @@ def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict
             for spec, array in ((spec, summary.store[spec]) for spec in specs)
         ],
         "failures": [dataclasses.asdict(failure) for failure in summary.failures],
-        "checks": summary.checks.to_json(),
+        "checks": summary.store.checks.to_json(),
     }
 
 
@@ -455,7 +483,7 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
         f"{f' ({n_views} as views)' if n_views else ''}, {_size(nbytes)}, "
         f"{_size(nbytes / max(1, summary.n_ready))} a clip, in {summary.store.path}"
     )
-    for line in summary.checks.lines():
+    for line in summary.store.checks.lines():
         click.echo(f"look: {line}", err=True)
     if summary.n_left:
         click.echo(
@@ -508,7 +536,6 @@ def ls(store: str, as_json: bool) -> None:
 def info(store: str, spec: str | None, as_json: bool) -> None:
     """Say what STORE holds, or one SPEC of it."""
     from featurestore import FeatureStore
-    from featurestore.checks import check
     from featurestore.info import describe, describe_spec, describe_values
 
     opened = FeatureStore.open(store)
@@ -524,7 +551,7 @@ def info(store: str, spec: str | None, as_json: bool) -> None:
         if key == "specs":
             value = [entry["spec"] for entry in value]
         elif key == "checks":
-            value = "; ".join(check(opened).lines()) or "nothing found"
+            value = "; ".join(opened.checks.lines()) or "nothing found"
         elif key == "values":
             value = "; ".join(_values_in_words(value, facts["unit"]))
         _print_fact(key, value)
@@ -589,7 +616,7 @@ def failures(store: str, as_json: bool) -> None:
 @melgrid.command()
 @click.argument("store")
 @click.argument("clip")
-@specs_option("draw", "all that are stored, 9 at most")
+@specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [the clip's id, here]")
 @json_option
 def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_json: bool) -> None:
@@ -620,26 +647,21 @@ def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_
         _print_fact("left out", left_out)
 
 
-def sound_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say how sounds are made."""
-    return click.option(
-        "--method",
-        type=click.Choice(["griffin-lim", "noise"]),
-        default="griffin-lim",
-        show_default=True,
-        help="Phases that fit the magnitudes, or those of white noise.",
-    )(command)
+method_option = click.option(
+    "--method", type=click.Choice(["griffin-lim", "noise"]), default="griffin-lim",
+    show_default=True, help="Phases that fit the magnitudes, or those of white noise.",
+)  # fmt: skip
 
 
 @melgrid.command()
 @click.argument("store")
 @click.argument("clip")
-@specs_option("hear", "all that are stored, 6 at most")
+@specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
 @click.option(
     "-o", "--output", "folder", default="sounds", show_default=True, metavar="FOLDER",
     help="Where the files go, one a spec.",
 )  # fmt: skip
-@sound_options
+@method_option
 @click.option(
     "--format",
     "file_format",
@@ -692,14 +714,14 @@ def sonify(
 
 @melgrid.command()
 @click.argument("store")
-@specs_option("hear", "all that are stored, 6 at most")
+@specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
 @click.option(
     "-o", "--output", "folder", default="listening", show_default=True, metavar="FOLDER",
     help="Where listen.html goes.",
 )  # fmt: skip
 @click.option("--clips", default=3, show_default=True, help="How many, spread over the tags.")
 @click.option("--seed", default=0, show_default=True, help="Another seed, other clips.")
-@sound_options
+@method_option
 @json_option
 def listen(
     store: str,
@@ -734,17 +756,14 @@ def listen(
     show_default=True,
     help="One file; a folder of one npz a clip, as the study's; or a folder of npy.",
 )
-@click.option(
-    "--specs",
-    type=Several("a spec's name", str),
-    metavar="NAME,...",
-    help="Specs, or patterns of them: 'sr16000-*'.  [all that are stored]",
-)
-@click.option(
+@specs_option("Specs, or patterns of them: 'sr16000-*'.  [all that are stored]")
+@several(
     "--splits",
-    type=Several("a split's name", str),
-    metavar="NAME,...",
-    help="Only clips of these splits.  [all clips]",
+    "NAME",
+    "a split's name",
+    str,
+    "Only clips of these splits.  [all clips]",
+    multiple=False,
 )
 @click.option(
     "--encoding",
@@ -754,7 +773,7 @@ def listen(
     help="stored keeps float16 and uint8 as they are.",
 )
 @click.option("--force", is_flag=True, help="Replace what an earlier export left in OUT.")
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@quiet_option
 @json_option
 def export(
     store: str,
@@ -790,14 +809,7 @@ def export(
 
 @melgrid.command("import")
 @click.argument("folder")
-@click.option(
-    "-o",
-    "--output",
-    "store",
-    default="features.zarr",
-    show_default=True,
-    help="The store: made if it is not there, else what it lacks is added.",
-)
+@store_option
 @click.option(
     "--labels",
     metavar="CSV",
@@ -820,9 +832,7 @@ def export(
     show_default=True,
     help="Window of the frames.",
 )
-@click.option(
-    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
-)
+@duration_option
 @click.option(
     "--decibels",
     type=click.Choice(["20", "10"]),
@@ -830,33 +840,10 @@ def export(
     show_default=True,
     help="Decibels are so many times log10 of power: 20 in the study's files.",
 )
-@click.option(
-    "--specs",
-    type=Several("a spec's name", str),
-    metavar="NAME,...",
-    help="Specs to import.  [all that the files hold]",
-)
-@click.option(
-    "--encoding",
-    type=click.Choice(["float32", "float16", "uint8"]),
-    default="float16",
-    show_default=True,
-    help="How values are kept.",
-)
-@click.option(
-    "--codec",
-    type=click.Choice(["zstd", "lz4", "none"]),
-    default="zstd",
-    show_default=True,
-    help="How bytes are compressed.",
-)
-@click.option(
-    "--max-failures",
-    default="5%",
-    show_default=True,
-    help="How many clips may fail, as a share or a number.",
-)
-@click.option("--quiet", is_flag=True, help="Print nothing but errors.")
+@specs_option("Specs to import.  [all that the files hold]")
+@kept_options
+@max_failures_option
+@quiet_option
 @json_option
 def import_(
     folder: str,
@@ -1058,21 +1045,12 @@ def _print_wrapped(text: str) -> None:
 
 @melgrid.command()
 @spec_options
-@click.option(
-    "--models",
-    type=Several("a network's name", str),
-    default="vgg",
-    metavar="NAME,...",
-    show_default=True,
-    help="Networks.",
-)
+@models_option("Networks.")
 @click.option(
     "--width", type=float, default=1.0, show_default=True, help="Scales the networks' filters."
 )
 @click.option("--tags", "n_tags", type=int, default=50, show_default=True, help="Outputs.")
-@click.option(
-    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
-)
+@duration_option
 @click.option(
     "--frames",
     type=click.Choice(["melgrid", "study"]),
@@ -1156,52 +1134,38 @@ def _print_layers(row: dict[str, Any]) -> None:
     click.echo()
 
 
-def step_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that decide what a training step costs."""
-    for option in reversed(
-        (
-            click.option("--width", type=float, default=1.0, show_default=True,
-                         help="Scales a network's filters; 0.125 trains on a laptop."),
-            click.option("--recipe", type=click.Choice(["ferraro2020", "modern"]),
-                         default="ferraro2020", show_default=True,
-                         help="ferraro2020 is the study's: Adam at a constant rate; modern is "
-                         "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
-            click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
-                         default="none", show_default=True, help="Change clips in training."),
-            click.option("--batch-size", type=int, help="Clips in a batch.  [the recipe's]"),
-            click.option("--device", default="auto", show_default=True,
-                         help="auto, cpu, cuda, cuda:1, …"),
-            click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
-                         show_default=True, help="bfloat16 where the device has it."),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
+step_options = together(
+    click.option("--width", type=float, default=1.0, show_default=True,
+                 help="Scales a network's filters; 0.125 trains on a laptop."),
+    click.option("--recipe", type=click.Choice(["ferraro2020", "modern"]),
+                 default="ferraro2020", show_default=True,
+                 help="ferraro2020 is the study's: Adam at a constant rate; modern is "
+                 "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
+    click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
+                 default="none", show_default=True, help="Change clips in training."),
+    click.option("--batch-size", type=int, help="Clips in a batch.  [the recipe's]"),
+    click.option("--device", default="auto", show_default=True,
+                 help="auto, cpu, cuda, cuda:1, …"),
+    click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
+                 show_default=True, help="bfloat16 where the device has it."),
+)  # fmt: skip
+"""What a training step costs."""
 
-
-def training_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Options that say how networks are trained."""
-    for option in reversed(
-        (
-            step_options,
-            click.option("--epochs", type=int,
-                         help="Passes over the training split.  [the recipe's]"),
-            click.option("--learning-rate", type=float,
-                         help="The highest one.  [the recipe's]"),
-            click.option("--seed", type=int, default=0, show_default=True,
-                         help="Of first weights and the order of clips."),
-            click.option("--tags", type=Several("a tag", str), metavar="TAG,...",
-                         help="Tags to learn.  [all]"),
-        )
-    ):  # fmt: skip
-        command = option(command)
-    return command
+training_options = together(
+    step_options,
+    click.option("--epochs", type=int, help="Passes over the training split.  [the recipe's]"),
+    click.option("--learning-rate", type=float, help="The highest one.  [the recipe's]"),
+    click.option("--seed", type=int, default=0, show_default=True,
+                 help="Of first weights and the order of clips."),
+    several("--tags", "TAG", "a tag", str, "Tags to learn.  [all]", multiple=False),
+)  # fmt: skip
+"""How networks are trained."""
 
 
 @melgrid.command()
 @click.argument("store")
 @click.option("--spec", help="Its name, as ls lists it.  [the store's only one]")
-@click.option("--model", default="vgg", show_default=True, help="Network.")
+@model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
 @click.option("-o", "--output", default="model.pt", show_default=True, help="Checkpoint.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard's files there.")
@@ -1257,20 +1221,8 @@ def train(
     show_default=True,
     help="Results file: a JSON line a run is added; what it has is not done again.",
 )
-@click.option(
-    "--specs",
-    type=Several("a spec's name", str),
-    metavar="NAME,...",
-    help="Specs to train on.  [all that are stored]",
-)
-@click.option(
-    "--models",
-    type=Several("a network's name", str),
-    default="vgg",
-    metavar="NAME,...",
-    show_default=True,
-    help="Networks to train.",
-)
+@specs_option("Specs to train on.  [all that are stored]")
+@models_option("Networks to train.")
 @click.option(
     "--runs",
     type=int,
@@ -1278,11 +1230,13 @@ def train(
     show_default=True,
     help="Trainings of each, with consecutive seeds.",
 )
-@click.option(
+@several(
     "--folds",
-    type=Several("a fold's number", int),
-    metavar="N,...",
-    help="Folds to test on.  [the store's splits, else all folds]",
+    "N",
+    "a fold's number",
+    int,
+    "Folds to test on.  [the store's splits, else all folds]",
+    multiple=False,
 )
 @click.option(
     "--jobs",
@@ -1368,18 +1322,11 @@ def _listening_page(
     method: Any = "griffin-lim",
     seed: int = 0,
 ) -> "Path":
-    from tqdm import tqdm
-
     from featurestore import FeatureStore
     from pipeline.listening import write_listening_page
 
     opened = FeatureStore.open(store)
-    with tqdm(unit=" clips", total=clips, desc="listening page", disable=quiet) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
+    with _progress("listening page", quiet=quiet) as progress:
         return write_listening_page(
             opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
         )
@@ -1477,13 +1424,8 @@ def _judgement_json(judgement: "Judgement") -> dict[str, Any]:
     show_default=True,
     help="Clips of AUDIO to make, at least: whole tasks.",
 )
-@click.option(
-    "--specs",
-    type=Several("a spec's name", str),
-    metavar="NAME,...",
-    help="Specs of STORE to train on.  [its first]",
-)
-@click.option("--model", default="vgg", show_default=True, help="Network.")
+@specs_option("Specs of STORE to train on.  [its first]")
+@model_option
 @step_options
 @click.option("--batches", type=int, default=10, show_default=True, help="Training steps to time.")
 @click.option(

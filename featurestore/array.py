@@ -137,7 +137,13 @@ class FeatureArray:
     @property
     def nbytes_stored(self) -> int:
         """Size of the stored values, all rows together [bytes]; of a view, what it is cut from."""
-        return sum(self._files.sizes(f"{self.layout.spec.name}/values/c"))
+        return self._store.nbytes_stored(self.layout)
+
+    @property
+    def software(self) -> list[dict[str, str]]:
+        """Versions of what computed the values; several, if several did."""
+        versions = self._store.outcomes.software[self.layout.clips_per_shard]
+        return [dict(version) for version in sorted(versions)]
 
     def __len__(self) -> int:
         return self._store.n_clips
@@ -298,8 +304,7 @@ class FeatureArray:
             return known[1]
         what = self.layout.shard_key(shard)
         tail = index_nbytes(self.layout.clips_per_shard)
-        if file.size < tail:
-            raise CorruptDataError(f"{what}: {file.size} bytes are too few for a shard")
-        index = read_index(file.read_at(file.size - tail, tail), what)
+        data = file.read_at(max(0, file.size - tail), tail)
+        index = read_index(data, self.layout.clips_per_shard, what)
         self._indices[shard] = file.identity, index
         return index

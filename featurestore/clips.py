@@ -128,7 +128,7 @@ class ClipTable:
         return dataclasses.replace(self, active=active)
 
     def files(self) -> dict[str, bytes]:
-        """The group's files by key, with the digest of what they hold among its attributes."""
+        """The group's files by key."""
 
         def build(group: "zarr.Group") -> None:
             for name in _TEXTS:

@@ -7,14 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featurestore.clips import ClipTable
-from featurestore.errors import UnknownSpecError
+from featurestore.selection import BATCH_NBYTES
 from featurestore.spec import FeatureSpec
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
-
-_BATCH = 2**25
-"""Values of each store held at once, at most, or one clip's [bytes]."""
 
 _COLUMNS = ("path", "split", "fold", "artist", "album", "tile", "active")
 _OUTCOMES = ("status", "reason", "digest", "sr", "start", "n_valid")
@@ -158,14 +155,7 @@ def _matched(
     a: "FeatureStore", b: "FeatureStore"
 ) -> tuple[list[FeatureSpec], tuple[tuple[str, ...], tuple[str, ...]]]:
     """Specs stored in one and to be had from both; names of the others, by store."""
-
-    def has(store: "FeatureStore", spec: FeatureSpec) -> bool:
-        try:
-            return bool(store[spec].shape)
-        except UnknownSpecError:
-            return False
-
-    both = [s for s in dict.fromkeys([*a.specs, *b.specs]) if has(a, s) and has(b, s)]
+    both = [spec for spec in dict.fromkeys([*a.specs, *b.specs]) if spec in a and spec in b]
     only_a, only_b = (
         tuple(spec.name for spec in store.specs if spec not in both) for store in (a, b)
     )
@@ -224,7 +214,7 @@ def _values(
         return dataclasses.replace(found, shapes=shapes)
     rows, rows_there = (numbers[ready & ready_there] for numbers in (here, there))
     nbytes = 4 * one.shape[1] * one.shape[2]
-    batch = max(1, _BATCH // nbytes)
+    batch = max(1, BATCH_NBYTES // nbytes)
     n_differ, largest, total = 0, 0.0, 0.0
     firsts: Iterable[int] = range(0, len(rows), batch)
     for first in tqdm(firsts, desc=spec.name, disable=not progress, leave=False):

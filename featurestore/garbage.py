@@ -59,9 +59,7 @@ def find_garbage(store: "FeatureStore") -> tuple[Garbage, ...]:
     StoreFormatError, CorruptDataError
         If the store is damaged: verify says how.
     """
-    run = sum(store.files.sizes(RUN_FOLDER))
-    found = [Garbage(kind="unfinished", key=RUN_FOLDER, nbytes=run)] if run else []
-    return (*found, *_unreferenced(store), *_unneeded_rows(store))
+    return (*_left_by_runs(store), *_unreferenced(store), *_unneeded_rows(store))
 
 
 def collect(store: "FeatureStore") -> tuple[Garbage, ...]:
@@ -76,20 +74,26 @@ def collect(store: "FeatureStore") -> tuple[Garbage, ...]:
     StoreFormatError, CorruptDataError
         If it is damaged.
     """
-    before = tuple(found for found in find_garbage(store) if found.key == RUN_FOLDER)
+    left = _left_by_runs(store)  # gone, once the store is opened for writing
     with StoreWriter(store.path, store.window) as writer:
         now, files = writer.store(), writer.files
         folders, rows = list(_unreferenced(now)), list(_unneeded_rows(now))
         _forget(files, now, rows)
+        keys = {found.key for found in rows}
         for layout in now.layouts.values():
             for shard in range(-(-now.n_clips // layout.clips_per_shard)):
-                if any(found.key == layout.shard_key(shard) for found in rows):
+                if layout.shard_key(shard) in keys:
                     _rewrite(files, layout, shard)
         for found in folders:
             if found.kind != "foreign":
                 files.remove(found.key)
         writer.publish()
-    return (*before, *folders, *rows)
+    return (*left, *folders, *rows)
+
+
+def _left_by_runs(store: "FeatureStore") -> list[Garbage]:
+    nbytes = sum(store.files.sizes(RUN_FOLDER))
+    return [Garbage(kind="unfinished", key=RUN_FOLDER, nbytes=nbytes)] if nbytes else []
 
 
 _PARTS = {"values", "statistics", "statistic", "mel", "time"}
@@ -168,9 +172,8 @@ def _sizes(files: Files, layout: Layout, shard: int) -> dict[int, int]:
     size = files.size(key)
     if size is None:
         return {}
-    if size < tail:
-        raise CorruptDataError(f"{key}: {size} bytes are too few for a shard")
-    index = read_index(files.read_range(key, size - tail, size), key)
+    data = files.read_range(key, max(0, size - tail), size)
+    index = read_index(data, layout.clips_per_shard, key)
     return {p: int(index[p, 1]) for p in range(len(index)) if not is_absent(index[p])}
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featurestore.checks import check, constant_bands
+from featurestore.checks import constant_bands
 from featurestore.spec import FeatureSpec
 from featurestore.statistics import read_statistics
 from featurestore.store import FeatureStore
@@ -32,7 +32,7 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "folds": int(clips["fold"].max()) + 1 if len(clips) else 0,
         "hours": round(_seconds(clips) / 3600, 3),
         "failures": dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
-        "checks": check(store).to_json(),
+        "checks": store.checks.to_json(),
         "tags": {tag: int(clips[tag].sum()) for tag in store.tags},
         "specs": [describe_spec(store, spec) for spec in (*store.specs, *store.views)],
     }
@@ -51,7 +51,6 @@ def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any
     array = store[spec]
     n_ready = int(np.count_nonzero(array.ready))
     nbytes = array.nbytes_stored
-    versions = store.outcomes.software[array.layout.clips_per_shard]
     return {
         "spec": array.spec.name,
         "view_of": array.view_of,
@@ -65,7 +64,7 @@ def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any
         "bytes": nbytes,
         "bytes_per_clip": nbytes / n_ready if n_ready else None,
         "settings": dict(array.layout.settings),
-        "software": [dict(version) for version in sorted(versions)],
+        "software": array.software,
     }
 
 

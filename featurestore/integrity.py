@@ -234,13 +234,11 @@ class _Looked:
         if size is None:
             self._note(key, "missing", "there is no such file", vouched)
             return None
-        if size < tail:
-            self._note(key, "corrupt", f"{size} bytes are too few for a shard", vouched)
-            return None
         try:
-            index = read_index(self.files.read_range(key, size - tail, size), key)
-        except CorruptDataError:
-            self._note(key, "corrupt", "the checksum of its index does not match", vouched)
+            data = self.files.read_range(key, max(0, size - tail), size)
+            index = read_index(data, self.layout.clips_per_shard, "its index")
+        except CorruptDataError as error:
+            self._note(key, "corrupt", str(error), vouched)
             return None
         except FileNotFoundError:  # a moment ago it was there
             self._note(key, "missing", "there is no such file", vouched)

@@ -34,7 +34,7 @@ import numpy.typing as npt
 from featurestore.array import FeatureArray
 from featurestore.errors import SettingsError
 from featurestore.export import Advance, write_mark
-from featurestore.selection import Selection
+from featurestore.selection import BATCH_NBYTES, Selection
 from featurestore.spec import HOP_UNIT, FeatureSpec
 from featurestore.store import FeatureStore
 
@@ -45,7 +45,6 @@ CLIP_FACTS = ("sr", "start", "n_valid", "peak", "n_clipped")
 """Keys of a clip's own facts, as in `featurestore.commits.ClipRecord`."""
 
 _KEY = re.compile(r"mel(?P<n_mels>\d+)(?:_x(?P<hop>\d+)|_hop(?P<hop_length>\d+))?(?P<log>_log)?")
-_BATCH_NBYTES = 32 * 2**20
 
 
 def key_of(spec: FeatureSpec) -> str:
@@ -114,7 +113,7 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
     ready = {key: selection.ready(array) for key, array in keys.items()}
     known = {name: clips[name].to_numpy() for name in CLIP_FACTS}
     row_nbytes = sum(4 * array.shape[1] * array.shape[2] for array in selection.arrays)
-    step = max(1, _BATCH_NBYTES // row_nbytes)
+    step = max(1, BATCH_NBYTES // row_nbytes)
     for first in range(0, len(selection.rows), step):
         places = np.arange(first, min(first + step, len(selection.rows)))
         made: dict[int, dict[str, npt.NDArray[Any]]] = {place: {} for place in places.tolist()}

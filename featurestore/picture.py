@@ -16,6 +16,7 @@ from featurestore.errors import UnknownSpecError
 from featurestore.grid import thinned
 from featurestore.spec import FeatureSpec, Log, mel_edges
 from featurestore.store import FeatureStore
+from featurestore.whole import whole
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -124,7 +125,8 @@ def draw_clip(
     figure.suptitle(title.rstrip(), x=0.01, ha="left", fontsize=11, parse_math=False)
     left_out = () if specs else tuple(spec for spec in store.specs if spec not in drawn)
     path = Path(f"{file_stem(clip_id)}.png" if path is None else path)
-    path.write_bytes(_png(figure))
+    with whole(path) as partial:
+        partial.write_bytes(_png(figure))
     return Picture(row=row, clip_id=clip_id, specs=drawn, left_out=left_out, path=path)
 
 

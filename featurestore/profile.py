@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from featurestore.errors import RunError
+from featurestore.whole import whole
 
 _WIDTH = 80
 
@@ -232,13 +233,10 @@ def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
     figure.legend(loc="outside lower center", ncols=min(6, len(large)), frameon=False, fontsize=9)
     figure.suptitle("Where the time goes", x=0.01, ha="left", weight="bold")
     path = Path(path)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     try:
-        figure.savefig(partial, format="png")
-        partial.replace(path)
+        with whole(path) as partial:
+            figure.savefig(partial, format="png")
     except OSError as error:
         raise RunError(
             f"the picture {path} cannot be written: {error.strerror}; name another place"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -81,9 +81,8 @@ class RemoteChunks:
             key = self._layout.shard_key(shard)
             if isinstance(data, BaseException):
                 raise data
-            if len(data) < tail:
-                raise CorruptDataError(f"{key}: {len(data)} bytes are too few for a shard")
-            self._indices[shard] = versions[shard], read_index(data, key)
+            index = read_index(data, self._layout.clips_per_shard, key)
+            self._indices[shard] = versions[shard], index
 
     def _versions(
         self, filesystem: "fsspec.AbstractFileSystem", paths: Mapping[int, str]

@@ -11,13 +11,13 @@ import numpy.typing as npt
 
 from featurestore.array import FeatureArray
 from featurestore.errors import SettingsError, UnknownSpecError
-from featurestore.info import describe_spec
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_BATCH_NBYTES = 32 * 2**20
+BATCH_NBYTES = 32 * 2**20
+"""Values that are held at once, or one clip's [bytes]."""
 
 Kept = Literal["float32", "stored"]
 
@@ -131,7 +131,7 @@ class Selection:
         """
         _, n_mels, n_frames = array.shape
         ready = self.ready(array)
-        step = max(1, _BATCH_NBYTES // (4 * n_mels * n_frames))
+        step = max(1, BATCH_NBYTES // (4 * n_mels * n_frames))
         for first in range(0, len(self.rows), step):
             here = slice(first, first + step)
             shape = len(self.rows[here]), n_mels, n_frames
@@ -161,7 +161,7 @@ class Selection:
             "max_error": array.max_error,
             "view_of": array.view_of or "",
             "settings": dict(stored.settings),
-            "software": describe_spec(self.store, spec)["software"],
+            "software": array.software,
         }
 
 

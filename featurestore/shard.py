@@ -66,14 +66,16 @@ def index_nbytes(clips_per_shard: int) -> int:
     return clips_per_shard * 16 + _CHECKSUM
 
 
-def read_index(tail: bytes, what: str) -> Index:
+def read_index(tail: bytes, clips_per_shard: int, what: str) -> Index:
     """The index of a shard, from its last `index_nbytes` bytes.
 
     Raises
     ------
     CorruptDataError
-        If the checksum does not match.
+        If they are fewer, or the checksum does not match.
     """
+    if len(tail) < index_nbytes(clips_per_shard):
+        raise CorruptDataError(f"{what}: {len(tail)} bytes are too few for a shard")
     return np.frombuffer(unseal(tail, what), "<u8").reshape(-1, 2)
 
 
@@ -84,10 +86,7 @@ def is_absent(entry: Index) -> bool:
 
 def unpack(shard: bytes, clips_per_shard: int, what: str) -> list[bytes | None]:
     """The sealed chunks that `pack` was given, None where there is none."""
-    size = index_nbytes(clips_per_shard)
-    if len(shard) < size:
-        raise CorruptDataError(f"{what}: {len(shard)} bytes are too few for a shard")
-    entries = read_index(shard[-size:], what)
+    entries = read_index(shard[-index_nbytes(clips_per_shard) :], clips_per_shard, what)
     return [
         None if is_absent(entry) else shard[int(entry[0]) : int(entry[0] + entry[1])]
         for entry in entries

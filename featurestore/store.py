@@ -25,6 +25,7 @@ from featurestore.window import ClipWindow
 if TYPE_CHECKING:
     import pandas as pd
 
+    from featurestore.checks import Checks
     from featurestore.verify import Report
 
 
@@ -40,6 +41,7 @@ class FeatureStore:
     def __init__(self, files: Files, root: Root) -> None:
         self.files = files
         self._root = root
+        self._nbytes: dict[str, int] = {}
 
     def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Files, Root]]:
         return type(self), (self.files, self._root)
@@ -162,6 +164,25 @@ class FeatureStore:
         columns["digest"] = [digest.decode() for digest in outcomes.digest]
         tags = {tag: table.labels[:, column] for column, tag in enumerate(table.tags)}
         return pd.DataFrame({**columns, **tags})
+
+    @cached_property
+    def checks(self) -> "Checks":
+        """What may be wrong with its clips all the same; see `featurestore.checks.check`."""
+        from featurestore.checks import check
+
+        return check(self)
+
+    def nbytes_stored(self, layout: Layout) -> int:
+        """Size of a stored spec's values [bytes]; looked up once."""
+        name = layout.spec.name
+        if name not in self._nbytes:
+            self._nbytes[name] = sum(self.files.sizes(f"{name}/values/c"))
+        return self._nbytes[name]
+
+    def __contains__(self, spec: FeatureSpec | str) -> bool:
+        """Whether a spec can be had, stored or as a view; errors as in `store[spec]`."""
+        wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
+        return source_of(wanted, self.specs) is not None
 
     def __getitem__(self, spec: FeatureSpec | str) -> FeatureArray:
         """The array of a spec; a view where it is not stored but can be derived.

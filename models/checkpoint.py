@@ -12,6 +12,7 @@ from torch import nn
 
 from featurestore.errors import TrainingError
 from featurestore.spec import FeatureSpec
+from featurestore.whole import whole
 from models.metrics import Scores
 from models.networks import build, segment_frames
 from models.normalise import BandNorm
@@ -117,19 +118,15 @@ def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
         "validation": dataclasses.asdict(trained.validation),
         "test": dataclasses.asdict(trained.test),
     }
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
     weights = {name: v.contiguous() for name, v in trained.network.state_dict().items()}
     saved = {"format": _FORMAT, "metadata": json.dumps(metadata), "weights": weights}
     try:
-        with partial.open("wb") as file:
+        with whole(path) as partial, partial.open("wb") as file:
             torch.save(saved, file)
-        partial.replace(path)
     except OSError as error:
         raise TrainingError(
             f"the checkpoint {path} cannot be written: {error.strerror}; name another place"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Trained:

@@ -110,13 +110,15 @@ def evaluate(
     validate(truth, scores)
     scored = np.flatnonzero(scorable(truth))
     columns = {tags[i]: (truth[:, [i]], scores[:, [i]]) for i in scored.tolist()}
+    roc_auc_per_tag = {tag: roc_auc(*column) for tag, column in columns.items()}
+    pr_auc_per_tag = {tag: pr_auc(*column) for tag, column in columns.items()}
     return Scores(
-        roc_auc=roc_auc(truth, scores),
-        pr_auc=pr_auc(truth, scores),
+        roc_auc=float(np.mean(list(roc_auc_per_tag.values()))),
+        pr_auc=float(np.mean(list(pr_auc_per_tag.values()))),
         n_tags_scored=len(scored),
         tags_left_out=tuple(tag for tag in tags if tag not in columns),
-        roc_auc_per_tag={tag: roc_auc(*column) for tag, column in columns.items()},
-        pr_auc_per_tag={tag: pr_auc(*column) for tag, column in columns.items()},
+        roc_auc_per_tag=roc_auc_per_tag,
+        pr_auc_per_tag=pr_auc_per_tag,
     )
 
 

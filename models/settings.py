@@ -106,9 +106,10 @@ class TrainSettings:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            torch.empty(0, device=name)
+            torch.zeros(1, device=name).item()  # which a device that computes nothing refuses
             return torch.device(name)
-        except (RuntimeError, AssertionError, NotImplementedError, TypeError):
+        # No such device, one that torch was built without, another package's, or no name.
+        except (RuntimeError, AssertionError, ImportError, TypeError):
             raise TrainingSettingsError(
                 f"device is {name!r}, which torch does not find here; use auto or cpu"
             ) from None

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from featurestore.errors import TrainingError
+from featurestore.whole import whole
 
 _FORMAT = "melgrid-training-1"
 
@@ -28,16 +29,13 @@ def save_state(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> N
     TrainingError
         If it cannot be written there.
     """
-    partial = path.with_name(f"{path.name}.partial")
     saved = {"format": _FORMAT, "identity": json.dumps(identity), "state": state}
     try:
-        with partial.open("wb") as file:
+        with whole(path) as partial, partial.open("wb") as file:
             torch.save(saved, file)
             file.flush()
             os.fsync(file.fileno())
-        partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise TrainingError(
             f"the training state {path} cannot be written: {error.strerror}; name another place "
             "for the checkpoint"

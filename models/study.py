@@ -17,7 +17,6 @@ from featurestore.errors import (
     RunError,
     TrainingError,
     TrainingSettingsError,
-    UnknownSpecError,
 )
 from featurestore.spec import FeatureSpec
 from models import crew
@@ -235,22 +234,9 @@ def _specs_of(
 ) -> list[FeatureSpec]:
     if specs is None:
         return list(store.specs)
-    found = []
-    for spec in specs:
-        try:
-            found.append(store[spec].spec)
-        except UnknownSpecError:
-            if not any(_has(other, spec) for other in stores if other is not store):
-                raise
-    return list(dict.fromkeys(found))
-
-
-def _has(store: "FeatureStore", spec: FeatureSpec | str) -> bool:
-    try:
-        store[spec]
-    except UnknownSpecError:
-        return False
-    return True
+    # Where no store has it, asking this one says so.
+    mine = [spec for spec in specs if spec in store or not any(spec in other for other in stores)]
+    return list(dict.fromkeys(store[spec].spec for spec in mine))
 
 
 def _outcomes(

@@ -152,7 +152,7 @@ class _Training:
         self.epochs: list[Epoch] = []
         self._data, self._settings = data, settings
         self._recipe = RECIPES[settings.recipe]
-        self._device = settings.torch_device()
+        self._device, self._bf16 = settings.torch_device(), settings.autocast()
         segment = segment_frames(settings.model, data.spec, data.n_frames)
         torch.manual_seed(settings.seed)
         self._network = new_network(
@@ -248,7 +248,7 @@ class _Training:
         values, labels = augmented(
             clips.values.to(self._device), clips.labels.to(self._device), self._settings.augment
         )
-        with torch.autocast(self._device.type, torch.bfloat16, self._settings.autocast()):
+        with torch.autocast(self._device.type, torch.bfloat16, self._bf16):
             logits = self._parallel(values)
         loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels)
         self._optimizer.zero_grad()

@@ -1,20 +1,21 @@
 """The listening page: clips at several resolutions, to be heard beside their spectrograms."""
 
 import base64
-import html
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
+import jinja2
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.grid import thinned
-from featurestore.info import describe_spec
 from featurestore.picture import draw_thumbnail, shortened, tags_of, valid_seconds
 from featurestore.spec import FeatureSpec
 from featurestore.store import FeatureStore
+from featurestore.whole import whole
 from pipeline.sonify import MOST, Format, Method, Sound, sonify_clip
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
@@ -77,23 +78,23 @@ def write_listening_page(
             f"{store.path}: no clip is ready at {', '.join(s.name for s in chosen) or 'any spec'};"
             " run featurize to compute some"
         )
-    sections = []
+    clips = []
     for done, row in enumerate(rows):
         progress(done, len(rows))
-        sections.append(_section(store, row, sonify_clip(store, row, chosen, method=method)))
+        clips.append(_clip(store, row, sonify_clip(store, row, chosen, method=method)))
     progress(len(rows), len(rows))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "listen.html"
-    page = _PAGE.format(
-        catalog=html.escape(store.catalog), made=_MADE[method], sections="\n".join(sections)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
     )
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(page, encoding="utf-8")
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
+    page = environment.get_template("listen.html")
+    path = Path(folder, "listen.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        text = page.render(catalog=store.catalog, made=_MADE[method], clips=clips)
+        partial.write_text(text, encoding="utf-8")
     return path
 
 
@@ -128,36 +129,32 @@ def spread_over_tags(
     return chosen
 
 
-def _section(store: FeatureStore, row: int, sounds: dict[FeatureSpec, Sound]) -> str:
-    tags = "".join(f"<li>{html.escape(tag)}</li>" for tag in tags_of(store, row))
+def _clip(store: FeatureStore, row: int, sounds: dict[FeatureSpec, Sound]) -> dict[str, Any]:
+    """What the page says of a clip."""
     gain = next(iter(sounds.values())).gain
     loudness = "as loud as the clip" if gain > -0.05 else f"{-gain:.1f} dB softer than the clip"
-    cards = "\n".join(_card(store, row, spec, sound) for spec, sound in sounds.items())
-    return _SECTION.format(
-        clip=html.escape(shortened(store.table.clip_id[row], 200)),
-        tags=f"<ul>{tags}</ul>" if tags else "",
-        length=f"{valid_seconds(store, row):.1f} s, {loudness}",
-        cards=cards,
-    )
+    return {
+        "name": shortened(store.table.clip_id[row], 200),
+        "tags": tags_of(store, row),
+        "length": f"{valid_seconds(store, row):.1f} s, {loudness}",
+        "cards": [_card(store, row, spec, sound) for spec, sound in sounds.items()],
+    }
 
 
-def _card(store: FeatureStore, row: int, spec: FeatureSpec, sound: Sound) -> str:
-    facts = describe_spec(store, spec)
+def _card(store: FeatureStore, row: int, spec: FeatureSpec, sound: Sound) -> dict[str, Any]:
+    """What it says of the clip at one spec."""
+    array = store[spec]
     file_format: Format = "mp3" if sound.sr in _MP3_RATES else "flac"
-    thumbnail = draw_thumbnail(spec, store[spec][row], valid_seconds(store, row))
-    nbytes = facts["bytes_per_clip"]
-    source = f" as {facts['view_of']}, which it is cut from" if facts["view_of"] else ""
-    return _CARD.format(
-        spec=spec.name,
-        image=_data_uri("image/png", thumbnail),
-        audio=_data_uri(
-            "audio/mpeg" if file_format == "mp3" else "audio/flac", sound.encoded(file_format)
-        ),
-        bands=spec.n_mels,
-        frames=f"{spec.frame_rate:.3g}",
-        rate=f"{spec.values_per_second:,.0f}",
-        nbytes=f"{nbytes / 1000:,.3g} kB a clip in {facts['encoding']}{source}",
-    )
+    kind = "audio/mpeg" if file_format == "mp3" else "audio/flac"
+    thumbnail = draw_thumbnail(spec, array[row], valid_seconds(store, row))
+    kilobytes = array.nbytes_stored / np.count_nonzero(array.ready) / 1000
+    source = f" as {array.view_of}, which it is cut from" if array.view_of else ""
+    return {
+        "spec": spec,
+        "image": _data_uri("image/png", thumbnail),
+        "audio": _data_uri(kind, sound.encoded(file_format)),
+        "stored": f"{kilobytes:,.3g} kB a clip in {array.encoding}{source}",
+    }
 
 
 def _data_uri(kind: str, data: bytes) -> str:
@@ -168,68 +165,3 @@ _MADE: dict[Method, str] = {
     "griffin-lim": "phases are found by Griffin and Lim's method",
     "noise": "the magnitudes are imposed on white noise",
 }
-
-_CARD = """<article>
-<h3>{spec}</h3>
-<img src="{image}" alt="Spectrogram of {spec}" width="720" height="300">
-<audio controls preload="metadata" src="{audio}" aria-label="{spec}"></audio>
-<p>{bands} bands × {frames} frames/s = {rate} values/s<br>{nbytes}</p>
-</article>"""
-
-_SECTION = """<section>
-<h2>{clip}</h2>
-{tags}
-<p>{length}</p>
-<div class="cards">
-{cards}
-</div>
-</section>"""
-
-# The policy lets the page reach nothing, whatever an id or a tag may hold.
-_PAGE = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; img-src data:; \
-media-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'">
-<title>Listening to {catalog}</title>
-<link rel="icon" href="data:,">
-<style>
-:root {{ color-scheme: light dark; font: 16px/1.5 system-ui, sans-serif; }}
-body {{ max-width: 1240px; margin: 0 auto; padding: 1rem; }}
-h1 {{ font-size: 1.6rem; margin: .5rem 0; }}
-h2 {{ font-size: 1.15rem; margin: 2rem 0 0; overflow-wrap: anywhere; }}
-h3 {{ font: 600 .9rem ui-monospace, monospace; margin: 0 0 .5rem; overflow-wrap: anywhere; }}
-p {{ margin: .4rem 0; }}
-ul {{ list-style: none; display: flex; flex-wrap: wrap; gap: .4rem; margin: .4rem 0; padding: 0; }}
-li {{ border: 1px solid #8888; border-radius: 1rem; padding: 0 .6rem; font-size: .85rem;
-  overflow-wrap: anywhere; }}
-.cards {{ display: grid; gap: 1rem;
-  grid-template-columns: repeat(auto-fill, minmax(min(100%, 340px), 1fr)); }}
-article {{ border: 1px solid #8886; border-radius: .6rem; padding: .8rem; min-width: 0; }}
-article p {{ font-size: .85rem; opacity: .85; overflow-wrap: anywhere; }}
-img {{ width: 100%; height: auto; border-radius: .3rem; display: block; background: white; }}
-audio {{ width: 100%; margin-top: .6rem; display: block; }}
-</style>
-</head>
-<body>
-<h1>What is left to hear</h1>
-<p>Clips of the collection “{catalog}”, made from nothing but their stored spectrograms, the \
-finest first: the law and the mel bands are undone, frames are held until the next one, and \
-{made}. All sounds of a clip have the same gain; the next one goes on where the last one was.</p>
-{sections}
-<script>
-// One at a time; the next of the same clip goes on where the last one was.
-document.addEventListener("play", event => {{
-  const section = event.target.closest("section");
-  for (const other of document.querySelectorAll("audio")) {{
-    if (other === event.target || other.paused) continue;
-    other.pause();
-    if (other.closest("section") === section) event.target.currentTime = other.currentTime;
-  }}
-}}, true);
-</script>
-</body>
-</html>
-"""

@@ -22,7 +22,6 @@ import math
 import os
 import posixpath
 import struct
-import sys
 import time
 import tokenize
 import zipfile
@@ -34,7 +33,6 @@ from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from featurestore.commits import PENDING, ClipRecord
 from featurestore.encoding import UINT8_RANGE
@@ -56,9 +54,9 @@ from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio import opened
 from pipeline.catalogs import Catalog, open_catalog
-from pipeline.missing import incomplete, take_back_changed, task
-from pipeline.rows import Rows, clip_table
-from pipeline.run import RunSummary, jobs_of, layouts, summary_of
+from pipeline.missing import take_back_changed
+from pipeline.rows import clip_table, rows_of
+from pipeline.run import RunSummary, complete, jobs_of, layouts, summary_of
 from pipeline.settings import RunSettings
 from pipeline.shard import compute_shard
 from pipeline.summary import summarise
@@ -193,7 +191,7 @@ class NpzFolder:
             labels = own
         if labels is not None:
             catalog = open_catalog(labels, name)
-            if not any(os.path.exists(self._file(path)) for path in catalog.path):
+            if not any(map(self.file_of, catalog.path)):
                 raise CatalogError(
                     f"{labels} lists {len(catalog)} tracks, and {self.folder} has a file of none; "
                     f"the first would be {catalog.path[0]}.npz"
@@ -209,13 +207,10 @@ class NpzFolder:
             labels=np.zeros((len(paths), 0), np.uint8),
         )
 
-    def rows(self, table_paths: Iterable[str | None]) -> list[str | None]:
-        """Where each row's file is; None for a row without one."""
-        files = (None if path is None else self._file(path) for path in table_paths)
-        return [file if file is not None and os.path.exists(file) else None for file in files]
-
-    def _file(self, path: str) -> str:
-        return f"{self.folder}/{path}.npz"
+    def file_of(self, path: str) -> str | None:
+        """Where the file of a track is; None if there is none."""
+        file = f"{self.folder}/{path}.npz"
+        return file if os.path.exists(file) else None
 
     @property
     def sr(self) -> int:
@@ -344,30 +339,20 @@ def import_npz(
     with StoreWriter(path, source.window) as writer:
         _refuse_others(writer, source)
         store = writer.prepare(table, planned, catalog.name)
-        row_of = {clip_id: row for row, clip_id in enumerate(store.table.clip_id)}
-        there: list[str | None] = [None] * store.n_clips
-        files = source.rows(table.path)
-        for clip_id, file in zip(table.clip_id, files, strict=True):
-            there[row_of[clip_id]] = file
-        rows = Rows(paths=there, tiles=[0] * store.n_clips)
+        rows = rows_of(store, table, map(source.file_of, table.path))
         take_back_changed(store, rows)
         software = {"melgrid": version("melgrid"), "numpy": np.__version__}
         jobs = [
             dataclasses.replace(job, software=software)
             for job in jobs_of(store, writer.run, specs, settings)
         ]
-        todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
-        total = sum(n_clips for _, shards in todo for _, n_clips in shards)
-        failures: dict[int, AudioError] = {}
-        n_computed = 0
-        with tqdm(total=total, unit=" clips", disable=quiet or not total, file=sys.stderr) as bar:
-            for job, shards in todo:
-                for shard, _ in shards:
-                    result = compute_shard(job, task(store, job, shard, rows), source.compute)
-                    first = shard * job.clips_per_shard
-                    failures |= {first + p: e for p, e in result.failures.items()}
-                    n_computed += result.n_computed
-                    bar.update(result.n_computed)
+        failures, n_computed = complete(
+            store,
+            jobs,
+            rows,
+            lambda job, tasks: (compute_shard(job, one, source.compute) for one in tasks),
+            quiet=quiet,
+        )
         seconds = time.monotonic() - began
         store = writer.publish()
     summary = summary_of(store, table, specs, failures, n_computed, seconds)

@@ -1,7 +1,7 @@
 """A catalog's tracks to a store's rows."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -74,8 +74,13 @@ def tile_id(track_id: str, tile: int) -> str:
 
 def audio_of(store: FeatureStore, catalog: Catalog, table: ClipTable) -> Rows:
     """Where the audio of each of the store's rows is, of those that `table` has."""
+    return rows_of(store, table, (f"{catalog.root}/{path}" for path in table.path))
+
+
+def rows_of(store: FeatureStore, table: ClipTable, files: Iterable[str | None]) -> Rows:
+    """The same of any files, one for each clip of `table`; None for one without."""
     row_of = {clip_id: row for row, clip_id in enumerate(store.table.clip_id)}
     paths: list[str | None] = [None] * store.n_clips
-    for clip_id, path in zip(table.clip_id, table.path, strict=True):
-        paths[row_of[clip_id]] = f"{catalog.root}/{path}"
+    for clip_id, file in zip(table.clip_id, files, strict=True):
+        paths[row_of[clip_id]] = file
     return Rows(paths=paths, tiles=store.table.tile.tolist())

@@ -4,7 +4,7 @@ import contextlib
 import dataclasses
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from tqdm import tqdm
 
-from featurestore.checks import Checks, check
 from featurestore.clips import ClipTable
 from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.layout import Layout
@@ -26,9 +25,9 @@ from pipeline.cluster import compute, connect
 from pipeline.decode import DECODER
 from pipeline.missing import incomplete, take_back_changed, task
 from pipeline.plan import arrange
-from pipeline.rows import audio_of, clip_table
+from pipeline.rows import Rows, audio_of, clip_table
 from pipeline.settings import RunSettings
-from pipeline.shard import Job
+from pipeline.shard import Job, ShardResult, ShardTask
 from pipeline.tiles import tiles_of
 
 if TYPE_CHECKING:
@@ -76,8 +75,6 @@ class RunSummary:
         Clips decoded in this run, failed ones among them.
     failures : tuple of Failure
         Clips of the catalog that failed, now or before.
-    checks : Checks
-        What may be wrong with the store's clips all the same.
     seconds : float
         What computing took, the workers' start included [s].
     """
@@ -88,7 +85,6 @@ class RunSummary:
     n_ready: int
     n_computed: int
     failures: tuple[Failure, ...]
-    checks: Checks
     seconds: float
 
 
@@ -163,23 +159,55 @@ def run(
         take_back_changed(store, rows)
         sources = {source_of(spec, store.specs) for spec in specs}
         jobs = jobs_of(store, writer.run, [s for s in store.specs if s in sources], settings)
-        todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
-        n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
-        failures: dict[int, AudioError] = {}
-        n_computed = 0
-        bar = tqdm(total=n_todo, unit=" clips", disable=quiet or not n_todo, dynamic_ncols=True)
-        with bar:
-            for job, shards in todo:
-                tasks = (task(store, job, shard, rows) for shard, _ in shards)
-                for result in compute(client(), job, tasks, say) if shards else ():
-                    first = result.shard * job.clips_per_shard
-                    failures |= {first + p: e for p, e in result.failures.items()}
-                    n_computed += result.n_computed
-                    bar.set_postfix(failed=len(failures), refresh=False)
-                    bar.update(result.n_computed)
+        failures, n_computed = complete(
+            store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
+        )
         seconds = time.monotonic() - began
         store = writer.publish()
     return summary_of(store, table, specs, failures, n_computed, seconds)
+
+
+def complete(
+    store: FeatureStore,
+    jobs: Iterable[Job],
+    rows: Rows,
+    do: Callable[[Job, Iterator[ShardTask]], Iterable[ShardResult]],
+    *,
+    quiet: bool,
+) -> tuple[dict[int, AudioError], int]:
+    """Have done what the jobs lack, with a bar on stderr.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    jobs : iterable of Job
+    rows : Rows
+    do : callable
+        Does tasks of a job; called if there are any.
+    quiet : bool
+        Whether to show nothing.
+
+    Returns
+    -------
+    failures : dict of int to AudioError
+        By row, of the clips that failed now.
+    n_computed : int
+        Clips that were made, failed ones among them.
+    """
+    todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
+    n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
+    failures: dict[int, AudioError] = {}
+    n_computed = 0
+    with tqdm(total=n_todo, unit=" clips", disable=quiet or not n_todo, dynamic_ncols=True) as bar:
+        for job, shards in todo:
+            tasks = (task(store, job, shard, rows) for shard, _ in shards)
+            for result in do(job, tasks) if shards else ():
+                first = result.shard * job.clips_per_shard
+                failures |= {first + p: e for p, e in result.failures.items()}
+                n_computed += result.n_computed
+                bar.set_postfix(failed=len(failures), refresh=False)
+                bar.update(result.n_computed)
+    return failures, n_computed
 
 
 def preview(
@@ -329,6 +357,5 @@ def summary_of(
         n_ready=int(np.count_nonzero(ready[rows])),
         n_computed=n_computed,
         failures=tuple(failed),
-        checks=check(store),
         seconds=seconds,
     )

@@ -50,10 +50,9 @@ def write_report(
         raise TrainingError(
             f"the report cannot be written to {folder}: {error.strerror}; name another folder"
         ) from error
-    pictures = []
+    pictures: list[Path] = []
     for figure in (frontier(judgement), *resolutions(judgement)):
-        for suffix in (".png", ".svg"):
-            path = folder / f"{figure.name}{suffix}"
-            draw(figure, path, caption=judgement.common if figure.name == "frontier" else "")
-            pictures.append(path)
+        paths = [folder / f"{figure.name}{suffix}" for suffix in (".png", ".svg")]
+        draw(figure, *paths, caption=judgement.common if figure.name == "frontier" else "")
+        pictures += paths
     return [write_page(rows, judgement, folder), *pictures]

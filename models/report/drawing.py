@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featurestore.errors import TrainingError
+from featurestore.whole import whole
 from models.report.figure import Dot, Figure, Panel
 from models.report.labels import Box, obstacles, place_labels
 from models.report.marks import MARKS
@@ -32,16 +33,15 @@ def draw(figure: Figure, *paths: str | os.PathLike[str], caption: str = "") -> N
     with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.name}):
         canvas = _canvas(figure, caption)
         for path in map(Path, paths):
-            partial = path.with_name(f"{path.stem}.{os.getpid()}.partial{path.suffix}")
+            form = path.suffix.removeprefix(".")
             try:
-                canvas.savefig(partial, metadata={"Date": None} if path.suffix == ".svg" else None)
-                partial.replace(path)
+                with whole(path) as partial:
+                    metadata = {"Date": None} if form == "svg" else None
+                    canvas.savefig(partial, format=form, metadata=metadata)
             except OSError as error:
                 raise TrainingError(
                     f"the picture {path} cannot be written: {error.strerror}; name another place"
                 ) from error
-            finally:
-                partial.unlink(missing_ok=True)
 
 
 def _canvas(figure: Figure, caption: str) -> "Canvas":

@@ -12,6 +12,7 @@ from typing import Any
 import jinja2
 
 from featurestore.errors import TrainingError
+from featurestore.whole import whole
 from models.judgement import Judgement
 from models.report import words
 from models.report.figure import Panel
@@ -33,17 +34,14 @@ def write_page(rows: Sequence[Row], judgement: Judgement, folder: Path) -> Path:
         If it cannot be written.
     """
     path = folder / "index.html"
-    partial = path.with_suffix(".partial")
     text = render(rows, judgement, listen=(folder / "listen.html").is_file())
     try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
+        with whole(path) as partial:
+            partial.write_text(text, encoding="utf-8")
     except OSError as error:
         raise TrainingError(
             f"the page {path} cannot be written: {error.strerror}; name another folder"
         ) from error
-    finally:
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -42,7 +42,7 @@ def test_values_are_compared_decoded_and_told_in_their_unit(make_store, monkeypa
     rough = make_store("b.zarr", encoding=Encoding(name="uint8"), failed=(), pending=())
     spec = exact.specs[0]
     expected = np.abs(exact[spec].read(range(20)) - rough[spec].read(range(20)))
-    monkeypatch.setattr(module, "_BATCH", 3 * 4 * 16 * 16)
+    monkeypatch.setattr(module, "BATCH_NBYTES", 3 * 4 * 16 * 16)
     found = diff(exact, rough).specs[0]
     assert (found.spec, found.unit, found.encoding_a, found.encoding_b) == (
         spec.name, spec.unit, "float32", "uint8"

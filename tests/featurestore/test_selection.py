@@ -43,7 +43,7 @@ def test_batches_are_all_rows_with_nan_where_there_are_no_values(
     selection = Selection.of(shared_store, [X1])
     [array] = selection.arrays
     per_batch = -(-20 // n_batches)
-    monkeypatch.setattr("featurestore.selection._BATCH_NBYTES", per_batch * 4 * 16 * 16)
+    monkeypatch.setattr("featurestore.selection.BATCH_NBYTES", per_batch * 4 * 16 * 16)
     batches = list(selection.batches(array))
     assert [first for first, _ in batches] == list(range(0, 20, per_batch))
     values = np.concatenate([batch for _, batch in batches])

@@ -291,3 +291,13 @@ def test_a_record_of_more_clips_than_there_are_is_cut(tiny_store):
 @pytest.mark.parametrize("kind", [StoreNotFoundError, StoreFormatError, UnknownSpecError])
 def test_errors_share_one_root(kind):
     assert issubclass(kind, MelgridError)
+
+
+def test_a_spec_is_in_a_store_if_it_can_be_had(shared_store):
+    stored = shared_store.specs[0]
+    assert stored in shared_store
+    assert stored.name in shared_store
+    assert "sr8000-mel16-x4-db" in shared_store  # a view
+    assert "sr8000-mel32-x1-db" not in shared_store
+    with pytest.raises(SpecError, match="is not a spec's name"):
+        _ = "mel32" in shared_store

@@ -27,6 +27,12 @@ SETTINGS = TrainSettings(width=0.03, recipe="modern", seed=1, device="cpu", amp=
         ({"augment": "noise"}, "augment is 'noise'; it must be one of none, specaugment, mixup"),
         ({"amp": "fp8"}, "amp is 'fp8'; it must be one of auto, bf16, off"),
         ({"device": "tpu9"}, "device is 'tpu9', which torch does not find here; use auto or cpu"),
+        ({"device": "hpu"}, "device is 'hpu', which torch does not find here"),  # another package's
+        (
+            {"device": "meta"},
+            "device is 'meta', which torch does not find here",
+        ),  # it computes nothing
+        ({"device": 3.5}, "device is 3.5, which torch does not find here"),
     ],
 )
 def test_settings_that_cannot_be_are_refused(setting, message):
