@@ -5,7 +5,7 @@ import sys
 
 import click
 
-ON_AUDIO = ("featurize", "peers", "stages", "choices", "encodings", "reading", "waiting")
+ON_AUDIO = ("featurize", "peers", "stages", "choices", "encodings", "reading", "waiting", "sound")
 OTHERS = ("million", "import_time")
 
 

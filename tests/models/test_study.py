@@ -3,10 +3,12 @@ import json
 import multiprocessing
 import os
 import signal
+import threading
 
 import numpy as np
 import pytest
 import torch
+from tqdm import tqdm
 
 import models.study
 from featurestore import FeatureStore
@@ -310,6 +312,8 @@ def nursery(connection, store, path, arguments):
     while connection.recv():
         child = os.fork()
         if child == 0:
+            # tqdm's own is shared by forked processes: one killed with it would stop all others.
+            tqdm.set_lock(threading.RLock())
             run(store, path, **arguments)
             os._exit(0)
         connection.send(child)
@@ -325,7 +329,7 @@ def test_a_study_killed_at_any_moment_and_run_again_ends_with_the_same_rows(
     n_bytes = (tmp_path / "wanted.jsonl").stat().st_size
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    parent = context.Process(target=nursery, args=(theirs, toy_store, path, arguments))
+    parent = context.Process(target=nursery, args=(theirs, toy_store, path, arguments), daemon=True)
     parent.start()
     path.touch()
     rng = np.random.default_rng(0)
