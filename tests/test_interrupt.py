@@ -1,6 +1,7 @@
 """The program is told to stop, or finds another at work: what it says, and what it leaves."""
 
 import contextlib
+import functools
 import os
 import pty
 import signal
@@ -43,7 +44,10 @@ def featurize(music, tmp_path):
             FEATURIZE, music, "-o", tmp_path / "store.zarr", "--workers", "2",
             "--sr", "16000", "--mels", "96,48", "--hop", "x1,x2",
         ]  # fmt: skip
-        options = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE} | options
+        # What a shell starts in its background, such as these tests, ignores Ctrl-C otherwise.
+        in_foreground = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+        pipes = {"stderr": subprocess.PIPE, "stdout": subprocess.PIPE}
+        options = {"preexec_fn": in_foreground} | pipes | options
         process = subprocess.Popen(command, start_new_session=True, text=True, **options)
         started.append(process)
         return process
