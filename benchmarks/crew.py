@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from benchmarks.corpus import Corpus
 from featurestore.spec import FeatureSpec
+from featurestore.store import FeatureStore
 from pipeline.cluster import connect
 from pipeline.run import run
 from pipeline.settings import RunSettings
@@ -41,17 +42,19 @@ class Crew:
         batches = [list(work[first : first + _BATCH]) for first in range(0, len(work), _BATCH)]
         self._client.gather(self._client.map(call, batches, pure=False))
 
-    def featurize(self, corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int) -> int:
-        """Make a store, from the files to the published table; its bytes a clip.
+    def featurize(
+        self, corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int
+    ) -> Iterator[FeatureStore]:
+        """Make a store, from the files to the published table, yield it and remove it.
 
-        The store is on the working directory's disk, and removed.
+        It is on the working directory's disk.
         """
-        with scratch("store.zarr") as store:
+        with scratch("store.zarr") as path:
             settings = RunSettings(scheduler=self.address)
-            summary = run(corpus.catalog(n_clips), str(store), specs, settings)
+            summary = run(corpus.catalog(n_clips), str(path), specs, settings)
             if summary.n_ready != n_clips:
                 raise SystemExit(f"only {summary.n_ready} of {n_clips} clips are ready")
-            return sum(f.stat().st_size for f in store.rglob("*") if f.is_file()) // n_clips
+            yield summary.store
 
 
 @contextlib.contextmanager

@@ -1,5 +1,7 @@
 """End to end in two warm processes: one spec and the 88-spec grid, against decoding alone."""
 
+from collections.abc import Iterator, Sequence
+
 import click
 import librosa
 import numpy as np
@@ -8,7 +10,7 @@ import soundfile
 from benchmarks.corpus import open_corpus
 from benchmarks.crew import crew
 from benchmarks.page import publish, table, verdict
-from benchmarks.rounds import Rounds, interleaved
+from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
 
@@ -45,12 +47,15 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     nbytes = {}
     with crew() as workers:
 
-        def one(n: int) -> None:
-            nbytes["one"] = workers.featurize(corpus, [SPEC], n)
+        def making(name: str, specs: Sequence[FeatureSpec]) -> Work:
+            def make(n: int) -> Iterator[None]:
+                for store in workers.featurize(corpus, specs, n):
+                    yield
+                    nbytes[name] = sum(store.files.sizes("")) // n
 
-        def every(n: int) -> None:
-            nbytes["grid"] = workers.featurize(corpus, grid, n)
+            return make
 
+        one, every = making("one", [SPEC]), making("grid", grid)
         runs = interleaved(
             {
                 "decode": (lambda n: workers.share(decode, corpus.files(n)), clips),
@@ -119,8 +124,9 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
         f"{corpus.name}: {len(corpus.paths)} files, listed again and again; {clips} clips a round "
         f"({clips // 2} of the grid, {clips // 8} of librosa), {rounds} rounds interleaved, "
         "medians. Stores are made whole, from listing to the published table, on the disk of the "
-        f"working directory; workers are warm. What a run of {_FEW} clips takes is told apart as "
-        "the time to begin and end a run; the steady state is without it."
+        "working directory, and removed when the clock has stopped; workers are warm. What a run "
+        f"of {_FEW} clips takes is told apart as the time to begin and end a run; the steady state "
+        "is without it."
     )
     publish("featurize", [speeds, ratios, remark], save)
 

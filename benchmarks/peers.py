@@ -103,11 +103,12 @@ def against_lhotse(corpus: Corpus, clips: int, rounds: int) -> tuple[Rounds, int
     cuts, stored = cuts_of(corpus, clips), 0
     with crew() as workers:
 
-        def lhotse(n: int) -> None:
+        def lhotse(n: int) -> Iterator[None]:
             nonlocal stored
             with scratch("lhotse") as folder:
                 folder.mkdir()
                 workers.share(functools.partial(extract, str(folder)), cuts[:n])
+                yield
                 stored = sum(file.stat().st_size for file in folder.iterdir()) // n
 
         measured = interleaved(

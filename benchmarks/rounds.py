@@ -4,13 +4,14 @@ What else the machine does then falls on all of them alike. Ratios are given twi
 and by CPU time, which says the same where the machine is otherwise idle.
 """
 
+import contextlib
 import dataclasses
 import statistics
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 
 Work = Callable[[int], object]
-"""Does something for a number of clips."""
+"""Does something for a number of clips. What a generator does after its `yield` is not measured."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -108,12 +109,25 @@ def interleaved(
         Clips that everything is done for before, unmeasured.
     """
     for work, n_clips in works.values():
-        work(min(warm_up, n_clips))
+        with _done(work, min(warm_up, n_clips)):
+            pass
     costs: dict[str, list[Cost]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, (work, n_clips) in works.items():
             cpu, wall = cpu_time(), time.perf_counter()
-            work(n_clips)
-            wall, cpu = time.perf_counter() - wall, cpu_time() - cpu
+            with _done(work, n_clips):
+                wall, cpu = time.perf_counter() - wall, cpu_time() - cpu
             costs[name].append(Cost(n_clips=n_clips, wall=wall, cpu=cpu))
     return Rounds(costs=costs)
+
+
+@contextlib.contextmanager
+def _done(work: Work, n_clips: int) -> Iterator[None]:
+    """Do what is to be measured on entering, and what is left of it on leaving."""
+    rest = work(n_clips)
+    if isinstance(rest, Iterator):
+        next(rest)
+        yield
+        next(rest, None)
+    else:
+        yield
