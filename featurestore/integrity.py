@@ -236,9 +236,9 @@ class _Looked:
             return None
         try:
             data = self.files.read_range(key, max(0, size - tail), size)
-            index = read_index(data, self.layout.clips_per_shard, "its index")
+            index = read_index(data, self.layout.clips_per_shard, key)
         except CorruptDataError as error:
-            self._note(key, "corrupt", str(error), vouched)
+            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
             return None
         except FileNotFoundError:  # a moment ago it was there
             self._note(key, "missing", "there is no such file", vouched)

@@ -76,7 +76,7 @@ def read_index(tail: bytes, clips_per_shard: int, what: str) -> Index:
     """
     if len(tail) < index_nbytes(clips_per_shard):
         raise CorruptDataError(f"{what}: {len(tail)} bytes are too few for a shard")
-    return np.frombuffer(unseal(tail, what), "<u8").reshape(-1, 2)
+    return np.frombuffer(unseal(tail, f"{what}: its index"), "<u8").reshape(-1, 2)
 
 
 def is_absent(entry: Index) -> bool:

@@ -1,6 +1,9 @@
 """Files beside the store, such as pages, pictures and checkpoints: written whole or not at all."""
 
 import contextlib
+import errno
+import os
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,12 +12,27 @@ from pathlib import Path
 def whole(path: Path) -> Iterator[Path]:
     """Give a place beside a local `path` to write to, and move it there once all is written.
 
-    So that there is the old file or the whole new one. What a killed process has left at that
-    place is written over.
+    So that there is the old file or the whole new one, whoever else writes there. What is there
+    and is no file, such as a pipe or ``/dev/stdout``, is written to as it is.
+
+    Raises
+    ------
+    OSError
+        If there is a folder, or `path` cannot be written; it is named, not the place beside it.
     """
-    partial = path.with_name(f"{path.name}.partial")
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    if path.exists() and not path.is_file():
+        yield path
+        return
+    target = path.resolve()  # a link stays, and what it leads to is replaced
+    partial = target.with_name(f".{target.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
     try:
         yield partial
-        partial.replace(path)
+        partial.replace(target)
+    except OSError as error:
+        if str(error.filename) == str(partial):
+            error.filename = str(path)
+        raise
     finally:
         partial.unlink(missing_ok=True)

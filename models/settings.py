@@ -106,13 +106,16 @@ class TrainSettings:
         if name == "auto":
             name = "cuda" if torch.cuda.is_available() else "cpu"
         try:
-            torch.zeros(1, device=name).item()  # which a device that computes nothing refuses
-            return torch.device(name)
+            device = torch.device(name)
+            torch.empty(0, device=device)  # takes no memory, which a busy GPU might lack
         # No such device, one that torch was built without, another package's, or no name.
         except (RuntimeError, AssertionError, ImportError, TypeError):
+            device = None
+        if device is None or device.type == "meta":  # which computes nothing
             raise TrainingSettingsError(
                 f"device is {name!r}, which torch does not find here; use auto or cpu"
-            ) from None
+            )
+        return device
 
     def autocast(self) -> bool:
         """Whether to compute in bfloat16 where that is safe."""
