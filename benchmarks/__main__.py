@@ -5,13 +5,16 @@ import sys
 
 import click
 
+from benchmarks.corpus import audio_option
+from benchmarks.page import save_option
+
 ON_AUDIO = ("featurize", "peers", "stages", "choices", "encodings", "reading", "waiting", "sound")
 OTHERS = ("million", "import_time")
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
-@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+@audio_option
+@save_option
 def main(audio: str | None, save: bool) -> None:
     """Run each in a process of its own."""
     shared = ["--save"] if save else []

@@ -18,10 +18,10 @@ import soundfile
 import torch
 from numcodecs import blosc
 
-from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
-from benchmarks.page import publish, table
+from benchmarks.page import publish, save_option, table
 from benchmarks.rounds import interleaved
 from featurestore.encoding import Codec, Encoding
 from featurestore.grid import ferraro2020
@@ -335,10 +335,10 @@ def cost_of_tasks(corpus: Corpus) -> float:
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=16, show_default=True, help="Clips whose bytes are compared.")
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     torch.set_num_threads(1)

@@ -4,12 +4,15 @@ import dataclasses
 import itertools
 from pathlib import Path
 
+import click
 import numpy as np
 
 from pipeline.catalogs import Catalog, open_catalog
 from pipeline.demo import make_demo
 
 DEMO = "melgrid-demo"
+
+audio_option = click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -12,10 +12,10 @@ import torch
 from numcodecs import Zstd, blosc
 
 from benchmarks.choices import FULL
-from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import Crew, crew, scratch
 from benchmarks.featurize import SPEC
-from benchmarks.page import publish, table, verdict
+from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.encoding import Codec, CodecName, Encoding, EncodingName
 from featurestore.grid import ferraro2020
@@ -128,9 +128,9 @@ def stored_nbytes(
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--rounds", default=5, show_default=True)
-@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+@save_option
 def main(audio: str | None, rounds: int, save: bool) -> None:
     """Measure and print."""
     torch.set_num_threads(1)

@@ -7,9 +7,9 @@ import librosa
 import numpy as np
 import soundfile
 
-from benchmarks.corpus import open_corpus
+from benchmarks.corpus import audio_option, open_corpus
 from benchmarks.crew import crew
-from benchmarks.page import publish, table, verdict
+from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
@@ -37,10 +37,10 @@ def call_librosa(files: list[str]) -> None:
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=2048, show_default=True, help="Clips a round, of one spec.")
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     corpus, grid = open_corpus(audio), ferraro2020()

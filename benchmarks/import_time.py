@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.page import publish, table, verdict
+from benchmarks.page import publish, save_option, table, verdict
 
 
 def seconds(*command: str) -> float:
@@ -20,7 +20,7 @@ def seconds(*command: str) -> float:
 
 @click.command(help=__doc__)
 @click.option("--rounds", default=15, show_default=True)
-@click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
+@save_option
 def main(rounds: int, save: bool) -> None:
     """Measure and print."""
     program = str(Path(sys.executable).with_name("featurize"))

@@ -8,11 +8,15 @@ from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 
+import click
 import soundfile
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
 _LIBRARIES = ("numpy", "torch", "soxr", "numcodecs", "zarr", "distributed", "librosa")
+
+
+save_option = click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

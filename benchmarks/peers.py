@@ -15,10 +15,10 @@ import soxr
 import torch
 from lhotse import CutSet, Fbank, FbankConfig, LilcomChunkyWriter, MonoCut, Recording
 
-from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import crew, scratch
 from benchmarks.featurize import SPEC
-from benchmarks.page import publish, table, verdict
+from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, interleaved
 from featurestore.encoding import Encoding
 from featurestore.grid import ferraro2020
@@ -154,10 +154,10 @@ def against_essentia(corpus: Corpus, rounds: int) -> Rounds:
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=2048, show_default=True, help="Clips a round, of one spec.")
 @click.option("--rounds", default=3, show_default=True)
-@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     corpus = open_corpus(audio)

@@ -15,11 +15,11 @@ from lhotse import LilcomChunkyWriter
 from lhotse.features.io import LilcomChunkyReader
 
 from benchmarks.choices import FULL
-from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import crew, scratch
 from benchmarks.encodings import CODECS
 from benchmarks.featurize import SPEC
-from benchmarks.page import publish, table, verdict
+from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.array import FeatureArray
 from featurestore.encoding import Encoding, EncodingName
@@ -213,10 +213,10 @@ AIMS = (
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=512, show_default=True, help="Clips in the stores.")
 @click.option("--rounds", default=7, show_default=True)
-@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     corpus = open_corpus(audio)

@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.choices import FULL
-from benchmarks.corpus import open_corpus
-from benchmarks.page import publish, table
+from benchmarks.corpus import audio_option, open_corpus
+from benchmarks.page import publish, save_option, table
 from featurestore.encoding import Encoding
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
 from pipeline.clip import Clip, Cutter
 from pipeline.decode import read_track
-from pipeline.mel import power
+from pipeline.mel import Analysis, power
 from pipeline.plan import arrange
-from pipeline.sonify import Method, Power, _analysis, sonify, spread
+from pipeline.sonify import Method, Power, sonify, spread
 
 SPECS = tuple(
     FeatureSpec(sr=FULL.sr, n_mels=n_mels, hop=hop, log="db")
@@ -27,7 +27,7 @@ SPECS = tuple(
 )
 METHODS: tuple[Method, ...] = ("griffin-lim", "noise")
 
-FILTERS = _analysis(FULL).filters()
+FILTERS = Analysis.of(FULL).filters()
 SPREADING: dict[str, Callable[[Power], Power]] = {
     "Richardson-Lucy, 20 rounds (chosen)": lambda mel: spread(mel, FULL),
     "the filters' transpose alone": lambda mel: spread(mel, FULL, rounds=0),
@@ -72,9 +72,9 @@ def errors(wanted: Power, got: Power) -> tuple[float, float, float]:
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=8, show_default=True, help="Clips turned into sound.")
-@click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, save: bool) -> None:
     """Measure and print."""
     corpus = open_corpus(audio)

@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import click
 
-from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
-from benchmarks.page import publish, table
+from benchmarks.page import publish, save_option, table
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
 from pipeline.profile import TaskTimes, in_worker, time_tasks
@@ -25,9 +25,9 @@ def measure(corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int) -> TaskT
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=512, show_default=True, help="Clips of one spec, at least.")
-@click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, save: bool) -> None:
     """Measure and print."""
     corpus = open_corpus(audio)

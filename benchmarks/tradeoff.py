@@ -8,7 +8,7 @@ from pathlib import Path
 
 import click
 
-from benchmarks.page import publish, table
+from benchmarks.page import publish, save_option, table
 from featurestore import FeatureStore
 from featurestore.encoding import Encoding
 from featurestore.spec import FeatureSpec
@@ -34,7 +34,7 @@ RUNS = 3
 @click.option("--folder", default="tradeoff", show_default=True, help="For stores and results.")
 @click.option("--width", default=0.125, show_default=True, help="Of the VGG-CNN.")
 @click.option("--jobs", default=2, show_default=True, help="Trainings at a time, a thread each.")
-@click.option("--save", is_flag=True, help="Put the tables in RESULTS.md.")
+@save_option
 def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, save: bool) -> None:
     """Featurize, train, judge, print."""
     catalog = open_catalog(audio)

@@ -6,9 +6,9 @@ import click
 import numpy as np
 
 from benchmarks.choices import FULL
-from benchmarks.corpus import Corpus, open_corpus
+from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import crew, scratch
-from benchmarks.page import publish, table, verdict
+from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.reading import ENCODINGS
 from featurestore.encoding import Encoding, EncodingName
 from featurestore.profile import Profile
@@ -39,11 +39,11 @@ def measure(
 
 
 @click.command(help=__doc__)
-@click.option("--audio", help="A folder or CSV of audio; by default the demo corpus.")
+@audio_option
 @click.option("--clips", default=256, show_default=True, help="Clips in the stores.")
 @click.option("--batches", default=5, show_default=True, help="Steps measured.")
 @click.option("--width", default=1.0, show_default=True, help="Of the VGG.")
-@click.option("--save", is_flag=True, help="Put the table in RESULTS.md.")
+@save_option
 def main(audio: str | None, clips: int, batches: int, width: float, save: bool) -> None:
     """Measure and print."""
     corpus, settings = open_corpus(audio), TrainSettings(width=width)

@@ -159,7 +159,7 @@ class Codec:
         from numcodecs import blosc
 
         # Level 1: level 5 saves 1 % of the bytes and takes three times as long (RESULTS.md).
-        # One block: smaller ones, which Blosc would choose, take a third longer and 3 % more.
+        # One block: of smaller ones, which Blosc would choose, unpacking takes twice as long.
         shuffle = blosc.BITSHUFFLE if self._shuffles(values.dtype) else blosc.NOSHUFFLE
         packed: bytes = blosc.compress(values, self.name.encode(), 1, shuffle, values.nbytes)
         return packed

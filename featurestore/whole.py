@@ -9,11 +9,18 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def whole(path: Path) -> Iterator[Path]:
+def whole(path: Path, *, alone: bool = False) -> Iterator[Path]:
     """Give a place beside a local `path` to write to, and move it there once all is written.
 
     So that there is the old file or the whole new one, whoever else writes there. What is there
     and is no file, such as a pipe or ``/dev/stdout``, is written to as it is.
+
+    Parameters
+    ----------
+    path : Path
+    alone : bool
+        Whether nobody else writes there at the same time: the place has always the same name then,
+        and what a killed process has left in it is written over.
 
     Raises
     ------
@@ -26,7 +33,8 @@ def whole(path: Path) -> Iterator[Path]:
         yield path
         return
     target = path.resolve()  # a link stays, and what it leads to is replaced
-    partial = target.with_name(f".{target.name[:40]}.{uuid.uuid4().hex[:12]}.partial")
+    own = target.name if alone else f".{target.name[:40]}.{uuid.uuid4().hex[:12]}"
+    partial = target.with_name(f"{own}.partial")
     try:
         yield partial
         partial.replace(target)

@@ -31,7 +31,7 @@ def save_state(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> N
     """
     saved = {"format": _FORMAT, "identity": json.dumps(identity), "state": state}
     try:
-        with whole(path) as partial, partial.open("wb") as file:
+        with whole(path, alone=True) as partial, partial.open("wb") as file:
             torch.save(saved, file)
             file.flush()
             os.fsync(file.fileno())

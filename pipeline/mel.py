@@ -45,6 +45,17 @@ class Analysis:
     window: Window
     banks: tuple[Bank, ...]
 
+    @classmethod
+    def of(cls, spec: FeatureSpec) -> Self:
+        """What a spec alone is cut from."""
+        return cls(
+            sr=spec.sr,
+            n_fft=spec.n_fft,
+            hop_length=spec.hop_length,
+            window=spec.window,
+            banks=(Bank.of(spec),),
+        )
+
     def n_frames(self, n_samples: int) -> int:
         """Whole frames in `n_samples` samples, overhang among them."""
         return 1 + (n_samples - self.n_fft) // self.hop_length

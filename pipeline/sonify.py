@@ -23,7 +23,7 @@ from featurestore.grid import thinned
 from featurestore.picture import file_stem, valid_seconds
 from featurestore.spec import FeatureSpec
 from featurestore.store import FeatureStore
-from pipeline.mel import Analysis, Bank, power
+from pipeline.mel import Analysis, power
 
 Method = Literal["griffin-lim", "noise"]
 Format = Literal["wav", "flac", "mp3"]
@@ -232,7 +232,7 @@ def sonify(
     bins = spread(power(values, spec.log), spec)
     nearest = (np.arange(n_frames) * step + spec.hop_length // 2) // spec.hop_length
     magnitude = np.sqrt(bins).astype(np.float32)[:, np.minimum(nearest, bins.shape[1] - 1)]
-    window = _analysis(spec).window_values()
+    window = Analysis.of(spec).window_values()
     with warnings.catch_warnings():  # of clips shorter than a frame, which are padded
         warnings.filterwarnings("ignore", message="n_fft=", category=UserWarning)
         if method == "noise":
@@ -285,7 +285,7 @@ def spread(mel: Power, spec: FeatureSpec, rounds: int = _SPREADING_ROUNDS) -> Po
     np.ndarray [shape=(1 + n_fft // 2, n_frames), dtype=float64]
         Zero in bins that no filter covers.
     """
-    dense = _analysis(spec).filters()
+    dense = Analysis.of(spec).filters()
     filters = csr_array(dense)
     back = csr_array(dense.T)
     covering = dense.sum(0)[:, None]
@@ -299,16 +299,6 @@ def spread(mel: Power, spec: FeatureSpec, rounds: int = _SPREADING_ROUNDS) -> Po
         bins *= back @ np.divide(mel, got, out=np.zeros_like(mel), where=got > 0)
         bins /= np.where(covering > 0, covering, 1)
     return bins
-
-
-def _analysis(spec: FeatureSpec) -> Analysis:
-    return Analysis(
-        sr=spec.sr,
-        n_fft=spec.n_fft,
-        hop_length=spec.hop_length,
-        window=spec.window,
-        banks=(Bank.of(spec),),
-    )
 
 
 def _look(method: str, file_format: str) -> None:

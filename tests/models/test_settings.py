@@ -31,7 +31,7 @@ SETTINGS = TrainSettings(width=0.03, recipe="modern", seed=1, device="cpu", amp=
         (
             {"device": "meta"},
             "device is 'meta', which torch does not find here",
-        ),  # it computes nothing
+        ),  # computes nothing
         ({"device": 3.5}, "device is 3.5, which torch does not find here"),
     ],
 )

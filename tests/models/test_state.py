@@ -22,6 +22,14 @@ def test_a_state_comes_back_bit_for_bit(path):
     assert [file.name for file in path.parent.iterdir()] == [path.name]
 
 
+def test_what_a_kill_left_half_written_is_no_state_and_is_written_over(path):
+    partial = path.with_name("model.pt.state.partial")
+    partial.write_bytes(b"half")
+    assert load_state(path, IDENTITY) is None
+    save_state(path, IDENTITY, STATE)
+    assert not partial.exists()
+
+
 def test_the_state_of_another_training_is_refused_and_the_difference_named(path):
     save_state(path, IDENTITY, STATE)
     with pytest.raises(TrainingError, match=r"differs \(learning_rate 0.1, now 0.2; .*delete it"):

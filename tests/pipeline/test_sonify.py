@@ -7,8 +7,8 @@ import soundfile
 from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.spec import FeatureSpec
 from pipeline.backends.native import mel_power
-from pipeline.mel import amplitude, power
-from pipeline.sonify import _analysis, sonify, spread, write_sounds
+from pipeline.mel import Analysis, amplitude, power
+from pipeline.sonify import sonify, spread, write_sounds
 from pipeline.synth import midi_to_hz, oscillator
 
 SECONDS = 3
@@ -30,7 +30,7 @@ def music(sr):
 def analysed(samples, spec):
     """Values of a spec, decoded from float16, as a store gives them."""
     padding = np.zeros(spec.n_fft // 2, np.float32)
-    mel = mel_power(np.concatenate([padding, samples, padding]), _analysis(spec))
+    mel = mel_power(np.concatenate([padding, samples, padding]), Analysis.of(spec))
     return amplitude(mel, spec.log).astype(np.float16).astype(np.float32)
 
 
@@ -76,14 +76,14 @@ def test_spreading_bands_is_undone_by_the_filters(n_mels):
     bins = spread(mel, spec)
     assert bins.shape == (257, mel.shape[1])
     assert bins.min() >= 0
-    again = _analysis(spec).filters() @ bins
+    again = Analysis.of(spec).filters() @ bins
     loud = mel > mel.max() * 1e-5
     assert np.sqrt(np.mean((10 * np.log10(again[loud] / mel[loud])) ** 2)) < 0.5
 
 
 def test_an_even_spectrum_is_spread_evenly():
     spec = FeatureSpec(sr=16000, n_mels=48, hop=1, log="db", fmin=500.0, fmax=6000.0)
-    mel = _analysis(spec).filters().sum(axis=1, keepdims=True).astype(np.float32)
+    mel = Analysis.of(spec).filters().sum(axis=1, keepdims=True).astype(np.float32)
     bins = spread(mel, spec)[:, 0]
     hertz = np.fft.rfftfreq(512, 1 / 16000)
     inside = (hertz > spec.mel_frequencies[0]) & (hertz < spec.mel_frequencies[-1])
