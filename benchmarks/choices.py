@@ -27,9 +27,9 @@ from featurestore.encoding import Codec, Encoding
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
+from pipeline.audio.clip import Clip, Cutter
+from pipeline.audio.decode import read_track
 from pipeline.backends import native
-from pipeline.clip import Clip, Cutter
-from pipeline.decode import read_track
 from pipeline.mel import Analysis, amplitude
 from pipeline.plan import arrange
 from pipeline.profile import time_tasks
@@ -343,7 +343,7 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     corpus = open_corpus(audio)
-    tracks = [read_track(file) for file in corpus.files(clips)]
+    tracks = [read_track(file, ClipWindow()) for file in corpus.files(clips)]
     cut = [Cutter(track.samples, track.sr, ClipWindow()).clip() for track in tracks]
     [(analysis, _)] = arrange([FULL]).analyses
     samples = cut[0].framed(analysis.sr, analysis.n_fft)

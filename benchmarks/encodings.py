@@ -21,8 +21,8 @@ from featurestore.encoding import Codec, CodecName, Encoding, EncodingName
 from featurestore.grid import ferraro2020
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
-from pipeline.clip import Cutter
-from pipeline.decode import read_track
+from pipeline.audio.clip import Cutter
+from pipeline.audio.decode import read_track
 from pipeline.plan import _encoded, arrange
 from pipeline.run import run
 from pipeline.settings import RunSettings
@@ -65,7 +65,7 @@ def values_of(corpus: Corpus, specs: list[FeatureSpec]) -> dict[FeatureSpec, lis
     """The mel-spectrograms of all of the corpus's clips, float32."""
     plan, found = arrange(specs), {spec: [] for spec in specs}
     for file in corpus.files(len(corpus.paths)):
-        track = read_track(file)
+        track = read_track(file, ClipWindow())
         clip = Cutter(track.samples, track.sr, ClipWindow()).clip()
         for spec, values, _ in plan.compute(clip, "native", Encoding(name="float32")):
             found[spec].append(values)

@@ -23,7 +23,7 @@ from benchmarks.rounds import Rounds, interleaved
 from featurestore.encoding import Encoding
 from featurestore.grid import ferraro2020
 from featurestore.window import ClipWindow
-from pipeline.clip import Cutter
+from pipeline.audio.clip import Cutter
 from pipeline.plan import arrange
 
 essentia.log.infoActive = False

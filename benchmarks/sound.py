@@ -15,8 +15,8 @@ from benchmarks.page import publish, save_option, table
 from featurestore.encoding import Encoding
 from featurestore.spec import FeatureSpec
 from featurestore.window import ClipWindow
-from pipeline.clip import Clip, Cutter
-from pipeline.decode import read_track
+from pipeline.audio.clip import Clip, Cutter
+from pipeline.audio.decode import read_track
 from pipeline.mel import Analysis, power
 from pipeline.plan import arrange
 from pipeline.sonify import Method, Power, sonify, spread
@@ -83,7 +83,7 @@ def main(audio: str | None, clips: int, save: bool) -> None:
     sounds: dict[tuple[Method, FeatureSpec], list[tuple[float, ...]]] = defaultdict(list)
     spreads: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for file in files:
-        track = read_track(file)
+        track = read_track(file, ClipWindow())
         clip = Cutter(track.samples, track.sr, ClipWindow()).clip()
         for method in METHODS:
             for spec in SPECS:

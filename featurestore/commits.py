@@ -46,6 +46,8 @@ class ClipRecord:
         BLAKE2b-128 of the audio file's bytes, in hex.
     size, mtime_ns : int
         Of the audio file when it was read [bytes], [ns]: tell cheaply that it has not changed.
+    decoder : str
+        Name and version of what decoded it; of a failed clip, of all that were there to try.
     """
 
     status: Status = "pending"
@@ -59,6 +61,7 @@ class ClipRecord:
     digest: str = ""
     size: int = 0
     mtime_ns: int = 0
+    decoder: str = ""
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):

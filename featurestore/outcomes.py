@@ -10,10 +10,14 @@ from featurestore.commits import Commit, read_commits
 from featurestore.files import Files
 from featurestore.layout import Layout
 
-OUTCOMES = ("status", "reason", "detail", "sr", "start", "n_valid", "peak", "n_clipped")
+OUTCOMES = ("status", "reason", "detail", "sr", "start", "n_valid", "peak", "n_clipped", "decoder")
 """The columns of `Outcomes` that the clip table shows as they are."""
 
-PUBLISHED = ("status", "reason", "sr", "start", "n_valid", "peak", "n_clipped", "digest")
+# fmt: off
+PUBLISHED = (
+    "status", "reason", "sr", "start", "n_valid", "peak", "n_clipped", "decoder", "digest",
+)
+# fmt: on
 """The columns that are repeated in the store's clip table, for readers other than melgrid."""
 
 
@@ -32,7 +36,7 @@ class Outcomes:
     ----------
     ready : dict of str to np.ndarray [shape=(n_clips,), dtype=bool]
         By spec name, rows that can be read; not to be written to.
-    status, reason, detail : np.ndarray [shape=(n_clips,), dtype=object]
+    status, reason, detail, decoder : np.ndarray [shape=(n_clips,), dtype=object]
         As in `ClipRecord`; a clip is ready if it is so for every spec.
     sr, start, n_valid, n_clipped : np.ndarray [shape=(n_clips,), dtype=int64]
     peak : np.ndarray [shape=(n_clips,), dtype=float64]
@@ -46,7 +50,7 @@ class Outcomes:
     ) -> None:
         n_clips = len(active)
         self.status = np.full(n_clips, "pending", object)
-        self.reason, self.detail = (np.full(n_clips, "", object) for _ in range(2))
+        self.reason, self.detail, self.decoder = (np.full(n_clips, "", object) for _ in range(3))
         self.sr, self.start, self.n_valid, self.n_clipped = (
             np.zeros(n_clips, np.int64) for _ in range(4)
         )
@@ -100,4 +104,4 @@ class Outcomes:
                 continue
             self.sr[row], self.start[row], self.n_valid[row] = clip.sr, clip.start, clip.n_valid
             self.peak[row], self.n_clipped[row] = clip.peak, clip.n_clipped
-            self.digest[row] = clip.digest
+            self.digest[row], self.decoder[row] = clip.digest, clip.decoder

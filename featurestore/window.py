@@ -62,6 +62,14 @@ class ClipWindow:
         """
         return self.stride(sr) - (self.take == "all")
 
+    def stretch(self, n_samples: int, sr: int) -> tuple[int, int]:
+        """What is wanted of a track of `n_samples` samples at `sr`: first sample, and how many."""
+        if self.take == "all":
+            return 0, n_samples
+        stride = self.stride(sr)
+        surplus = max(0, n_samples - stride)
+        return surplus // 2 if self.take == "center" else 0, stride
+
     def n_tiles(self, n_samples: int, sr: int) -> int:
         """Rows that a track of `n_samples` samples at `sr` becomes; at least one."""
         if self.take != "all":

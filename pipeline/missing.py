@@ -14,8 +14,8 @@ from featurestore.commits import (
 )
 from featurestore.errors import AudioError
 from featurestore.store import FeatureStore
-from pipeline.audio import Signature, signature_of
-from pipeline.decode import digest_file
+from pipeline.audio.decode import DECODERS, digest_file
+from pipeline.audio.file import Signature, signature_of
 from pipeline.rows import Rows
 from pipeline.shard import Job, ShardTask
 
@@ -82,6 +82,8 @@ def are_changed(records: Sequence[ClipRecord], paths: Sequence[str]) -> list[boo
 
 
 def _is_changed(record: ClipRecord, path: str) -> bool:
+    if record.status == "failed" and record.decoder != DECODERS:
+        return True  # another decoder may read it
     if signature_of(path) == Signature(size=record.size, mtime_ns=record.mtime_ns):
         return False
     if record.status == "failed":

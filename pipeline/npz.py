@@ -52,7 +52,7 @@ from featurestore.spec import FeatureSpec, n_valid_frames
 from featurestore.statistics import Statistics
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
-from pipeline.audio import opened
+from pipeline.audio.file import opened
 from pipeline.catalogs import Catalog, open_catalog
 from pipeline.missing import take_back_changed
 from pipeline.rows import clip_table, rows_of

@@ -19,8 +19,8 @@ from featurestore.encoding import Encoding
 from featurestore.errors import AudioError
 from featurestore.spec import HOP_UNIT, FeatureSpec, Log, Window
 from featurestore.statistics import Statistics
+from pipeline.audio.clip import Clip
 from pipeline.backends import BACKENDS, BackendName
-from pipeline.clip import Clip
 from pipeline.mel import Analysis, Bank, amplitude
 from pipeline.summary import summarise
 

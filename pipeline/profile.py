@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import functools
-import hashlib
 import resource
 import sys
 import tempfile
@@ -27,9 +26,10 @@ from featurestore.stages import (
     watched,
 )
 from featurestore.writer import StoreWriter
-from pipeline import decode, plan
+from pipeline import plan
+from pipeline.audio import decode
+from pipeline.audio.clip import Clip, Cutter
 from pipeline.backends import BACKENDS, BackendName, native
-from pipeline.clip import Clip, Cutter
 from pipeline.cluster import WorkerDiedError, connect, each
 from pipeline.missing import incomplete, task
 from pipeline.rows import audio_of, clip_table
@@ -52,8 +52,8 @@ def stages_of(backend: BackendName) -> Stages:
         spectrum = {"STFT, mel product": ((BACKENDS, backend),)}
     return {
         "read": ((pipeline.shard, "read_track"),),
-        "digest": ((hashlib, "blake2b"),),
-        "decode": ((decode, "_decode"),),
+        "digest": ((decode, "_digest"),),
+        "decode": ((decode, "_any_decoder"),),
         "crop": ((pipeline.shard, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
         "resample": ((soxr, "resample"),),
         **spectrum,

@@ -20,9 +20,8 @@ from featurestore.spec import FeatureSpec
 from featurestore.store import FeatureStore
 from featurestore.views import needed, source_of
 from featurestore.writer import StoreWriter
-from pipeline.clip import RESAMPLER
+from pipeline.audio.clip import RESAMPLER
 from pipeline.cluster import compute, connect
-from pipeline.decode import DECODER
 from pipeline.missing import incomplete, take_back_changed, task
 from pipeline.plan import arrange
 from pipeline.rows import Rows, audio_of, clip_table
@@ -275,7 +274,6 @@ def _origin(settings: RunSettings) -> dict[str, str]:
     """What a layout says of where its values come from."""
     return {
         "backend": settings.backend,
-        "decoder": DECODER.split()[0],
         "resampler": "soxr HQ",
     }
 
@@ -308,7 +306,6 @@ def jobs_of(
     wanted = [store.layouts[spec] for spec in specs]
     software = {
         "melgrid": version("melgrid"),
-        "decoder": DECODER,
         "resampler": RESAMPLER,
         "numpy": np.__version__,
         "torch": version("torch"),

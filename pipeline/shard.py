@@ -18,10 +18,10 @@ from featurestore.spec import FeatureSpec
 from featurestore.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.window import ClipWindow
 from featurestore.writer import write_shard
-from pipeline.audio import signature_of
+from pipeline.audio.clip import Cutter
+from pipeline.audio.decode import DECODERS, Track, read_track
+from pipeline.audio.file import signature_of
 from pipeline.backends import BackendName
-from pipeline.clip import Cutter
-from pipeline.decode import Track, read_track
 from pipeline.plan import Plan, arrange
 
 
@@ -188,6 +188,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
                     detail=error.detail,
                     size=signature.size,
                     mtime_ns=signature.mtime_ns,
+                    decoder=DECODERS,
                 )
             continue
         clips[position] = record
@@ -292,14 +293,22 @@ class _Tracks:
             digest=track.digest,
             size=track.signature.size,
             mtime_ns=track.signature.mtime_ns,
+            decoder=track.decoder,
         )
         return record, made
 
     def _open(self, path: str) -> tuple[Track, Cutter]:
         if path != self._path:
             self._path = ""  # what follows may fail
-            self._track = read_track(path)
-            self._cutter = Cutter(self._track.samples, self._track.sr, self._job.window)
+            track = read_track(path, self._job.window)
+            self._cutter = Cutter(
+                track.samples,
+                track.sr,
+                self._job.window,
+                first=track.first,
+                n_samples=track.n_samples,
+            )
+            self._track = track
             self._path = path
         return self._track, self._cutter
 

@@ -8,9 +8,9 @@ from featurestore.commits import PENDING, ClipRecord, read_commits
 from featurestore.errors import AudioError
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
+from pipeline.audio.decode import read_length
 from pipeline.catalogs import Catalog
 from pipeline.cluster import WorkerDiedError, each
-from pipeline.decode import read_track
 from pipeline.missing import are_changed
 from pipeline.settings import RunSettings
 from pipeline.shard import time_limit
@@ -114,9 +114,9 @@ def _count(window: ClipWindow, timeout: float, paths: Sequence[str]) -> list[int
     for path in paths:
         try:
             with time_limit(timeout):
-                track = read_track(path)
+                n_samples, sr = read_length(path)
         except AudioError:
             counts.append(1)
         else:
-            counts.append(window.n_tiles(len(track.samples), track.sr))
+            counts.append(window.n_tiles(n_samples, sr))
     return counts

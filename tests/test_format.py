@@ -168,7 +168,17 @@ def test_digests_are_as_the_page_says(shared_store):
     columns += ["tag", "labels"]
     keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
     assert digest_over(path, [*keys, "clips/zarr.json"]) == about["digests"][TABLE]
-    columns = ["status", "reason", "sr", "start", "n_valid", "peak", "n_clipped", "digest"]
+    columns = [
+        "status",
+        "reason",
+        "sr",
+        "start",
+        "n_valid",
+        "peak",
+        "n_clipped",
+        "decoder",
+        "digest",
+    ]
     keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
     assert digest_over(path, keys) == about["digests"]["clips/outcomes"]
     keys = ["commits/zarr.json", "commits/8/zarr.json"]

@@ -38,9 +38,9 @@ from featurestore.grid import grid
 from featurestore.lock import RunLease
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
-from pipeline.audio import Signature, signature_of
+from pipeline.audio.decode import read_track
+from pipeline.audio.file import Signature, signature_of
 from pipeline.catalogs import open_catalog
-from pipeline.decode import read_track
 from pipeline.run import run
 from pipeline.settings import RunSettings
 
@@ -608,4 +608,4 @@ def test_audio_that_cannot_be_reached_is_not_the_audios_fault(done, afresh):
     with pytest.raises(StorageError, match="Could not connect"):
         signature_of(url)
     with pytest.raises(StorageError, match="Could not connect"):
-        read_track(url)
+        read_track(url, ClipWindow())

@@ -11,7 +11,7 @@ from featurestore.grid import ferraro2020, grid
 from featurestore.spec import FeatureSpec
 from featurestore.statistics import statistics_of
 from featurestore.window import ClipWindow
-from pipeline.clip import Cutter
+from pipeline.audio.clip import Cutter
 from pipeline.plan import arrange
 
 WINDOW = ClipWindow(duration=1.5)

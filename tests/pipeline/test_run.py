@@ -19,9 +19,9 @@ from featurestore.errors import (
 from featurestore.grid import grid
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
+from pipeline.audio.clip import Cutter
+from pipeline.audio.decode import read_track
 from pipeline.catalogs import Catalog
-from pipeline.clip import Cutter
-from pipeline.decode import read_track
 from pipeline.plan import arrange
 from pipeline.run import preview, run
 from pipeline.settings import FailureLimit, RunSettings
@@ -93,7 +93,7 @@ def test_a_run_writes_every_clip_at_every_spec(featurize):
 def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
     store = featurize().store
     for row in (0, 7, 19):
-        track = read_track(str(music / f"{row:02}.wav"))
+        track = read_track(str(music / f"{row:02}.wav"), ClipWindow(take="all"))
         clip = Cutter(track.samples, track.sr, ClipWindow(duration=1.0)).clip()
         for spec, values, _ in arrange(SPECS).compute(clip, "native", FLOAT32):
             np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
@@ -470,7 +470,7 @@ def test_all_cuts_a_track_into_consecutive_clips(featurize, tmp_path):
         array = summary.store[spec]
         tiles = array.read([0, 1, 2])
         assert tiles.shape[2] == 7680 // spec.hop_length
-        track = read_track(str(folder / "a.wav"))
+        track = read_track(str(folder / "a.wav"), ClipWindow(take="all"))
         whole = Cutter(track.samples, SR, ClipWindow(duration=2.5)).clip()
         ((_, expected, _),) = arrange([spec]).compute(whole, "native", FLOAT32)
         joined = np.concatenate(list(tiles), axis=1)[:, : expected.shape[1]]

@@ -6,7 +6,7 @@ from featurestore.encoding import Encoding
 from featurestore.errors import AudioError
 from featurestore.grid import grid
 from featurestore.window import ClipWindow
-from pipeline.clip import Cutter
+from pipeline.audio.clip import Cutter
 from pipeline.plan import arrange
 
 FLOAT32 = Encoding(name="float32")

@@ -3,16 +3,14 @@
 import dataclasses
 
 import numpy as np
-import numpy.typing as npt
 import soxr
 
 from featurestore.errors import AudioError
 from featurestore.spec import n_valid_frames
 from featurestore.window import ClipWindow
+from pipeline.audio.stream import Samples
 
 RESAMPLER = f"soxr {soxr.__version__} HQ"
-
-Samples = npt.NDArray[np.float32]
 
 FULL_SCALE = 1 - 2**-15
 """The largest sample of 16 bits."""
@@ -105,21 +103,32 @@ class Cutter:
     Parameters
     ----------
     samples : np.ndarray [shape=(n_samples,), dtype=float32]
-        The whole track.
+        The track, or what the window wants of it.
     sr : int
-        Its rate [Hz].
+        Their rate [Hz].
     window : ClipWindow
+    first : int
+        Where they begin in the track [samples].
+    n_samples : int
+        Length of the whole track; None if `samples` are all of it.
     """
 
-    def __init__(self, samples: Samples, sr: int, window: ClipWindow) -> None:
-        self._samples = samples
+    def __init__(
+        self,
+        samples: Samples,
+        sr: int,
+        window: ClipWindow,
+        *,
+        first: int = 0,
+        n_samples: int | None = None,
+    ) -> None:
         self._window = window
         self._stride = window.stride(sr)
-        surplus = max(0, len(samples) - self._stride)
-        self._first = surplus // 2 if window.take == "center" else 0
-        stretch = slice(self._first, self._first + self._stride)
-        self._seconds = len(samples) / sr
-        self._source = Source(samples if window.take == "all" else samples[stretch], sr, window)
+        self._n_samples = len(samples) if n_samples is None else n_samples
+        self._seconds = self._n_samples / sr
+        self._first, length = window.stretch(self._n_samples, sr)
+        self._samples = samples[self._first - first : self._first - first + length]
+        self._source = Source(self._samples, sr, window)
 
     def clip(self, tile: int = 0) -> Clip:
         """One of the track's clips.
@@ -130,7 +139,7 @@ class Cutter:
             ``TooShort``, if the track is shorter than the window and the window says to skip
             such, or if it ends before the tile begins.
         """
-        start = self._first + tile * self._stride
+        start = tile * self._stride
         n_valid = min(self._stride, len(self._samples) - start)
         if n_valid < 1 or (n_valid < self._stride and self._window.short == "skip"):
             needed = (tile + 1) * self._window.duration
@@ -139,7 +148,7 @@ class Cutter:
         peak = float(max(samples.max(), -samples.min()))
         beyond = np.abs(samples) >= FULL_SCALE if peak >= FULL_SCALE else ()
         return Clip(
-            start=start,
+            start=self._first + start,
             n_valid=n_valid,
             peak=peak,
             n_clipped=int(np.count_nonzero(beyond)),

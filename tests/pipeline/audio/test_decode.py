@@ -6,10 +6,12 @@ import pytest
 import soundfile
 
 from featurestore.errors import AudioError
-from pipeline.audio import Signature
-from pipeline.decode import digest_file, read_track
+from featurestore.window import ClipWindow
+from pipeline.audio.decode import digest_file, read_track
+from pipeline.audio.file import Signature
 
 SR = 16000
+WHOLE = ClipWindow(take="all")
 
 
 @pytest.fixture
@@ -24,7 +26,7 @@ def write(path, samples, sr=SR, **kinds):
 
 @pytest.mark.parametrize("kind", ["wav", "flac", "ogg"])
 def test_lossless_and_lossy_files_decode_to_float32_at_their_own_rate(tmp_path, tone, kind):
-    track = read_track(write(tmp_path / f"a.{kind}", tone))
+    track = read_track(write(tmp_path / f"a.{kind}", tone), WHOLE)
     assert track.sr == SR
     assert track.samples.dtype == np.float32
     assert track.samples.shape == tone.shape
@@ -33,29 +35,29 @@ def test_lossless_and_lossy_files_decode_to_float32_at_their_own_rate(tmp_path, 
 
 
 def test_an_mp3_decodes_to_the_sound_that_went_in(tmp_path, tone):
-    track = read_track(write(tmp_path / "a.mp3", tone))
+    track = read_track(write(tmp_path / "a.mp3", tone), WHOLE)
     spectrum = np.abs(np.fft.rfft(track.samples[SR // 2 :][:SR]))
     assert spectrum.argmax() == 440
 
 
 @pytest.mark.parametrize("sr", [8000, 96000])
 def test_any_source_rate_is_kept(tmp_path, tone, sr):
-    assert read_track(write(tmp_path / "a.wav", tone, sr)).sr == sr
+    assert read_track(write(tmp_path / "a.wav", tone, sr), WHOLE).sr == sr
 
 
 def test_channels_are_mixed_by_their_mean(tmp_path):
     channels = np.random.default_rng(0).uniform(-0.5, 0.5, (SR, 6)).astype(np.float32)
-    track = read_track(write(tmp_path / "six.wav", channels, subtype="FLOAT"))
+    track = read_track(write(tmp_path / "six.wav", channels, subtype="FLOAT"), WHOLE)
     np.testing.assert_allclose(track.samples, channels.mean(axis=1), atol=1e-7)
 
 
 def test_a_name_in_unicode_is_read(tmp_path, tone):
-    assert len(read_track(write(tmp_path / "Dvořák – Humoreska №7 🎻.wav", tone)).samples)
+    assert len(read_track(write(tmp_path / "Dvořák – Humoreska №7 🎻.wav", tone), WHOLE).samples)
 
 
 def test_the_signature_is_that_of_the_file(tmp_path, tone):
     path = write(tmp_path / "a.wav", tone)
-    track = read_track(path)
+    track = read_track(path, WHOLE)
     status = os.stat(path)
     assert track.signature == Signature(size=status.st_size, mtime_ns=status.st_mtime_ns)
     assert track.digest == digest_file(path)
@@ -65,7 +67,7 @@ def test_the_signature_is_that_of_the_file(tmp_path, tone):
 
 def failure(path):
     with pytest.raises(AudioError) as caught:
-        read_track(str(path))
+        read_track(str(path), WHOLE)
     return caught.value.reason, caught.value.detail
 
 
@@ -83,19 +85,17 @@ def test_text_named_mp3_does_not_decode(tmp_path):
     (tmp_path / "a.mp3").write_text("not music\n" * 1000)
     reason, detail = failure(tmp_path / "a.mp3")
     assert reason == "DecodeError"
-    assert "not recognised" in detail
+    assert detail == "no frames of MPEG audio in it"
 
 
-def test_a_truncated_mp3_is_found_out_and_what_the_library_said_is_kept(tmp_path, capfd, tone):
+def test_a_truncated_mp3_is_found_out(tmp_path, tone):
     whole = tmp_path / "whole.mp3"
     write(whole, np.tile(tone, 10))
     part = tmp_path / "part.mp3"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
     reason, detail = failure(part)
     assert reason == "TruncatedAudio"
-    assert "s announced" in detail
-    assert "Xing" in detail
-    assert capfd.readouterr().err == ""
+    assert "s there of 20.1 s announced" in detail
 
 
 @pytest.mark.parametrize(("kind", "reason"), [("wav", "TruncatedAudio"), ("flac", "DecodeError")])
@@ -132,7 +132,7 @@ def _fail_as_nobody(path, results):
     if os.geteuid() == 0:
         os.setuid(65534)  # root may read anything
     try:
-        read_track(path)
+        read_track(path, WHOLE)
     except AudioError as error:
         results.put((error.reason, error.detail))
     else:

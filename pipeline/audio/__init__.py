@@ -1,0 +1,1 @@
+"""A track, from its bytes to the clip that becomes a row."""

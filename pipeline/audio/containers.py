@@ -1,0 +1,210 @@
+"""How much audio a file's container announces, and how much of it is there.
+
+Only sizes are looked at, and never what a library says of them in words: a title may say anything.
+"""
+
+import dataclasses
+import os
+import struct
+from collections.abc import Iterator
+
+from featurestore.errors import AudioError
+
+_BLOCK = 2**20
+
+_PAGE = struct.Struct("<5xB8xII4xB")
+"""A page's flags, stream, number in it, and number of segments."""
+
+_UNKNOWN = 0x7FFFF000
+"""Sizes from here to 2**31, and 2**32 - 1, are what programs write that cannot go back."""
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Link:
+    """One of the streams that follow one another in an Ogg file [bytes]."""
+
+    begin: int
+    end: int
+
+
+def require_whole(descriptor: int) -> bool:
+    """Make sure that a file holds all of the data that its header announces.
+
+    WAV (RIFF, RIFX, RF64), W64, AIFF, AU and CAF; of other files nothing is said.
+
+    Returns
+    -------
+    unknown : bool
+        Whether the header leaves the length open.
+
+    Raises
+    ------
+    AudioError
+        ``TruncatedAudio`` if the file ends before its data does.
+    """
+    found = audio_chunk(descriptor)
+    if found is None:
+        return False
+    _, begin, announced = found
+    there = os.fstat(descriptor).st_size - begin
+    if announced is None:
+        return there > 0
+    if announced > there:
+        raise AudioError(
+            "TruncatedAudio", f"{max(0, there)} bytes of audio there of {announced} announced"
+        )
+    return False
+
+
+def audio_chunk(descriptor: int) -> tuple[int, int, int | None] | None:
+    """Where a file's audio lies.
+
+    Returns
+    -------
+    codec : int
+        WAV's code for it; 0 in other files.
+    begin : int
+    nbytes : int or None
+        As announced; None where that is left open.
+
+        None instead of all three where the file is of another kind, or has no audio.
+    """
+    size = os.fstat(descriptor).st_size
+    head = os.pread(descriptor, 64, 0)
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
+        return _riff(descriptor, size, "<" if head[:4] != b"RIFX" else ">")
+    if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
+        found = _chunk(descriptor, 12, size, b"SSND", ">4sI", 2)
+        return found and (0, found[0] + 8, found[1] - 8)
+    if head[:4] == b".snd" and len(head) >= 24:
+        begin, nbytes = struct.unpack(">II", head[4:12])
+        return 0, begin, None if nbytes == 2**32 - 1 else nbytes
+    if head[:4] == b"caff":
+        found = _chunk(descriptor, 8, size, b"data", ">4sq", 1)
+        return found and (0, found[0] + 4, None if found[1] < 0 else found[1] - 4)
+    if head[:16] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00":
+        return _w64(descriptor, size)
+    return None
+
+
+def _riff(descriptor: int, size: int, order: str) -> tuple[int, int, int | None] | None:
+    codec, long_size = 0, None
+    for name, begin, nbytes in _chunks(descriptor, 12, size, f"{order}4sI", 2):
+        body = os.pread(descriptor, 40, begin)
+        if name == b"ds64" and len(body) >= 16:
+            long_size = int.from_bytes(body[8:16], "little")
+        elif name == b"fmt " and len(body) >= 16:
+            codec = struct.unpack(f"{order}H", body[:2])[0]
+        elif name == b"data":
+            if nbytes == 2**32 - 1:
+                return codec, begin, long_size  # of RF64; in others the length is left open
+            if _UNKNOWN <= nbytes < 2**31 and begin + nbytes > size:
+                return codec, begin, None
+            if nbytes == 0 and not _is_chained(descriptor, begin, size, f"{order}4sI"):
+                return codec, begin, None
+            return codec, begin, nbytes
+    return None
+
+
+def _is_chained(descriptor: int, begin: int, size: int, header: str) -> bool:
+    """Whether what follows is a chain of chunks, up to the end: then there is no audio."""
+    end = begin
+    for name, start, nbytes in _chunks(descriptor, begin, size, header, 2):
+        if not name.isalnum() and not name.strip().isalnum():
+            return False
+        end = start + nbytes + nbytes % 2
+    return end >= size
+
+
+def _w64(descriptor: int, size: int) -> tuple[int, int, int | None] | None:
+    position = 40
+    while position + 24 <= size:
+        name, nbytes = struct.unpack("<16sQ", os.pread(descriptor, 24, position))
+        if name[:4] == b"data":
+            return 0, position + 24, nbytes - 24
+        position += max(24, nbytes + -nbytes % 8)
+    return None
+
+
+def _chunk(
+    descriptor: int, position: int, size: int, wanted: bytes, header: str, pad: int
+) -> tuple[int, int] | None:
+    for name, begin, nbytes in _chunks(descriptor, position, size, header, pad):
+        if name == wanted:
+            return begin, nbytes
+    return None
+
+
+def _chunks(
+    descriptor: int, position: int, size: int, header: str, pad: int
+) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and size of chunks that follow one another."""
+    width = struct.calcsize(header)
+    while position + width <= size:
+        name, nbytes = struct.unpack(header, os.pread(descriptor, width, position))
+        yield name, position + width, nbytes
+        position += width + max(0, nbytes) + max(0, nbytes) % pad
+
+
+def ogg_links(descriptor: int) -> list[Link]:
+    """The streams that follow one another in an Ogg file; none if it is another file.
+
+    Raises
+    ------
+    AudioError
+        ``TruncatedAudio`` if pages are missing, or a stream does not end as it should.
+        ``DecodeError`` if several streams run side by side.
+    """
+    if os.pread(descriptor, 4, 0) != b"OggS":
+        return []
+    links: list[Link] = []
+    begin, serial, following, is_open = 0, -1, 0, False
+    end = 0
+    for position, flags, number, sequence, page_end in _pages(descriptor):
+        if flags & 2:  # the first page of a stream
+            if is_open and following == 1:
+                raise AudioError("DecodeError", "several streams side by side in an Ogg file")
+            _require_ended(is_open)
+            if serial >= 0:
+                links.append(Link(begin, end))
+            begin, serial, following, is_open = position, number, sequence, True
+        elif number != serial or not is_open:
+            raise AudioError("DecodeError", "several streams side by side in an Ogg file")
+        if sequence != following or position != end:
+            raise AudioError("TruncatedAudio", f"pages are missing before byte {position}")
+        following, end = sequence + 1, page_end
+        is_open = is_open and not flags & 4  # the last page of a stream
+    _require_ended(is_open)
+    return [*links, Link(begin, end)]
+
+
+def _require_ended(is_open: bool) -> None:
+    if is_open:
+        raise AudioError("TruncatedAudio", "an Ogg stream without its last page")
+
+
+def _pages(descriptor: int) -> Iterator[tuple[int, int, int, int, int]]:
+    """Of each page of an Ogg file: place, flags, stream, number in the stream, end."""
+    position, size = 0, os.fstat(descriptor).st_size
+    block, base = b"", 0
+    while position + 27 <= size:
+        if position + 27 + 255 > base + len(block):
+            block, base = os.pread(descriptor, _BLOCK, position), position
+        at = position - base
+        if block[at : at + 4] != b"OggS":
+            at = block.find(b"OggS", at + 1)
+            position = base + (at if at >= 0 else max(1, len(block) - 3))
+            continue
+        flags, serial, sequence, n_segments = _PAGE.unpack_from(block, at)
+        end = position + 27 + n_segments + sum(block[at + 27 : at + 27 + n_segments])
+        if end > size:
+            return
+        yield position, flags, serial, sequence, end
+        position = end
+
+
+def pieces(descriptor: int, begin: int, end: int) -> Iterator[bytes]:
+    """A part of a file, block by block."""
+    while begin < end and (block := os.pread(descriptor, min(_BLOCK, end - begin), begin)):
+        yield block
+        begin += len(block)

@@ -1,0 +1,130 @@
+"""What libsndfile refuses: M4A, WMA, WavPack and many others, by FFmpeg through PyAV (an extra).
+
+An extra, because PyAV's wheels (BSD) bring an FFmpeg of 100 MB that says LGPL of itself and holds
+libx264 and libx265, which are GPL; all of Linux, macOS and Windows have them.
+"""
+
+import contextlib
+import os
+from collections.abc import Iterator
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from featurestore.errors import AudioError
+from pipeline.audio.stream import Samples, crop, mono, require_announced
+
+if TYPE_CHECKING:
+    import av
+
+IS_THERE = find_spec("av") is not None
+
+_FORMATS = (
+    "aac,ac3,aiff,amr,ape,asf,au,caf,dsf,eac3,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,"
+    "mpc8,ogg,oma,rm,shn,tak,tta,voc,w64,wav,wv,xwma"
+)
+"""Containers of audio. No playlists: they name other files, and addresses."""
+
+_LOSSLESS = {"alac", "ape", "flac", "mlp", "shorten", "tak", "truehd", "tta", "wavpack", "als"}
+
+_GUESSED = {"aac", "ac3", "eac3", "amr", "mp3"}
+"""Containers without a length, of which FFmpeg makes one from the first frames' bit rate."""
+
+
+def decoder() -> str:
+    """Name and version."""
+    import av
+
+    return f"FFmpeg libavcodec {'.'.join(map(str, av.library_versions['libavcodec']))}"
+
+
+class FfmpegStream:
+    """A file that FFmpeg decodes.
+
+    Parameters
+    ----------
+    file : file object
+
+    Raises
+    ------
+    AudioError
+        ``DecodeError`` if it is not such a file, or if there is no audio in it.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.decoder = decoder()
+        with self._opened() as (container, stream):
+            self.sr = stream.rate
+            self._is_exact = stream.codec.name in _LOSSLESS or stream.codec.name.startswith("pcm_")
+            announced = 0
+            if stream.duration is not None and stream.time_base is not None:
+                announced = round(stream.duration * stream.time_base * self.sr)
+            elif container.duration is not None:
+                announced = container.duration * self.sr // 1_000_000
+            self._is_guessed = container.format.name in _GUESSED
+            self.n_samples = max(0, announced)
+
+    @contextlib.contextmanager
+    def _opened(self) -> "Iterator[tuple[Any, av.AudioStream]]":
+        import av
+
+        self._file.seek(0)
+        # An object, since FFmpeg finds more in a name than a file.
+        source = _Unnamed(self._file)
+        try:
+            with av.open(source, options={"format_whitelist": _FORMATS}) as container:
+                if not container.streams.audio:
+                    raise AudioError("DecodeError", "no audio in it")
+                stream = container.streams.audio[0]
+                if not stream.rate or not stream.codec_context:
+                    raise AudioError("DecodeError", "no audio in it that FFmpeg knows")
+                stream.codec_context.thread_count = 1
+                yield container, stream
+        except av.FFmpegError as error:
+            raise AudioError("DecodeError", f"FFmpeg: {error.strerror}") from None
+
+    def read(self, first: int, length: int) -> tuple[Samples, int]:
+        """As `Stream.read`."""
+        samples, n_samples = crop(self._blocks(), first, length)
+        if not self._is_guessed:
+            require_announced(n_samples, self.n_samples, self.sr, exact=self._is_exact)
+        return samples, n_samples
+
+    def _blocks(self) -> Iterator[Samples]:
+        import av
+
+        with self._opened() as (container, stream):
+            resampler = av.AudioResampler(format="fltp")  # each channel's samples as they are
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.InvalidDataError:
+                    if self._is_exact:
+                        raise
+                    continue  # as FFmpeg's own programs do; what is missing is counted
+                for frame in frames:
+                    if frame.sample_rate != self.sr:
+                        raise AudioError(
+                            "DecodeError",
+                            f"it changes from {self.sr} to {frame.sample_rate} Hz",
+                        )
+                    for converted in resampler.resample(frame):
+                        yield mono(np.ascontiguousarray(converted.to_ndarray().T))
+
+
+class _Unnamed:
+    """A file's bytes, without its name."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def read(self, size: int) -> bytes:
+        return self._file.read(size)
+
+    def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(position, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()

@@ -1,0 +1,210 @@
+"""WAV, FLAC, AIFF, Ogg Vorbis, Opus and their kin: what libsndfile decodes.
+
+It releases the GIL and is the fastest decoder that was measured. It believes what headers say of a
+file's length, and says nothing where a file ends before that or goes on after it: `containers`
+looks at that first.
+"""
+
+import contextlib
+import os
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from functools import cache
+from typing import BinaryIO
+
+import numpy as np
+import soundfile
+
+from featurestore.errors import AudioError
+from pipeline.audio import containers
+from pipeline.audio.stream import Samples, crop, mono, require_announced
+
+DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
+
+_BLOCK = 2**20
+"""Samples of all channels that are decoded together: of a usual clip, all of them."""
+
+_SEEKABLE = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
+"""Beginnings of the subtypes whose every sample lies at a place of its own."""
+
+_READ_AHEAD = 2**16
+"""Bytes that libsndfile and libFLAC may not have read when the last sample is decoded."""
+
+
+class _Reader(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
+    """A file that is read on from where it is.
+
+    soundfile seeks to where it is after each read of what can seek: libmpg123 and libvorbis then
+    begin anew, which takes time and changes the last bits.
+    """
+
+    def seekable(self) -> bool:
+        """No, for `read` to leave the position alone; `seek` works all the same."""
+        return False
+
+
+class SoundFileStream:
+    """A file, or a link of a chained Ogg file, that libsndfile decodes.
+
+    Parameters
+    ----------
+    descriptor : int
+        Of the file.
+
+    Raises
+    ------
+    AudioError
+        ``DecodeError`` if it is not such a file. ``TruncatedAudio`` if it ends too early.
+    """
+
+    decoder = DECODER
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._n_bytes = os.fstat(descriptor).st_size
+        links = containers.ogg_links(descriptor)
+        self._links = links if len(links) > 1 else [None]
+        unknown = not links and containers.require_whole(descriptor)
+        with self._part(self._links[0]) as first, _decoding(first) as file:
+            if file.format == "MP3" or file.subtype.startswith("MPEG"):
+                raise AudioError("DecodeError", "not frames of MPEG audio that can be counted")
+            self.sr = file.samplerate
+            self._exact = file.subtype.startswith(_SEEKABLE) or file.format == "FLAC"
+            self._seeks = self._exact and not unknown and self._goes_to_its_end(file)
+            self.n_samples = file.frames
+        if unknown and not self.n_samples:
+            raise AudioError("DecodeError", "its length is not told")
+
+    def _goes_to_its_end(self, file: soundfile.SoundFile) -> bool:
+        """Whether its last sample is there, and no more audio after it."""
+        if file.format != "FLAC":
+            return True  # `containers` has compared its length with the file's
+        try:
+            file.seek(file.frames - 1)
+            is_there = len(file.read(1)) == 1
+        except (soundfile.LibsndfileError, RuntimeError):
+            return False
+        position = os.lseek(self._descriptor, 0, os.SEEK_CUR)
+        return is_there and self._n_bytes - position <= _READ_AHEAD
+
+    @contextlib.contextmanager
+    def _part(self, link: containers.Link | None) -> Iterator[int]:
+        """The file, or a file of one link."""
+        if link is None:
+            os.lseek(self._descriptor, 0, os.SEEK_SET)
+            yield self._descriptor
+            return
+        with in_memory(containers.pieces(self._descriptor, link.begin, link.end)) as descriptor:
+            yield descriptor
+
+    def read(self, first: int, length: int) -> tuple[Samples, int]:
+        """As `Stream.read`."""
+        if self._seeks:
+            length = min(length, self.n_samples - first)
+            if length < 1:
+                return np.zeros(0, np.float32), self.n_samples
+            with self._part(self._links[0]) as start, _decoding(start) as file:
+                file.seek(first)
+                samples, n_read = crop(_blocks(file, length), 0, length)
+            if n_read < length:
+                raise AudioError(
+                    "DecodeError", f"{n_read} samples of {length} decode: it is damaged"
+                )
+            return samples, self.n_samples
+        announced = 0
+
+        def blocks() -> Iterator[Samples]:
+            nonlocal announced
+            for link in self._links:
+                with self._part(link) as descriptor, _decoding(descriptor) as file:
+                    if file.samplerate != self.sr:
+                        raise AudioError(
+                            "DecodeError", f"it changes from {self.sr} to {file.samplerate} Hz"
+                        )
+                    announced += file.frames
+                    yield from _blocks(file)
+
+        samples, n_samples = crop(blocks(), first, length)
+        require_announced(n_samples, announced, self.sr, exact=self._exact)
+        return samples, n_samples
+
+
+def decode(descriptor: int, first: int, length: int) -> tuple[Samples, int, int]:
+    """Decode a whole file, keep a stretch; the samples, the whole's length and rate [Hz]."""
+    with _decoding(descriptor) as file:
+        samples, n_samples = crop(_blocks(file), first, length)
+        return samples, n_samples, file.samplerate
+
+
+def _blocks(file: soundfile.SoundFile, most: int | None = None) -> Iterator[Samples]:
+    """Decode on to the end, or `most` samples; a file may say of itself that it is endless."""
+    n_frames = max(1, _BLOCK // file.channels)
+    left = file.frames if most is None else most
+    while left > 0:
+        block = file.read(min(n_frames, left), dtype="float32", always_2d=True)
+        if not len(block):
+            return
+        left -= len(block)
+        yield mono(block)
+
+
+@contextlib.contextmanager
+def _decoding(descriptor: int) -> Iterator[soundfile.SoundFile]:
+    """A file opened by libsndfile, with its errors as ours, and what it prints in them."""
+    with _captured_stderr() as chatter:
+        try:
+            with _Reader(descriptor, closefd=False) as file:
+                yield file
+        except soundfile.LibsndfileError as error:
+            said = chatter()
+            detail = error.error_string.rstrip(".")
+            raise AudioError("DecodeError", f"{detail}{f' ({said})' if said else ''}") from None
+
+
+@contextlib.contextmanager
+def in_memory(data: Iterable[bytes]) -> Iterator[int]:
+    """Descriptor of a file that only this process knows.
+
+    From a descriptor, since libsndfile calls Python for every 70 bytes where it reads from memory.
+    """
+    if hasattr(os, "memfd_create"):
+        made: BinaryIO = open(os.memfd_create("melgrid"), "wb+")  # noqa: SIM115
+    else:
+        made = tempfile.TemporaryFile()  # noqa: SIM115
+    with made as file:
+        file.writelines(data)
+        file.flush()
+        os.lseek(file.fileno(), 0, os.SEEK_SET)
+        yield file.fileno()
+
+
+@contextlib.contextmanager
+def _captured_stderr() -> Iterator[Callable[[], str]]:
+    """Keep what C libraries print on file descriptor 2, where libmpg123 complains.
+
+    Yields a function that returns the first lines printed so far.
+    """
+    captured = _scratch().fileno()
+    os.ftruncate(captured, 0)
+    os.lseek(captured, 0, os.SEEK_SET)
+    saved = os.dup(2)
+    os.dup2(captured, 2)
+    try:
+        yield lambda: _first_lines(captured)
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+
+
+@cache
+def _scratch() -> BinaryIO:
+    """A file without a name, one a process: making one takes as long as a fiftieth of a clip."""
+    return tempfile.TemporaryFile()  # open as long as the process
+
+
+os.register_at_fork(after_in_child=_scratch.cache_clear)
+
+
+def _first_lines(descriptor: int) -> str:
+    text = os.pread(descriptor, 1000, 0).decode(errors="replace")
+    return "; ".join(line.strip() for line in text.splitlines() if line.strip())[:200]
