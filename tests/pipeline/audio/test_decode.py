@@ -1,5 +1,7 @@
 import multiprocessing
 import os
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -7,7 +9,7 @@ import soundfile
 
 from featurestore.errors import AudioError
 from featurestore.window import ClipWindow
-from pipeline.audio.decode import digest_file, read_track
+from pipeline.audio.decode import digest_file, read_length, read_track
 from pipeline.audio.file import Signature
 
 SR = 16000
@@ -150,3 +152,102 @@ def test_a_file_without_permission_is_unreadable(tmp_path, tone):
     process.start()
     assert results.get() == ("Unreadable", "Permission denied")
     process.join()
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3", "aiff", "au"])
+@pytest.mark.parametrize("take", ["center", "first"])
+def test_a_stretch_has_the_bits_of_the_whole(tmp_path, rng, kind, take):
+    path = write(tmp_path / f"a.{kind}", rng.uniform(-0.5, 0.5, (5 * SR, 2)))
+    whole, part = read_track(path, WHOLE), read_track(path, ClipWindow(duration=1, take=take))
+    assert part.n_samples == whole.n_samples == len(whole.samples)
+    assert part.first == (0 if take == "first" else (whole.n_samples - SR) // 2)
+    np.testing.assert_array_equal(part.samples, whole.samples[part.first :][:SR])
+    assert part.digest == whole.digest
+
+
+@pytest.mark.parametrize("kind", ["wav", "flac", "ogg", "mp3"])
+def test_the_length_is_told_without_the_samples(tmp_path, tone, kind):
+    path = write(tmp_path / f"a.{kind}", tone)
+    assert read_length(path) == (len(read_track(path, WHOLE).samples), SR)
+
+
+@pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
+def test_links_of_an_ogg_file_follow_one_another(tmp_path, tone, subtype):
+    one = write(tmp_path / "1.ogg", tone, format="OGG", subtype=subtype)
+    two = write(tmp_path / "2.ogg", np.stack([tone, tone], 1), format="OGG", subtype=subtype)
+    joined = tmp_path / "joined.ogg"
+    joined.write_bytes(Path(one).read_bytes() + Path(two).read_bytes())
+    parts = [read_track(path, WHOLE).samples for path in (one, two)]
+    np.testing.assert_array_equal(read_track(str(joined), WHOLE).samples, np.concatenate(parts))
+    other = write(tmp_path / "3.ogg", tone, 8000, format="OGG", subtype="VORBIS")
+    joined.write_bytes(Path(one).read_bytes() + Path(other).read_bytes())
+    assert failure(joined)[0] == "DecodeError"
+
+
+def flac_with(path, tone, *, n_samples):
+    """A FLAC whose header tells another length."""
+    write(path, tone)
+    data = bytearray(path.read_bytes())
+    data[21] = data[21] & 0xF0 | n_samples >> 32
+    data[22:26] = (n_samples & 0xFFFFFFFF).to_bytes(4, "big")
+    path.write_bytes(data)
+    return path
+
+
+@pytest.mark.parametrize("n_samples", [2**36 - 1, 3 * SR])
+def test_a_flac_that_announces_more_than_it_holds_is_told(tmp_path, tone, n_samples):
+    path = flac_with(tmp_path / "a.flac", tone, n_samples=n_samples)
+    for window in (WHOLE, ClipWindow(duration=1)):
+        with pytest.raises(AudioError, match=r"TruncatedAudio|DecodeError"):
+            read_track(str(path), window)
+
+
+def test_a_long_silence_takes_the_memory_of_its_clip(tmp_path):
+    path = tmp_path / "silence.flac"
+    with soundfile.SoundFile(path, "w", 8000, 1) as file:
+        for _ in range(360):  # ten hours
+            file.write(np.zeros(800_000, np.int16))
+    assert path.stat().st_size < 10**6
+    read_track(str(path), ClipWindow())  # what is made once
+    tracemalloc.start()
+    try:
+        track = read_track(str(path), ClipWindow())
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert track.n_samples == 360 * 800_000
+    assert len(track.samples) == round(29.1 * 8000)
+    assert peak < 16 * 2**20
+    assert "10.0 hours at 8000 Hz" in failure(path)[1]  # all of it at once
+
+
+def test_a_sparse_file_of_gigabytes_is_refused(tmp_path):
+    path = tmp_path / "a.mp3"
+    with open(path, "wb") as file:
+        file.truncate(2**31)
+    assert failure(path)[0] == "DecodeError"
+
+
+def test_eight_channels_are_read_in_blocks(tmp_path, rng):
+    frames = rng.uniform(-0.5, 0.5, (SR, 8)).astype(np.float32)
+    path = write(tmp_path / "a.wav", frames, subtype="FLOAT")
+    np.testing.assert_allclose(read_track(path, WHOLE).samples, frames.mean(axis=1), atol=1e-6)
+
+
+@pytest.mark.parametrize("sr", [1, 2**31 - 1])
+def test_a_rate_that_cannot_be_is_told(tmp_path, tone, sr):
+    path = tmp_path / "a.wav"
+    write(path, tone)
+    data = bytearray(path.read_bytes())
+    data[24:28] = sr.to_bytes(4, "little")
+    path.write_bytes(data)
+    assert failure(path)[0] == "DecodeError"
+
+
+def test_what_is_another_file_than_its_name_says_is_read_all_the_same(tmp_path, tone):
+    path = write(tmp_path / "a.wav", tone)
+    renamed = tmp_path / "a.mp3"
+    renamed.write_bytes(Path(path).read_bytes())
+    np.testing.assert_array_equal(
+        read_track(str(renamed), WHOLE).samples, read_track(path, WHOLE).samples
+    )

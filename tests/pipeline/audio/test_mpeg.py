@@ -3,6 +3,8 @@
 Files are encoded by LAME within libsndfile and changed by hand, so that what is right is known.
 """
 
+import functools
+import io
 import os
 import re
 import struct
@@ -27,7 +29,7 @@ KINDS = [
 ]
 
 
-def music(sr, channels, seconds=6.0, seed=0):
+def music(sr, channels, seconds=6, seed=0):
     """A loud half and a quiet one, so that variable bit rates vary."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * sr)) / sr
@@ -37,13 +39,15 @@ def music(sr, channels, seconds=6.0, seed=0):
     return ((tones[:, None] + noise) * quiet).astype(np.float32)
 
 
-def encoded(folder, sr=44100, channels=2, mode="VARIABLE", seconds=6.0, seed=0):
+@functools.cache
+def encoded(sr=44100, channels=2, mode="VARIABLE", seed=0):
     """Bytes of an MP3, which libsndfile's LAME begins with a Xing or Info frame."""
-    path = folder / f"{sr}-{channels}-{mode}-{seconds}-{seed}.mp3"
+    file = io.BytesIO()
     soundfile.write(
-        path, music(sr, channels, seconds, seed), sr, bitrate_mode=mode, compression_level=0.7
-    )
-    return path.read_bytes()
+        file, music(sr, channels, seed=seed), sr, format="MP3", bitrate_mode=mode,
+        compression_level=0.7,
+    )  # fmt: skip
+    return file.getvalue()
 
 
 def tag_place(data):
@@ -95,7 +99,7 @@ def failure(open_bytes, data):
 
 @pytest.mark.parametrize(("sr", "channels", "mode"), KINDS)
 def test_a_counted_file_has_the_length_that_was_encoded(stream, tmp_path, sr, channels, mode):
-    track = stream(encoded(tmp_path, sr, channels, mode))
+    track = stream(encoded(sr, channels, mode))
     assert (track.sr, track.n_samples) == (sr, 6 * sr)
     samples = whole(track)
     by_library, _ = soundfile.read(tmp_path / "0.mp3", dtype="float32", always_2d=True)
@@ -105,8 +109,8 @@ def test_a_counted_file_has_the_length_that_was_encoded(stream, tmp_path, sr, ch
 
 
 @pytest.mark.parametrize(("sr", "channels", "mode"), KINDS)
-def test_any_stretch_has_the_bits_of_the_whole(stream, tmp_path, rng, sr, channels, mode):
-    track = stream(encoded(tmp_path, sr, channels, mode))
+def test_any_stretch_has_the_bits_of_the_whole(stream, rng, sr, channels, mode):
+    track = stream(encoded(sr, channels, mode))
     samples = whole(track)
     for first in rng.integers(0, len(samples), 25).tolist():
         part, _ = track.read(first, 3000)
@@ -114,8 +118,8 @@ def test_any_stretch_has_the_bits_of_the_whole(stream, tmp_path, rng, sr, channe
 
 
 @pytest.mark.parametrize(("sr", "channels", "mode"), KINDS)
-def test_a_file_without_a_count_is_read_to_its_end(stream, tmp_path, sr, channels, mode):
-    data = encoded(tmp_path, sr, channels, mode)
+def test_a_file_without_a_count_is_read_to_its_end(stream, sr, channels, mode):
+    data = encoded(sr, channels, mode)
     samples, bare = whole(stream(data)), whole(stream(uncounted(data)))
     per_frame = 1152 if sr >= 32000 else 576
     # One frame more, of silence, and the encoder's delay and padding are not told.
@@ -126,15 +130,15 @@ def test_a_file_without_a_count_is_read_to_its_end(stream, tmp_path, sr, channel
 
 
 @pytest.mark.parametrize("n_frames", [5, 2**31])
-def test_a_wrong_count_is_not_believed(stream, tmp_path, n_frames):
-    data = encoded(tmp_path)
+def test_a_wrong_count_is_not_believed(stream, n_frames):
+    data = encoded()
     np.testing.assert_array_equal(
         whole(stream(counted(data, n_frames)))[: 6 * 44100], whole(stream(data))
     )
 
 
-def test_a_file_cut_short_tells_how_much_is_there(stream, tmp_path):
-    data = encoded(tmp_path, mode="CONSTANT")
+def test_a_file_cut_short_tells_how_much_is_there(stream):
+    data = encoded(mode="CONSTANT")
     reason, detail = failure(stream, data[: len(data) // 2])
     assert reason == "TruncatedAudio"
     assert detail == "3.0 s there of 6.0 s announced"
@@ -151,15 +155,15 @@ def test_a_file_cut_short_tells_how_much_is_there(stream, tmp_path):
     ],
     ids=["zeros", "ID3v1", "Lyrics3", "APE", "half a header"],
 )
-def test_what_follows_the_audio_does_not_matter(stream, tmp_path, tail):
-    data = encoded(tmp_path, mode="CONSTANT")
+def test_what_follows_the_audio_does_not_matter(stream, tail):
+    data = encoded(mode="CONSTANT")
     for audio in (data, uncounted(data)):
         np.testing.assert_array_equal(whole(stream(audio + tail)), whole(stream(audio)))
 
 
 @pytest.mark.parametrize("sr", [16000, 44100])
-def test_junk_before_the_audio_is_passed_over(stream, tmp_path, sr):
-    data = uncounted(encoded(tmp_path, sr))
+def test_junk_before_the_audio_is_passed_over(stream, sr):
+    data = uncounted(encoded(sr))
     junk = np.random.default_rng(3).bytes(65_536)
     np.testing.assert_array_equal(whole(stream(junk + data)), whole(stream(data)))
 
@@ -170,8 +174,8 @@ def id3(nbytes):
     return b"ID3\x04\x00\x00" + size + np.random.default_rng(4).bytes(nbytes)
 
 
-def test_joined_files_are_read_one_after_the_other(stream, tmp_path):
-    first, second = (encoded(tmp_path, mode="CONSTANT", seed=seed) for seed in (0, 1))
+def test_joined_files_are_read_one_after_the_other(stream):
+    first, second = (encoded(mode="CONSTANT", seed=seed) for seed in (0, 1))
     for between in (b"", b"TAG" + bytes(125) + id3(100_000)):
         joined = stream(first + between + second)
         alone = whole(stream(first)), whole(stream(second))
@@ -180,30 +184,30 @@ def test_joined_files_are_read_one_after_the_other(stream, tmp_path):
         np.testing.assert_array_equal(whole(joined)[: len(alone[0])], alone[0])
 
 
-def test_a_tag_that_looks_like_a_frame_is_not_one(stream, tmp_path):
-    data = encoded(tmp_path, mode="CONSTANT")
+def test_a_tag_that_looks_like_a_frame_is_not_one(stream):
+    data = encoded(mode="CONSTANT")
     tag = b"ID3\x04\x00\x00" + bytes((0, 0, 2, 0)) + b"\xff\xfb\x90\x00" * 64
     np.testing.assert_array_equal(whole(stream(tag + data)), whole(stream(data)))
 
 
-def test_a_change_of_rate_or_channels_is_told(stream, tmp_path):
-    data = uncounted(encoded(tmp_path, 44100, 2))
-    assert failure(stream, data + uncounted(encoded(tmp_path, 48000, 2))) == (
+def test_a_change_of_rate_or_channels_is_told(stream):
+    data = uncounted(encoded(44100, 2))
+    assert failure(stream, data + uncounted(encoded(48000, 2))) == (
         "DecodeError",
         "it goes on as MPEG-1 layer III at 48000 Hz after MPEG-1 layer III at 44100 Hz",
     )
-    assert failure(stream, data + uncounted(encoded(tmp_path, 44100, 1)))[0] == "DecodeError"
+    assert failure(stream, data + uncounted(encoded(44100, 1)))[0] == "DecodeError"
 
 
-def test_a_frame_that_is_lost_leaves_the_others(stream, tmp_path):
-    data = encoded(tmp_path, mode="CONSTANT")
+def test_a_frame_that_is_lost_leaves_the_others(stream):
+    data = encoded(mode="CONSTANT")
     middle = data.index(data[tag_place(data) - 36 :][:2], len(data) // 2)  # a frame's sync word
     track = stream(data[:middle] + b"\0\0" + data[middle + 2 :])
     assert 6 * 44100 - 3 * 1152 <= track.n_samples <= 6 * 44100 + 1152
 
 
-def test_a_second_that_is_lost_is_told(stream, tmp_path):
-    data = encoded(tmp_path, mode="CONSTANT")
+def test_a_second_that_is_lost_is_told(stream):
+    data = encoded(mode="CONSTANT")
     cut, lost = len(data) // 3, len(data) // 5  # within the loud half
     reason, detail = failure(stream, data[:cut] + bytes(lost) + data[cut + lost :])
     assert reason == "TruncatedAudio"
