@@ -313,6 +313,11 @@ melgrid.command_class = Command
     help="Clips whose tracks AUDIO no longer has are no longer to be read.",
 )
 @max_failures_option
+@click.option(
+    "--dashboard",
+    is_flag=True,
+    help="Serve Dask's dashboard, to all who are on this machine.",
+)
 @click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
 @quiet_option
 @json_option
@@ -333,6 +338,7 @@ def featurize(
     prune: bool,
     max_failures: str,
     report: str | None,
+    dashboard: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -376,7 +382,9 @@ def featurize(
     if dry_run:
         _print_preview(preview(tracks, specs, settings), as_json)
         return
-    summary = run(tracks, store, specs, settings, quiet=quiet or as_json, report=report)
+    summary = run(
+        tracks, store, specs, settings, quiet=quiet or as_json, dashboard=dashboard, report=report
+    )
     if as_json:
         _print_json(_summary_json(summary, specs))
     elif not quiet:
