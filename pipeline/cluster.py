@@ -15,6 +15,7 @@ import functools
 import itertools
 import logging
 import os
+import shutil
 import signal
 import sys
 import tempfile
@@ -80,7 +81,6 @@ def connect(
         cannot be written.
     """
     import dask
-    from distributed import performance_report
     from distributed.utils import silence_logging_cmgr
 
     if report is not None:
@@ -98,7 +98,7 @@ def connect(
         else:
             client = stack.enter_context(_client_of(scheduler, timeout))
         if report is not None:
-            stack.enter_context(performance_report(filename=report))
+            stack.enter_context(_reported(report))
         yield client
 
 
@@ -267,6 +267,24 @@ def _not_started(error: BaseException) -> RunError:
     else:
         remedy = "mend that, or take fewer --workers"
     return RunError(f"Dask's workers cannot be started: {cause}; {remedy}")
+
+
+@contextlib.contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """Have Dask report on what is done within, to a file.
+
+    It is not told of `path`, which it takes for a chain of URLs if there is ``::`` in it.
+    """
+    from distributed import performance_report
+
+    with tempfile.TemporaryDirectory(prefix="melgrid-") as folder:
+        made = os.path.join(folder, "report.html")
+        try:
+            with performance_report(filename=made):
+                yield
+        finally:
+            if os.path.exists(made):
+                shutil.copyfile(made, path)
 
 
 def _start_tracker() -> None:

@@ -201,7 +201,7 @@ def test_no_more_tasks_are_taken_than_keep_the_workers_busy(scheduler):
 
 
 def test_the_performance_report_is_written(music, tmp_path):
-    report = tmp_path / "report.html"
+    report = tmp_path / "re::port.html"
     run(
         open_catalog(str(music)),
         str(tmp_path / "store.zarr"),
@@ -210,6 +210,7 @@ def test_the_performance_report_is_written(music, tmp_path):
         report=str(report),
     )
     assert "compute_shard" in report.read_text()
+    assert not (tmp_path / "re").exists()
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(music, tmp_path):
