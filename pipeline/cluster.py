@@ -237,6 +237,8 @@ def _private_folder() -> Iterator[str]:
     import dask
 
     usual = dask.config.get("temporary-directory", None)
+    if usual is not None:
+        os.makedirs(usual, exist_ok=True)
     with tempfile.TemporaryDirectory(
         prefix="melgrid-", dir=usual, ignore_cleanup_errors=True
     ) as folder:
