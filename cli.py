@@ -276,7 +276,7 @@ def _flat(values: Iterable[Iterable[T]]) -> list[T]:
 def _print_json(value: object) -> None:
     # What is not known is nan, which JSON has no word for but null.
     plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    click.echo(json.dumps(plain, ensure_ascii=sys.stdout.encoding.lower() != "utf-8"))
+    click.echo(json.dumps(plain, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
 
 
 def _print_table(rows: Sequence[dict[str, object]]) -> None:

@@ -17,6 +17,7 @@ import logging
 import os
 import shutil
 import signal
+import stat
 import sys
 import tempfile
 import threading
@@ -232,19 +233,27 @@ def _private_folder() -> Iterator[str]:
     """A folder that no other user can enter, for what Dask keeps on the disk.
 
     Dask's own choice, ``/tmp/dask-scratch-space``, may have been made by another user before, and
-    is put first where modules are looked for: what lies in it would run.
+    is put first where modules are looked for: what lies in it would run. The folder is the same
+    for each run of a user, so that Dask takes away what killed runs have left there.
     """
     import dask
 
-    usual = dask.config.get("temporary-directory", None)
-    if usual is not None:
-        os.makedirs(usual, exist_ok=True)
-    with tempfile.TemporaryDirectory(
-        prefix="melgrid-", dir=usual, ignore_cleanup_errors=True
-    ) as folder:
+    place = dask.config.get("temporary-directory", None) or tempfile.gettempdir()
+    os.makedirs(place, exist_ok=True)
+    folder = os.path.join(place, f"melgrid-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    status = os.lstat(folder)
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    with contextlib.ExitStack() as stack:
+        if not ours or status.st_mode & 0o077:
+            made = tempfile.TemporaryDirectory(
+                prefix="melgrid-", dir=place, ignore_cleanup_errors=True
+            )
+            folder = stack.enter_context(made)
         try:
             yield folder
-        finally:  # the name is free for others now
+        finally:  # whose name may be free for others now
             sys.path[:] = [path for path in sys.path if not path.startswith(f"{folder}{os.sep}")]
 
 

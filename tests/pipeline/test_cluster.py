@@ -330,23 +330,35 @@ def test_another_user_can_run_code_in_a_cluster_that_is_not_protected():
     assert pages.count(200) == 2
 
 
-def test_a_local_cluster_keeps_its_key_and_its_files_from_other_users(monkeypatch, tmp_path):
+@pytest.mark.parametrize("before", [None, "of others", "a link"])
+def test_a_local_cluster_keeps_its_key_and_its_files_from_other_users(
+    monkeypatch, tmp_path, before
+):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    before = sys.path.copy()
+    usual = tmp_path / f"melgrid-{os.getuid()}"
+    if before == "of others":
+        usual.mkdir()
+        usual.chmod(0o777)
+    elif before == "a link":
+        (tmp_path / "elsewhere").mkdir()
+        usual.symlink_to(tmp_path / "elsewhere")
+    path = sys.path.copy()
     with connect(1, None) as client:
         assert client.submit(abs, -1).result() == 1
-        [folder] = tmp_path.glob("melgrid-*")
+        [folder] = [usual] if before is None else set(tmp_path.glob("melgrid-*")) - {usual}
         assert stat.S_IMODE(folder.stat().st_mode) == 0o700
         assert list(folder.rglob("worker-*"))
-        assert not (tmp_path / "dask-scratch-space").exists()
+        assert not list((tmp_path / "elsewhere").glob("*"))
+        assert not list(usual.iterdir()) or folder == usual
         held = b"".join(path.read_bytes() for path in tmp_path.rglob("*") if path.is_file())
         for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
             for name in ("cmdline", "environ"):
                 held += Path(f"/proc/{process.pid}/{name}").read_bytes()
         assert b"PRIVATE KEY" not in held
         assert b"CERTIFICATE" not in held
-    assert not folder.exists()
-    assert sys.path == before
+    assert folder.exists() == (folder == usual)
+    assert not list(folder.rglob("worker-*"))
+    assert sys.path == path
 
 
 def certificate(folder):
