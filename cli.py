@@ -2,8 +2,11 @@
 
 import contextlib
 import dataclasses
+import io
 import json
+import os
 import re
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -32,7 +35,47 @@ _MOST_LINES = 20
 T = TypeVar("T")
 
 
-class Command(click.Command):
+def _open_descriptors() -> None:
+    """Open standard input, output and error where the caller has closed them, on nothing.
+
+    Else the next file that is opened gets such a number, and what is printed goes into it.
+    """
+    for descriptor, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            opened = os.open(os.devnull, os.O_RDWR)  # gets the least number that is free: this one
+            os.set_inheritable(opened, True)
+            setattr(sys, name, os.fdopen(opened, mode, encoding="utf-8", closefd=False))
+
+
+def _speak_utf8() -> None:
+    """Start over in Python's UTF-8 mode where the locale has another encoding.
+
+    A store's text is UTF-8, and names of files are: read in another encoding, a name with an
+    accent is not that of any file once it has been through the store. In this mode all that is
+    printed is UTF-8 too. What cannot be printed even so (``PYTHONIOENCODING``, names of files
+    that are not UTF-8) is printed as escapes.
+    """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.utf8_mode and sys.executable:
+        sys.stdout.flush()
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class Program(click.Command):
+    """What can be called as a program of its own."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, in a process that is put in order first; `main` runs in a process as it is."""
+        _open_descriptors()
+        _speak_utf8()
+        return super().__call__(*args, **kwargs)
+
+
+class Command(Program):
     """A command that turns what a user can cause into one line and an exit code."""
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -60,6 +103,12 @@ class Command(click.Command):
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"Error: {where}{error.strerror or error}", err=True)
             ctx.exit(1)
+
+
+class Group(Program, click.Group):
+    """Commands under one name."""
+
+    command_class = Command
 
 
 class Several(click.ParamType[list[object]]):
@@ -227,7 +276,7 @@ def _flat(values: Iterable[Iterable[T]]) -> list[T]:
 def _print_json(value: object) -> None:
     # What is not known is nan, which JSON has no word for but null.
     plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    click.echo(json.dumps(plain, ensure_ascii=False))
+    click.echo(json.dumps(plain, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
 
 
 def _print_table(rows: Sequence[dict[str, object]]) -> None:
@@ -262,15 +311,12 @@ def _size(nbytes: float) -> str:
     return f"{nbytes:.3g} TB"
 
 
-@click.group(context_settings={"max_content_width": 80})
+@click.group(cls=Group, context_settings={"max_content_width": 80})
 @click.version_option(package_name="melgrid")
 def melgrid() -> None:
     """Mel-spectrograms of a music collection at any number of resolutions, in one
     Zarr store, ready to train on.
     """  # noqa: D205
-
-
-melgrid.command_class = Command
 
 
 @melgrid.command()
@@ -313,6 +359,11 @@ melgrid.command_class = Command
     help="Clips whose tracks AUDIO no longer has are no longer to be read.",
 )
 @max_failures_option
+@click.option(
+    "--dashboard",
+    is_flag=True,
+    help="Serve Dask's dashboard, to all who are on this machine.",
+)
 @click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
 @quiet_option
 @json_option
@@ -333,6 +384,7 @@ def featurize(
     prune: bool,
     max_failures: str,
     report: str | None,
+    dashboard: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
@@ -376,7 +428,9 @@ def featurize(
     if dry_run:
         _print_preview(preview(tracks, specs, settings), as_json)
         return
-    summary = run(tracks, store, specs, settings, quiet=quiet or as_json, report=report)
+    summary = run(
+        tracks, store, specs, settings, quiet=quiet or as_json, dashboard=dashboard, report=report
+    )
     if as_json:
         _print_json(_summary_json(summary, specs))
     elif not quiet:

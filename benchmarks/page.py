@@ -42,12 +42,12 @@ def publish(name: str, parts: Sequence[str], save: bool) -> None:
     text = "\n\n".join([*parts, f"*{conditions()}*"])
     print(text)
     if save:
-        page = RESULTS.read_text()
+        page = RESULTS.read_text("utf-8")
         begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
         place = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
         if not place.search(page):
             raise SystemExit(f"{RESULTS} has no place for {name}: {begin} … {end}")
-        RESULTS.write_text(place.sub(lambda _: f"{begin}\n{text}\n{end}", page))
+        RESULTS.write_text(place.sub(lambda _: f"{begin}\n{text}\n{end}", page), "utf-8")
 
 
 def conditions() -> str:
@@ -62,7 +62,7 @@ def conditions() -> str:
 
 
 def _cpu() -> str:
-    for line in Path("/proc/cpuinfo").read_text().splitlines():
+    for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines():
         if line.startswith("model name"):
             return line.partition(":")[2].strip()
     return platform.machine()

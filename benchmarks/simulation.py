@@ -167,5 +167,5 @@ def overhead(n_tasks: int) -> tuple[float, float]:
 
 def resident() -> float:
     """This process's memory [bytes]."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="ascii") as file:
         return float(file.read().split()[1]) * _PAGE

@@ -76,7 +76,12 @@ def file_system(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
     try:
         # Asked for each time: fsspec keeps one a process, and forgets them in a forked child, in
         # which they do not work. No listings are kept, since other processes write there too.
-        filesystem, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        plain, chain, rest = url.partition("::")
+        filesystem, path = fsspec.url_to_fs(
+            url if "://" in rest else plain, use_listings_cache=False
+        )
+        if chain and "://" not in rest:  # part of a name, not a chain such as zip://a::s3://b/c.zip
+            path = filesystem._strip_protocol(url)
     except ImportError as error:
         protocol = url.split("://")[0]
         extra = "'melgrid[s3]'" if protocol in ("s3", "s3a") else f"what {protocol}:// needs"

@@ -224,7 +224,7 @@ def _process_space() -> str:
     Containers may share a host's name and still number their processes each on their own.
     """
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text() + os.readlink(
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii") + os.readlink(
             "/proc/self/ns/pid"
         )
     except OSError:

@@ -161,10 +161,10 @@ class ProcessMemory:
 
     def reset(self) -> None:
         """Begin a new peak."""
-        Path("/proc/self/clear_refs").write_text("5")
+        Path("/proc/self/clear_refs").write_text("5", "ascii")
 
     def _field(self, name: str) -> int:
-        status = Path("/proc/self/status").read_text()
+        status = Path("/proc/self/status").read_text("utf-8", "replace")
         return 1024 * int(status.partition(f"{name}:")[2].split()[0])
 
 

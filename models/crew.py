@@ -171,6 +171,7 @@ def on_dask(
     *,
     scheduler: str,
     say: Callable[[str], None],
+    timeout: float = 10.0,
 ) -> Iterator[tuple[T, R | MelgridError]]:
     """Do them on the workers of a Dask scheduler.
 
@@ -182,9 +183,12 @@ def on_dask(
         Picklable by name: the workers must have the same melgrid.
     tasks : sequence
     scheduler : str
-        Address, such as ``tcp://host:8786``.
+        Address, such as ``tcp://host:8786``. For ``tls://`` the certificate is the one of Dask's
+        configuration, ``distributed.comm.tls``.
     say : callable
         Is told when there are no workers.
+    timeout : float
+        How long the scheduler may take to answer [s].
 
     Raises
     ------
@@ -194,10 +198,12 @@ def on_dask(
     from distributed import Client, as_completed
 
     try:
-        client = Client(scheduler, timeout="10s")
-    except (OSError, TimeoutError, ValueError) as error:
+        client = Client(scheduler, timeout=timeout)
+    # The last two are what Dask has for TLS without a certificate, and where it is required.
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
         raise RunError(
-            f"no Dask scheduler answers at {scheduler}: {error}; look at the address, "
+            f"no Dask scheduler answers at {scheduler}: {error}; look at the address, at "
+            "distributed.comm.tls in Dask's configuration if it is a tls:// one, "
             "or leave --scheduler out to use this machine"
         ) from None
     with client:

@@ -1,6 +1,7 @@
 """From a store to what training needs: the only module of this package that touches a store."""
 
 import dataclasses
+import errno
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,7 +14,8 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from featurestore.errors import TrainingError
+from featurestore.errors import RunError, TrainingError
+from featurestore.sockets import keep_sockets_short
 from featurestore.spec import FeatureSpec
 from models.metrics import scorable
 from models.order import ClipOrder, OrderSampler, Pick
@@ -403,6 +405,8 @@ class ClipLoader:
         self._sampler = OrderSampler(order)
         # A daemon, which a Dask worker is, may not start processes.
         n_workers = 0 if dataset.held or current_process().daemon else _WORKERS
+        if n_workers:
+            keep_sockets_short()
         self._loader = DataLoader(
             dataset,
             batch_sampler=self._sampler,
@@ -426,9 +430,19 @@ class ClipLoader:
         self._next = epoch + 1, 0
         self._sampler.epoch, self._sampler.first = epoch, first
         # Workers read ahead, so what the sampler has given is not what was taken.
-        for n_taken, batch in enumerate(self._loader, first + 1):
-            self._taken = (epoch, n_taken) if n_taken < len(self) else (epoch + 1, 0)
-            yield batch
+        try:
+            for n_taken, batch in enumerate(self._loader, first + 1):
+                self._taken = (epoch, n_taken) if n_taken < len(self) else (epoch + 1, 0)
+                yield batch
+        except (OSError, RuntimeError) as error:
+            full = isinstance(error, OSError) and error.errno == errno.ENOSPC
+            if not (full or "shared memory" in str(error)):
+                raise
+            raise RunError(
+                "/dev/shm has no room for the batches that processes read ahead; enlarge it "
+                "(docker run --shm-size 1g), or train on fewer clips or a smaller spec, "
+                "which memory holds"
+            ) from None
 
     def state_dict(self) -> dict[str, Any]:
         """Where the order stands after the last batch that was taken; JSON can hold it."""

@@ -171,7 +171,12 @@ def _map(make: Callable[[_Clip], None], clips: Sequence[_Clip], workers: int) ->
         return
     # Spawned, since a fork of a process that has used torch's threads can hang.
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, spawn, _follow_parent) as pool:
+    try:
+        pool = ProcessPoolExecutor(workers, spawn, _follow_parent)
+    except OSError:  # there is no room in /dev/shm for what processes share
+        yield from map(make, clips)
+        return
+    with pool:
         yield from pool.map(make, clips)
 
 

@@ -94,6 +94,7 @@ def run(
     settings: RunSettings,
     *,
     quiet: bool = True,
+    dashboard: bool = False,
     report: str | None = None,
 ) -> RunSummary:
     """Compute what a store lacks of a catalog at some specs; running it again is the resume.
@@ -107,6 +108,9 @@ def run(
     settings : RunSettings
     quiet : bool
         Whether to print nothing on stderr.
+    dashboard : bool
+        Whether a local cluster serves Dask's dashboard, which other users of this machine can look
+        at too.
     report : str
         File for Dask's performance report, in HTML; None for no report.
 
@@ -133,10 +137,11 @@ def run(
         @cache
         def client() -> "Client":
             connection = connect(
-                settings.workers, settings.scheduler, dashboard=not quiet, report=report
+                settings.workers, settings.scheduler, dashboard=dashboard, report=report
             )
             client = stack.enter_context(connection)
-            say(f"Dask's dashboard: {client.dashboard_link}")
+            if dashboard or settings.scheduler is not None:
+                say(f"Dask's dashboard: {client.dashboard_link}")
             return client
 
         if was_imported(writer.store()):  # whose clips would be taken for others, and be retracted

@@ -154,6 +154,27 @@ def test_no_setting_comes_from_the_environment():
     assert wrong == []
 
 
+def test_text_files_are_read_and_written_in_an_encoding_that_is_named():
+    place = {"open": 3, "read_text": 0, "write_text": 1}  # of the encoding among the arguments
+    wrong = []
+    for path, tree in TREES.items():
+        for node in ast.walk(tree):
+            if not isinstance(node, ast.Call):
+                continue
+            function = ast.unparse(node.func)
+            name = "open" if function.endswith(".fdopen") else function.split(".")[-1]
+            as_text = name in ("read_text", "write_text") or function in ("open", "os.fdopen")
+            # os.open and what else is called so are told by their modes.
+            modes = [ast.unparse(argument) for argument in (*node.args, *node.keywords)]
+            as_text |= name == "open" and any(mode in ("'w'", "'a'", "'r'") for mode in modes)
+            if not as_text or any(re.fullmatch(r"(mode=)?'[rwax]\+?b\+?'", mode) for mode in modes):
+                continue
+            named = {keyword.arg for keyword in node.keywords}
+            if "encoding" not in named and len(node.args) <= place[name]:
+                wrong.append(f"{path}:{node.lineno} {ast.unparse(node)}")
+    assert wrong == []
+
+
 def test_nothing_unpickles_or_evaluates():
     wrong = [
         f"{path} imports {module}"

@@ -42,7 +42,7 @@ def featurize(music, tmp_path):
     def featurize(**options):
         command = [
             FEATURIZE, music, "-o", tmp_path / "store.zarr", "--workers", "2",
-            "--sr", "16000", "--mels", "96,48", "--hop", "x1,x2",
+            "--sr", "16000", "--mels", "96,48", "--hop", "x1,x2", "--dashboard",
         ]  # fmt: skip
         # What a shell starts in its background, such as these tests, ignores Ctrl-C otherwise.
         in_foreground = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)

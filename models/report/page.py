@@ -65,7 +65,7 @@ def render(rows: Sequence[Row], judgement: Judgement, *, listen: bool = False) -
         "isnan": math.isnan,
     }
     style = environment.get_template("page.css").render(marks=MARKS)
-    script = (resources.files("models.report") / "templates" / "page.js").read_text()
+    script = (resources.files("models.report") / "templates" / "page.js").read_text("utf-8")
     catalogs = sorted({row["catalog"] for row in rows if row.get("catalog")})
     catalog = catalogs[0] if len(catalogs) == 1 else None
     tag_points, losses = tag_losses(judgement)

@@ -50,7 +50,7 @@ class Pair:
 
 def published() -> list[Published]:
     """All the scores that the study published."""
-    text = (resources.files("models.report") / "published.csv").read_text()
+    text = (resources.files("models.report") / "published.csv").read_text("utf-8")
     return [
         Published(
             catalog=row["dataset"],

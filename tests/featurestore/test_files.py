@@ -12,10 +12,13 @@ from featurestore.files import PARTIAL, Files
 
 @pytest.fixture(params=["local", "remote"])
 def files(request, tmp_path):
-    """Files in a folder, or at a URL of fsspec's file system in memory."""
+    """Files in a folder, or at a URL of fsspec's file system in memory.
+
+    With what chains URLs in their names, which is not to be taken for that.
+    """
     if request.param == "local":
-        return Files(tmp_path / "root")
-    return Files(f"memory://{tmp_path.name}/root")
+        return Files(tmp_path / "ro::ot")
+    return Files(f"memory://{tmp_path.name}/ro::ot")
 
 
 def test_what_was_written_is_read(files):

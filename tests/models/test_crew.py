@@ -121,5 +121,6 @@ def test_a_bug_on_dask_is_raised(scheduler):
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error():
-    with pytest.raises(RunError, match="no Dask scheduler answers at nowhere"):
-        list(crew.on_dask(square, [1], scheduler="nowhere://1", say=print))
+    for address in ("nowhere://1", "tcp://127.0.0.1:1", "tls://127.0.0.1:1"):
+        with pytest.raises(RunError, match=f"no Dask scheduler answers at {address}: "):
+            list(crew.on_dask(square, [1], scheduler=address, say=print, timeout=0.1))

@@ -1,7 +1,9 @@
 import json
 import multiprocessing
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -215,6 +217,51 @@ def test_an_order_is_the_same_with_workers_and_without(array):
 def test_a_daemon_reads_without_workers_as_it_may_not_start_any(array, monkeypatch):
     monkeypatch.setitem(multiprocessing.current_process()._config, "daemon", True)  # Dask's are
     assert [len(values) for values, *_ in loader(dataset(array), batch_size=20)] == [20, 20]
+
+
+READ_AHEAD = """
+import sys
+import numpy as np
+from featurestore import FeatureStore
+from models.data import ClipDataset, loader
+
+store = FeatureStore.open(sys.argv[1])
+clips = ClipDataset(store[store.specs[0]], np.arange(40), np.zeros((40, 2), np.float32))
+print(len(list(loader(clips, batch_size=20, shuffle=False))))
+"""
+
+
+def read_ahead(array, *wrapper, **environment):
+    """Read a store's clips in processes, in a process of its own."""
+    house = str(Path(__file__).parents[2])
+    return subprocess.run(
+        [*wrapper, sys.executable, "-c", READ_AHEAD, array._files.root],
+        env={**os.environ, "PYTHONPATH": house, **environment},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+
+
+def test_processes_read_ahead_whatever_the_path_for_temporary_files(array, tmp_path):
+    folder = tmp_path / ("x" * 120)
+    folder.mkdir()
+    done = read_ahead(array, TMPDIR=str(folder))
+    assert done.stdout == "2\n", done.stderr
+
+
+@pytest.mark.parametrize("size", ["4k", "32k"])  # no room to start, or for the first batch
+def test_no_room_for_batches_that_are_read_ahead_is_said_so(array, size):
+    small = f"mount -t tmpfs -o size={size} tmpfs /dev/shm && echo > /dev/shm/file && exec "
+    wrapper = ("unshare", "--mount", "sh", "-c", small + '"$@"', "sh")
+    if subprocess.run([*wrapper, "true"], capture_output=True).returncode:
+        pytest.skip("mounting a file system takes root")
+    done = read_ahead(array, *wrapper)
+    assert done.returncode == 1
+    assert (
+        "featurestore.errors.RunError: /dev/shm has no room for the batches that processes read "
+        "ahead; enlarge it (docker run --shm-size 1g)"
+    ) in done.stderr
 
 
 def test_after_an_epoch_left_early_the_next_is_whole(array):

@@ -405,16 +405,6 @@ def test_a_store_that_cannot_be_written_to_is_said_so(tmp_path, music, scheduler
         subprocess.run(["umount", str(mount)], check=True)
 
 
-def test_no_scheduler_at_that_address_is_said_so(tmp_path, music):
-    with pytest.raises(RunError, match="no Dask scheduler answers at"):
-        run(
-            catalog_of(music),
-            str(tmp_path / "store.zarr"),
-            SPECS,
-            RunSettings(window=ClipWindow(duration=1.0), scheduler="tcp://127.0.0.1:1"),
-        )
-
-
 @pytest.mark.parametrize(
     ("text", "allowed"),
     [("5%", 1), ("0%", 0), ("100%", 20), ("0", 0), ("3", 3)],

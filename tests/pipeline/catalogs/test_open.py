@@ -4,9 +4,11 @@ import os
 import subprocess
 import sys
 
+import fsspec
 import pytest
 
 from featurestore.errors import CatalogError
+from pipeline.audio import opened
 from pipeline.catalogs import CATALOGS, open_catalog
 
 
@@ -29,6 +31,23 @@ def test_the_root_is_absolute_so_that_workers_find_it_from_anywhere(tmp_path, mo
     monkeypatch.chdir(tmp_path / "x")
     for audio in (".", "t.csv"):
         assert open_catalog(audio).root == str(tmp_path / "x")
+
+
+def test_two_colons_in_a_path_are_no_chain_of_urls(tmp_path):
+    """At a URL and in a folder; listed, and read."""
+    memory = fsspec.filesystem("memory")
+    folder = tmp_path / "s3::a"
+    folder.mkdir()
+    for path in ("s3::a/b::c.wav", "s3::a/::.wav", "s3::a/t::s.csv"):
+        data = b"path\nb::c.wav\n" if path.endswith("csv") else path.encode()
+        (tmp_path / path).write_bytes(data)
+        memory.pipe_file(f"memory://{tmp_path.name}/{path}", data)
+    for root in (str(folder), f"memory://{tmp_path.name}/s3::a"):
+        assert open_catalog(root).path == ("::.wav", "b::c.wav")
+        assert open_catalog(root).root == root
+        assert open_catalog(f"{root}/t::s.csv").path == ("b::c.wav",)
+        with opened(f"{root}/b::c.wav") as (file, _):
+            assert file.read() == b"s3::a/b::c.wav"
 
 
 def test_what_does_not_exist_is_refused(tmp_path):
