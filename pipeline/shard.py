@@ -275,7 +275,7 @@ class _Tracks:
         """
         by_spec = {layout.spec: layout for layout in layouts}
         made = {}
-        with time_limit(self._job.timeout):
+        with time_limit(self._job.timeout), _memory_errors_told():
             track, cutter = self._open(path)
             clip = cutter.clip(tile)
             plan = _plan(tuple(by_spec))
@@ -311,6 +311,15 @@ class _Tracks:
             self._track = track
             self._path = path
         return self._track, self._cutter
+
+
+@contextlib.contextmanager
+def _memory_errors_told() -> Iterator[None]:
+    """Have a clip fail that does not fit into memory, and its neighbours be made."""
+    try:
+        yield
+    except MemoryError:
+        raise AudioError("Unreadable", "there is not enough memory for it") from None
 
 
 _ONE_AT_A_TIME = threading.Lock()

@@ -16,6 +16,9 @@ from featurestore.files import file_system, version_of
 if TYPE_CHECKING:
     import fsspec
 
+_FETCHED = 2**25
+"""Bytes of a remote file that are held in memory; more of it lie in the folder for such files."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Signature:
@@ -71,7 +74,8 @@ def opened(path: str) -> Iterator[tuple[BinaryIO, Signature]]:
         if "://" in path:
             signature = _look(path)
             with tempfile.TemporaryFile() as copy:
-                copy.write(_fetch(path, signature.size))
+                for first in range(0, signature.size, _FETCHED):
+                    copy.write(_fetch(path, first, min(first + _FETCHED, signature.size)))
                 copy.seek(0)
                 yield copy, signature
             return
@@ -97,10 +101,10 @@ def _look(url: str) -> Signature:
     return Signature(size=int(info["size"]), mtime_ns=int.from_bytes(version))
 
 
-def _fetch(url: str, size: int) -> bytes:
+def _fetch(url: str, start: int, end: int) -> bytes:
     with _answers(url) as (filesystem, path):
         # With the range said, S3's library does not ask for the size first.
-        return bytes(filesystem.cat_file(path, start=0, end=size)) if size else b""
+        return bytes(filesystem.cat_file(path, start=start, end=end))
 
 
 @contextlib.contextmanager

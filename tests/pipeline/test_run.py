@@ -19,6 +19,7 @@ from featurestore.errors import (
 from featurestore.grid import grid
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
+from pipeline.audio import ffmpeg, libsndfile
 from pipeline.audio.clip import Cutter
 from pipeline.audio.decode import read_track
 from pipeline.catalogs import Catalog
@@ -225,6 +226,29 @@ def test_changed_audio_is_computed_again_and_touched_audio_is_not(featurize, mus
     assert (after[3] == -100).all()
     others = [row for row in range(20) if row != 3]
     np.testing.assert_array_equal(after.read(others), before.read(others))
+
+
+def test_what_failed_is_tried_again_when_other_decoders_are_there(featurize, music, monkeypatch):
+    (music / "03.wav").write_bytes(b"no audio" * 100)
+    assert featurize().n_computed == 20
+    again = featurize()
+    assert (again.n_computed, len(again.failures)) == (0, 1)
+    monkeypatch.setattr("pipeline.missing.DECODERS", "libsndfile 9")
+    again = featurize()
+    assert (again.n_computed, len(again.failures)) == (1, 1)
+
+
+def test_the_table_names_what_decoded_each_clip(featurize, music):
+    av = pytest.importorskip("av")
+    with av.open(str(music / "99.m4a"), "w") as file:
+        stream = file.add_stream("aac", rate=SR, layout="mono")
+        frame = av.AudioFrame.from_ndarray(np.full((1, SR), 0.5, np.float32), "fltp", "mono")
+        frame.sample_rate = SR
+        for packet in (stream.encode(frame), stream.encode(None)):
+            file.mux(packet)
+    clips = featurize().store.clips
+    assert set(clips["decoder"][:20]) == {libsndfile.DECODER}
+    assert clips["decoder"][20] == ffmpeg.decoder()
 
 
 def test_changed_audio_is_pending_for_specs_not_asked_for(featurize, music):
