@@ -110,7 +110,8 @@ def test_every_package_is_listed_in_pyproject():
 
 def test_what_is_imported_is_declared_as_a_dependency():
     project = PYPROJECT["project"]
-    declared = project["dependencies"] + project["optional-dependencies"]["essentia"]
+    optional = project["optional-dependencies"]
+    declared = project["dependencies"] + optional["essentia"] + optional["parquet"]
     distributions = {re.split(r"[\[<>=]", text)[0].lower() for text in declared}
     extras = {extra for text in declared for extra in re.findall(r"\[(\w+)\]", text)}
     named_otherwise = {"google_crc32c": "google-crc32c", "sklearn": "scikit-learn"}

@@ -6,7 +6,8 @@ import pytest
 from featurestore.errors import CatalogError
 from pipeline.catalogs import Catalog
 from pipeline.catalogs.catalog import RESERVED
-from pipeline.catalogs.table import COLUMNS, list_table
+from pipeline.catalogs.table import list_table
+from pipeline.catalogs.table.interpret import KNOWN
 
 
 def table(folder: Path, text: str | bytes, name: str = "t.csv") -> Catalog:
@@ -126,4 +127,4 @@ def test_a_damaged_gzip_file_is_an_error_that_names_it(tmp_path):
 
 
 def test_columns_that_are_not_tags_are_reserved_in_the_clip_table_too():
-    assert set(COLUMNS) <= RESERVED
+    assert {"path", *KNOWN} <= RESERVED

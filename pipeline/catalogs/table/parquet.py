@@ -1,0 +1,50 @@
+"""Tables in Parquet, read with PyArrow, which is an extra: ``pip install 'melgrid[parquet]'``."""
+
+from typing import IO
+
+from featurestore.errors import CatalogError
+from pipeline.catalogs.table.columns import Columns
+
+
+def read_parquet(file: IO[bytes], source: str, name: str, path_column: str) -> Columns:
+    """Read a Parquet file, in which lists may be lists.
+
+    Parameters
+    ----------
+    file : file of bytes
+    source, name : str
+        As in `Columns`.
+    path_column : str
+        Asked for by all readers.
+
+    Raises
+    ------
+    CatalogError
+        If PyArrow is not installed, or if a column holds what no tag nor number nor text is.
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise CatalogError(
+            f"{source} is Parquet, and PyArrow, which reads it, is not installed: "
+            "pip install 'melgrid[parquet]', or write the table as CSV or JSON lines"
+        ) from None
+    parquet = pq.ParquetFile(file)
+    names = parquet.schema_arrow.names
+    for column, kind in zip(names, parquet.schema_arrow.types, strict=True):
+        if names.count(column) > 1:
+            raise CatalogError(f"{source}: the column {column!r} occurs twice; drop or rename one")
+        if any(
+            test(kind)  # before it is read: it may be the audio itself
+            for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_nested)
+        ) and not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
+            raise CatalogError(f"{source}: the column {column!r} is {kind}; drop it")
+    table = parquet.read()
+    return Columns(
+        source=source,
+        name=name,
+        cells={column: table.column(column).to_pylist() for column in names},
+        typed=True,
+        place=lambda row: f"{source}, row {row}",
+    )
