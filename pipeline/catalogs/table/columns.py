@@ -18,6 +18,12 @@ _BOMS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 
+_NO_TEXT = {
+    b"\x1f\x8b": "compressed; call it .gz, as in tracks.csv.gz",
+    b"PK\x03\x04": "a spreadsheet or a ZIP archive; save the table as CSV in UTF-8",
+    b"PAR1": "Parquet; call it .parquet",
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Columns:
@@ -96,6 +102,9 @@ def decoded(data: bytes, place: str) -> str:
     CatalogError
         If it is something else; the message says how to turn it into UTF-8.
     """
+    for magic, what in _NO_TEXT.items():
+        if data.startswith(magic):
+            raise CatalogError(f"{place} cannot be read: it is {what}")
     encoding = next((name for bom, name in _BOMS.items() if data.startswith(bom)), "utf-8")
     try:
         return data.decode(encoding)
