@@ -180,7 +180,8 @@ class ClipTable:
         meta = _meta_names(group)
         stored = _stored(files, (*COLUMNS, *meta))
         stored |= {} if group is None else {"clips/zarr.json": group}
-        if digest_of(stored) != digest:
+        there = all(f"clips/{name}/zarr.json" in stored for name in meta)
+        if not there or digest_of(stored) != digest:
             raise StoreFormatError(
                 f"{files.root}: the clip table is being changed by a run, or was left half-written"
                 " by one that died, or is damaged; if none is running, run featurize again to mend "
@@ -215,9 +216,11 @@ def _meta_names(group: bytes | None) -> list[str]:
     """Columns of metadata, as the group's attributes name them; what cannot be one is no column."""
     try:
         names = json.loads(group or b"{}")["attributes"]["melgrid"]["meta"]
-        return [name for name in dict.fromkeys(names) if is_meta_name(name)]
+        if isinstance(names, list):
+            return [name for name in dict.fromkeys(names) if is_meta_name(name)]
     except (ValueError, LookupError, TypeError, RecursionError):
-        return []
+        pass
+    return []
 
 
 def _numbers_or_texts(column: npt.NDArray[Any]) -> npt.NDArray[Any]:

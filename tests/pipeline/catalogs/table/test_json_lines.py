@@ -56,7 +56,7 @@ def test_marks_of_order_and_line_separators_within_text_are_no_trouble(tmp_path)
         ),
         ('{"path": "a"}\n\n["b"]\n', r"t\.jsonl:3: it is a list; write one JSON object"),
         ('{"path": "a", "x": 1, "x": 0}\n', r"t\.jsonl:1: the name 'x' occurs twice"),
-        ("[" * 100_000 + "\n", r"t\.jsonl:1: .*; write one JSON object a line"),
+        ("[" * 100_000 + "\n", r"t\.jsonl:1: .*; write one JSON object"),
         ('{"file": "a"}\n', r"t\.jsonl: there is no column 'path' \(--path-column\); .* 'file'"),
         ("", r"t\.jsonl: there is no column 'path' .* none"),
         ('{"path": "a", "x": ["b"]}\n', r"t\.jsonl:1: 'x' is \['b'\]; .* not named .*--tags"),
