@@ -69,7 +69,7 @@ def list_folder(folder: str, *, tags: bool | None = None) -> Catalog:
         found = ", ".join(f"{n:,} {what}" for what, n in others.most_common(8)) or "nothing"
         raise CatalogError(
             f"{folder} holds no audio: no file ends in {', '.join(EXTENSIONS)} (names that start "
-            f"with a dot, linked folders and archives are not looked into; there is {found}); give "
+            f"with a dot, linked folders and archives are not looked into; found: {found}); give "
             "the folder that holds it"
         )
     tops = [path.split("/")[:-1][:1] for path in paths]
