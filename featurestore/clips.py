@@ -30,7 +30,7 @@ _NUMBERS: dict[str, Any] = {"fold": np.int16, "tile": np.int32, "active": np.boo
 COLUMNS = (*_TEXTS, *_NUMBERS, "tag", "labels")
 """The table's arrays, but those of metadata."""
 
-_NAME = re.compile(r"(?!__|zarr\.json$)\w[\w .()+-]*")
+_NAME = re.compile(r"(?!zarr\.json$)[^\W_][\w .()+-]*")
 
 
 def is_meta_name(name: object) -> bool:

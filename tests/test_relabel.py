@@ -1,8 +1,4 @@
-"""Labels, splits and metadata change with the table, by the real `featurize`; audio is left alone.
-
-The audio's files are replaced by a folder of nothing once they were decoded: what decodes again
-fails, and what takes a row back shows.
-"""
+"""Labels, splits and metadata change with the table, by the real `featurize`; values stay."""
 
 import io
 import json
@@ -198,6 +194,29 @@ def test_metadata_of_a_column_that_is_not_there_are_refused_before_anything_is_w
     assert "t.csv:2: 'genre' is 'jazz'; " in result.output
     assert "--meta genre,tags,title,year, " in result.output
     assert not (tmp_path / "n.zarr").exists()
+
+
+def test_tables_elsewhere_and_columns_called_otherwise_are_read_by_the_options(music, tmp_path):
+    (tmp_path / "t.csv").write_text("Datei;x\n" + "".join(f"{music}/{name};1\n" for name in NAMES))
+    words = ["featurize", "--dry-run", "--json", "--duration", "1", str(tmp_path / "t.csv")]
+    options = ["--path-column", "Datei", "--root", str(music)]
+    result = CliRunner().invoke(melgrid, [*words, *options])
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["clips"] == 9
+    result = CliRunner().invoke(melgrid, [*words, *options[:2]])
+    assert result.exit_code == 0, "the music is below the table's own folder too"
+    for wrong, message in (
+        (options[2:], "no column 'path' (columns, separated by ';': 'Datei', 'x'); say which"),
+        (["--path-column", "x", "--meta", "x"], "'x' is named in meta and has the paths"),
+        ([*options[:2], "--root", str(tmp_path / "no")], "if a table's paths are below another f"),
+        ([*options[:2], "--tags", ""], "tags names the column ''"),
+    ):
+        result = CliRunner().invoke(melgrid, [*words, *wrong])
+        assert (result.exit_code, len(result.output.splitlines())) == (2, 1)
+        assert message in result.output
+    result = CliRunner().invoke(melgrid, ["featurize", str(music), "--label", "x"])
+    assert result.exit_code == 2
+    assert "--label: that is for a table of tracks, and" in result.output
 
 
 def test_what_a_folder_passes_over_is_told_and_is_in_the_json(featurize, music, tmp_path):

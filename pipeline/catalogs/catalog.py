@@ -219,7 +219,8 @@ class Catalog:
             if not is_meta_name(name) and name not in own:
                 raise CatalogError(
                     f"catalog {self.name!r}: a column of metadata is called {name!r}; it must begin"
-                    " with a letter or digit and be of those, spaces and _ . ( ) + -: rename it"
+                    " with a letter or digit, go on with those, spaces and _ . ( ) + -, and be of "
+                    "200 bytes at most: rename it"
                 )
             # Where upper and lower case are one, so would their folders be.
             if (other := alike.setdefault(name.casefold(), name)) != name or name in own:

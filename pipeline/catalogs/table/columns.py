@@ -2,8 +2,9 @@
 
 import codecs
 import dataclasses
+import itertools
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -92,6 +93,12 @@ def text_of(cell: object) -> str | None:
 def shown(cell: object) -> str:
     """A cell for a message, which a long one is not to fill."""
     return reprlib.repr(cell)
+
+
+def listed(names: Iterable[str], separator: str = ", ") -> str:
+    """Names for a message: the first twenty."""
+    first = list(itertools.islice(names, 21))
+    return separator.join([*first[:20], "…"] if len(first) > 20 else first) or "none"
 
 
 def decoded(data: bytes, place: str) -> str:

@@ -4,16 +4,18 @@ The separator is a comma, a semicolon or a tab: the one by which the header line
 respected, has the column of paths. UTF-8, or UTF-16 and UTF-32 with a byte-order mark.
 """
 
-import contextlib
 import csv
 import io
 from collections.abc import Iterator
 from typing import IO
 
 from featurestore.errors import CatalogError
-from pipeline.catalogs.table.columns import Columns, decoded
+from pipeline.catalogs.table.columns import Columns, decoded, listed
 
 SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+
+_LONGEST_HEADER = 2**20
+"""Characters in which the separator is looked for."""
 
 REMEDY = "write a CSV in UTF-8 with a line of header and a row a track"
 
@@ -62,8 +64,11 @@ def read_delimited(file: IO[bytes], source: str, name: str, path_column: str) ->
         raise CatalogError(f"{source} has a header and no track; {REMEDY}")
     cells: dict[str, tuple[str, ...]] = {}
     for column, values in zip(header, zip(*rows, strict=True), strict=True):
-        if not column and not any(map(str.strip, values)):
-            continue  # separators at the end of every line
+        if not column and (
+            not any(map(str.strip, values))  # separators at the end of every line
+            or values == tuple(map(str, range(len(values))))  # pandas' index
+        ):
+            continue
         if column in cells or not column:
             raise CatalogError(
                 f"{source}:{header_line}: the column {column!r} "
@@ -89,10 +94,15 @@ def _header(reader: Iterator[list[str]]) -> list[str]:
 
 def _separator(text: str, source: str, path_column: str) -> str:
     headers: dict[str, list[str]] = {}
+    fault: csv.Error | None = None
     for separator in SEPARATORS:
-        with contextlib.suppress(csv.Error):  # another one may fit, or the rows will say it
-            reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-            headers[separator] = _header(reader)
+        start = io.StringIO(text[:_LONGEST_HEADER], newline="")
+        try:
+            headers[separator] = _header(csv.reader(start, delimiter=separator, strict=True))
+        except csv.Error as error:  # another one may fit
+            fault = error
+    if not headers:
+        raise CatalogError(f"{source}:1: {fault}; {REMEDY}")
     fitting = [separator for separator, names in headers.items() if path_column in names]
     if len(fitting) == 1 or any(headers[separator] == [path_column] for separator in fitting):
         return fitting[0]
@@ -106,8 +116,8 @@ def _separator(text: str, source: str, path_column: str) -> str:
         raise CatalogError(
             f"{source} cannot be read: it is UTF-16 without a byte-order mark, or no text; {REMEDY}"
         )
-    most = max(headers, key=lambda separator: len(headers[separator]), default=",")
-    names = ", ".join(map(repr, headers.get(most, []))) or "none"
+    most = max(headers, key=lambda separator: len(headers[separator]))
+    names = listed(map(repr, headers[most]))
     raise CatalogError(
         f"{source}:1: there is no column {path_column!r} (columns, separated by {most!r}: {names});"
         " say which has each track's path with --path-column, or add one"

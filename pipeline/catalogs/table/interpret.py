@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import RESERVED, Catalog, multi_hot
-from pipeline.catalogs.table.columns import Columns, shown, text_of
+from pipeline.catalogs.table.columns import Columns, listed, shown, text_of
 from pipeline.catalogs.table.settings import TableSettings
 
 KNOWN = ("clip_id", "split", "fold", "artist", "album")
@@ -99,7 +99,7 @@ def _require_columns(columns: Columns, settings: TableSettings) -> None:
     for role, names in settings.roles().items():
         for name in names:
             if name not in columns.cells:
-                there = ", ".join(map(repr, columns.cells)) or "none"
+                there = listed(map(repr, columns.cells))
                 raise CatalogError(
                     f"{columns.source}: there is no column {name!r} (--{role.replace('_', '-')}); "
                     f"the columns are {there}"
@@ -121,7 +121,7 @@ def _binary(columns: Columns, names: Sequence[str]) -> dict[str, list[int]]:
             found[name] = numbers  # type: ignore[assignment]  # no None is left
     if faults:
         name, row = next(iter(faults.items()))
-        others = ",".join(faults)
+        others = listed(faults, ",")
         raise CatalogError(
             f"{columns.place(row)}: {name!r} is {shown(columns.cells[name][row])}; a column that is"
             " not named must be 0 or 1 (or yes, no, true, false, empty) in every row: keep it with "

@@ -1,9 +1,13 @@
 """Tables in Parquet, read with PyArrow, which is an extra: ``pip install 'melgrid[parquet]'``."""
 
+import re
 from typing import IO
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.table.columns import Columns
+
+_INDEX = re.compile("__index_level_[0-9]+__")
+"""What pandas calls a frame's index where it keeps it; it does not count, as in frames."""
 
 
 def read_parquet(file: IO[bytes], source: str, name: str, path_column: str) -> Columns:
@@ -31,8 +35,10 @@ def read_parquet(file: IO[bytes], source: str, name: str, path_column: str) -> C
             "pip install 'melgrid[parquet]', or write the table as CSV or JSON lines"
         ) from None
     parquet = pq.ParquetFile(file)
-    names = parquet.schema_arrow.names
-    for column, kind in zip(names, parquet.schema_arrow.types, strict=True):
+    kinds = dict(zip(parquet.schema_arrow.names, parquet.schema_arrow.types, strict=True))
+    names = [name for name in parquet.schema_arrow.names if not _INDEX.fullmatch(name)]
+    for column in names:
+        kind = kinds[column]
         if names.count(column) > 1:
             raise CatalogError(f"{source}: the column {column!r} occurs twice; drop or rename one")
         if any(
@@ -40,7 +46,7 @@ def read_parquet(file: IO[bytes], source: str, name: str, path_column: str) -> C
             for test in (pa.types.is_binary, pa.types.is_large_binary, pa.types.is_nested)
         ) and not (pa.types.is_list(kind) or pa.types.is_large_list(kind)):
             raise CatalogError(f"{source}: the column {column!r} is {kind}; drop it")
-    table = parquet.read()
+    table = parquet.read(columns=names)
     return Columns(
         source=source,
         name=name,

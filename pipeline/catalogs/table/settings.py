@@ -1,6 +1,7 @@
 """How a table of tracks is read: which of its columns is what, and where its paths lead from."""
 
 import dataclasses
+import os
 from collections.abc import Sequence
 
 from featurestore.errors import SettingsError
@@ -42,6 +43,8 @@ class TableSettings:
             given = getattr(self, field)
             names = (given,) if isinstance(given, str) else tuple(given)
             object.__setattr__(self, field, tuple(dict.fromkeys(names)))
+        if self.root is not None:  # a pathlib.Path is taken too
+            object.__setattr__(self, "root", os.fspath(self.root))
         for field, names in self.roles().items():
             for name in names:
                 if not isinstance(name, str) or not name.strip():

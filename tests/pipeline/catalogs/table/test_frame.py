@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -68,7 +69,8 @@ def test_a_frame_and_its_csv_are_the_same_catalog(tmp_path):
 def test_a_relative_root_is_made_absolute(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     frame = pd.DataFrame({"path": ["a.mp3"]})
-    assert open_catalog(frame, table=TableSettings(root="x")).root == str(tmp_path / "x")
+    for root in ("x", Path("x")):
+        assert open_catalog(frame, table=TableSettings(root=root)).root == str(tmp_path / "x")
 
 
 @pytest.mark.parametrize(

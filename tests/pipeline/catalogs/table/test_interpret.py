@@ -95,6 +95,13 @@ def test_a_column_that_is_named_and_not_there_is_refused_with_those_that_are(rea
             read("path,a\nb,1\n", **{option: "x"})
 
 
+def test_many_columns_that_are_nothing_are_told_in_a_short_line(read):
+    names = [f"x{number}" for number in range(500)]
+    with pytest.raises(CatalogError, match=r"--meta x0,x1,.*,x19,…, name it with --label") as told:
+        read("path," + ",".join(names) + "\na" + ",5" * 500 + "\n")
+    assert len(str(told.value)) < 600
+
+
 def test_metadata_are_whole_numbers_numbers_or_text(read):
     catalog = read(
         "path,year,tempo,rank,title,code,comma\n"
@@ -150,7 +157,7 @@ def test_a_label_may_be_kept_as_metadata_too(read):
         ("rock", "'rock' is both a column of metadata and a tag; rename one"),
         (
             "a/b",
-            r"called 'a/b'; it must begin with a letter or digit and be of those, spaces",
+            r"called 'a/b'; it must begin with a letter or digit, go on with those, spaces",
         ),
         ("..", "called '..'; it must begin"),
         ("zarr.json", "called 'zarr.json'; it must"),

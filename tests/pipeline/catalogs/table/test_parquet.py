@@ -67,6 +67,13 @@ def test_what_is_wrong_is_named_with_the_row_or_the_column(read, columns, messag
         read(columns)
 
 
+def test_the_index_that_pandas_keeps_does_not_count(tmp_path):
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame({"path": ["a", "b"]}, index=[5, 7])
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert list_table(str(tmp_path / "t.parquet")).tags == ()
+
+
 def test_a_file_that_is_no_parquet_is_refused(tmp_path):
     (tmp_path / "t.parquet").write_bytes(b"PAR1 and no more")
     with pytest.raises(CatalogError, match=r"t\.parquet cannot be read: .*; write it again"):
