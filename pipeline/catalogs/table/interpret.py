@@ -2,6 +2,7 @@
 
 import ast
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -241,14 +242,18 @@ def meta_column(columns: Columns, name: str) -> npt.NDArray[Any]:
         whole = kinds == {int} and len(there) == len(cells)
         values = [np.nan if c is None else c for c in cells] if numeric else []
     else:
-        distinct = {cell.strip() for cell in cells}
-        something = distinct - {""}
+        words = [cell.strip() for cell in cells]
+        something = set(words) - {""}
         numeric = bool(something) and all(map(_NUMBER.fullmatch, something))
-        are_whole = [text for text in something if _WHOLE.fullmatch(text)] if numeric else []
-        exact = all(len(t) <= 17 and abs(int(t)) <= _EXACT for t in are_whole)
-        whole = len(are_whole) == len(distinct)
+        are_whole = [word for word in something if _WHOLE.fullmatch(word)] if numeric else []
+        exact = (
+            numeric
+            and all(len(word) <= 17 and abs(int(word)) <= _EXACT for word in are_whole)
+            and not any(map(math.isinf, map(float, something)))  # 1e999
+        )
+        whole = len(are_whole) == len(something) and "" not in words
         kind = int if whole else float
-        values = [kind(c) if c.strip() else np.nan for c in cells] if numeric and exact else []
+        values = [kind(word) if word else np.nan for word in words] if exact else []
     if numeric and exact:
         return np.array(values, np.int64 if whole else np.float64)
     return np.array([*columns.texts(name), None], object)[:-1]  # never an array of arrays
