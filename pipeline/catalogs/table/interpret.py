@@ -113,10 +113,13 @@ def _binary(columns: Columns, names: Sequence[str]) -> dict[str, list[int]]:
     faults: dict[str, int] = {}
     for name in names:
         cells = columns.cells[name]
-        words = [text_of(cell) for cell in cells] if columns.typed else cells
-        meaning = {w: None if w is None else _LABELS.get(w.strip().lower()) for w in set(words)}
-        numbers = [meaning[word] for word in words]
-        if None in meaning.values():
+        try:
+            # Once for each different cell; what is equal, such as 1 and True, means the same.
+            meaning = {cell: _label(cell) for cell in set(cells)}
+            numbers = [meaning[cell] for cell in cells]
+        except TypeError:  # a list among them
+            numbers = list(map(_label, cells))
+        if None in numbers:
             faults[name] = numbers.index(None)
         else:
             found[name] = numbers  # type: ignore[assignment]  # no None is left
@@ -130,6 +133,12 @@ def _binary(columns: Columns, names: Sequence[str]) -> dict[str, list[int]]:
             "lists tags, or drop it"
         )
     return found
+
+
+def _label(cell: object) -> int | None:
+    """0 or 1; None if the cell is neither."""
+    text = text_of(cell)
+    return None if text is None else _LABELS.get(text.strip().lower())
 
 
 def _with_words(
