@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 
+import numpy as np
 import pytest
 
 from featurestore.errors import RunError, SettingsError
@@ -19,7 +20,8 @@ SPECS = (FeatureSpec(sr=8000, n_mels=16), FeatureSpec(sr=8000, n_mels=8, hop=2))
 
 @pytest.fixture(scope="module")
 def catalog(audio):
-    return open_catalog(str(audio))
+    listed = open_catalog(str(audio))
+    return dataclasses.replace(listed, meta={"number": np.arange(len(listed))})
 
 
 @pytest.fixture
