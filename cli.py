@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
     from featurestore.verify import Report
     from models.judgement import Judgement
+    from pipeline.catalogs import TableSettings
     from pipeline.run import RunSummary
     from pipeline.settings import FailureLimit
 
@@ -202,10 +203,29 @@ duration_option = click.option(
     "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
 )
 
+
+def _columns_option(name: str, text: str) -> Decorator:
+    return several(name, "COLUMN", "a column's name", str, text)
+
+
+table_options = together(
+    _columns_option("--label", "Columns of a table of which each value is a tag: genre."),
+    click.option("--tags", "tag_lists", multiple=True, metavar="COLUMN,...",
+                 type=Several("a column's name", str),
+                 help="Columns of lists of tags: rock|pop, or [\"rock\", \"pop\"]."),
+    _columns_option("--meta", "Columns to keep in the store as they are: title,tempo,year."),
+    click.option("--path-column", metavar="COLUMN", default="path", show_default=True,
+                 help="Column with the tracks' paths."),
+    click.option("--root", metavar="FOLDER",
+                 help="Folder that a table's paths are below.  [the table's]"),
+)  # fmt: skip
+"""How a table of tracks is read."""
+
 audio_options = together(
     click.option("--catalog", metavar="NAME",
                  help="AUDIO is the folder of a known data set: mtat, mtat-clean, "
                  "mtat-all, jamendo, gtzan, msd, fma-small, …"),
+    table_options,
     kept_options,
     duration_option,
     click.option("--backend", type=click.Choice(["native", "librosa", "essentia"]),
@@ -266,6 +286,24 @@ def _specs(
         fmin=fmin,
         fmax=fmax,
         window=window,
+    )
+
+
+def _table(
+    label: Iterable[Iterable[str]],
+    tag_lists: Iterable[Iterable[str]],
+    meta: Iterable[Iterable[str]],
+    path_column: str,
+    root: str | None,
+) -> "TableSettings":
+    from pipeline.catalogs import TableSettings
+
+    return TableSettings(
+        path_column=path_column,
+        label=_flat(label),
+        tags=_flat(tag_lists),
+        meta=_flat(meta),
+        root=root,
     )
 
 
@@ -371,6 +409,11 @@ def featurize(
     audio: str | None,
     store: str,
     catalog: str | None,
+    label: Any,
+    tag_lists: Any,
+    meta: Any,
+    path_column: str,
+    root: str | None,
     encoding: Any,
     codec: Any,
     duration: float,
@@ -392,10 +435,10 @@ def featurize(
 ) -> None:
     """Turn AUDIO into a store of mel-spectrograms.
 
-    AUDIO is a folder, a CSV of paths and tags, or a data set's folder with
-    --catalog. Left out, a small labelled demo corpus is made and used. Options
-    that take several values, such as --mels 96,48, give a grid: every
-    combination, from one decode of each track.
+    AUDIO is a folder, a table of paths and tags (CSV, JSON lines, Parquet), or
+    a data set's folder with --catalog. Left out, a small labelled demo corpus
+    is made and used. Options that take several values, such as --mels 96,48,
+    give a grid: every combination, from one decode of each track.
 
     Run again to continue after an interruption, or to add tracks or specs: only
     what is missing is computed.
@@ -424,15 +467,18 @@ def featurize(
         if not (quiet or as_json):
             click.echo("No AUDIO given: the demo corpus is used, and made if need be.", err=True)
         audio = _demo_corpus(DEMO_FOLDER, quiet=quiet or as_json)
-    tracks = open_catalog(audio, catalog)
+    tracks = open_catalog(audio, catalog, _table(label, tag_lists, meta, path_column, root))
+    passed_over = {"passed_over": dict(tracks.passed_over)}
+    for line in tracks.lines() if not (quiet or as_json) else ():
+        click.echo(_one_line(line), err=True)
     if dry_run:
-        _print_preview(preview(tracks, specs, settings), as_json)
+        _print_preview(preview(tracks, specs, settings) | passed_over, as_json)
         return
     summary = run(
         tracks, store, specs, settings, quiet=quiet or as_json, dashboard=dashboard, report=report
     )
     if as_json:
-        _print_json(_summary_json(summary, specs))
+        _print_json(_summary_json(summary, specs) | passed_over)
     elif not quiet:
         _print_summary(summary, specs)
     _require_few_failures(summary, limit, max_failures, store)
@@ -871,6 +917,7 @@ def export(
     "data set's folder.  [FOLDER's labels.csv, else none]",
 )
 @click.option("--catalog", metavar="NAME", help="Data set that --labels is of: mtat, …")
+@table_options
 @click.option(
     "--sr",
     type=int,
@@ -904,6 +951,11 @@ def import_(
     store: str,
     labels: str | None,
     catalog: str | None,
+    label: Any,
+    tag_lists: Any,
+    meta: Any,
+    path_column: str,
+    root: str | None,
     sr: int,
     n_fft: int,
     window: Any,
@@ -933,9 +985,9 @@ def import_(
         folder, like, duration=duration, decibels=20 if decibels == "20" else 10, specs=specs
     )
     settings = RunSettings(encoding=Encoding(name=encoding), codec=Codec(name=codec))
-    summary = import_npz(
-        source, source.catalog(labels, catalog), store, settings, quiet=quiet or as_json
-    )
+    table = _table(label, tag_lists, meta, path_column, root)
+    tracks = source.catalog(labels, catalog, table if table.given() else None)
+    summary = import_npz(source, tracks, store, settings, quiet=quiet or as_json)
     if as_json:
         _print_json(_summary_json(summary, source.specs))
     elif not quiet:
@@ -1528,7 +1580,8 @@ def profile(
 
 _OF_AUDIO = frozenset({
     "sr", "mels", "hop", "log", "grid_name", "n_fft", "fmin", "fmax", "window",
-    "catalog", "encoding", "codec", "duration", "backend", "report", "clips",
+    "catalog", "label", "tag_lists", "meta", "path_column", "root",
+    "encoding", "codec", "duration", "backend", "report", "clips",
 })  # fmt: skip
 
 
@@ -1536,6 +1589,11 @@ def _profile_audio(
     audio: str,
     *,
     catalog: str | None,
+    label: Any,
+    tag_lists: Any,
+    meta: Any,
+    path_column: str,
+    root: str | None,
     encoding: Any,
     codec: Any,
     duration: float,
@@ -1558,7 +1616,7 @@ def _profile_audio(
         codec=Codec(name=codec),
         backend=backend,
     )
-    tracks = open_catalog(audio, catalog)
+    tracks = open_catalog(audio, catalog, _table(label, tag_lists, meta, path_column, root))
     yield profile(tracks, specs, settings, n_clips=clips, report=report)
 
 

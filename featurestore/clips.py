@@ -2,6 +2,8 @@
 
 import dataclasses
 import difflib
+import json
+import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,7 +28,19 @@ _TEXTS = ("clip_id", "path", "split", "artist", "album")
 _NUMBERS: dict[str, Any] = {"fold": np.int16, "tile": np.int32, "active": np.bool_}
 
 COLUMNS = (*_TEXTS, *_NUMBERS, "tag", "labels")
-"""The table's arrays."""
+"""The table's arrays, but those of metadata."""
+
+_NAME = re.compile(r"(?!zarr\.json$)[^\W_][\w .()+-]*")
+
+
+def is_meta_name(name: object) -> bool:
+    """Whether a column of metadata may be called so: as a folder may be, wherever the store is."""
+    return (
+        isinstance(name, str)
+        and _NAME.fullmatch(name) is not None
+        and len(name.encode()) <= 200
+        and name not in COLUMNS
+    )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,6 +65,9 @@ class ClipTable:
         False where the track has left the collection and was pruned.
     tags : tuple of str
     labels : np.ndarray [shape=(n_clips, n_tags), dtype=uint8]
+    meta : mapping of str to np.ndarray [shape=(n_clips,), dtype=int64, float64 or object]
+        Further columns that the collection has, by names that `is_meta_name`: whole numbers,
+        numbers with nan where there is none, or text, empty where there is none.
     """
 
     clip_id: Sequence[str]
@@ -63,6 +80,7 @@ class ClipTable:
     active: npt.NDArray[np.bool_]
     tags: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
+    meta: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.clip_id)
@@ -98,7 +116,8 @@ class ClipTable:
         """This table with `newer`'s rows put in: a row keeps its place for ever.
 
         Rows of known ids are replaced, new ones are appended, and rows that `newer` lacks stay as
-        they are. The tags are `newer`'s; a row that it lacks keeps those of its labels.
+        they are. The tags are `newer`'s; a row that it lacks keeps those of its labels. So it is
+        with columns of metadata; text does not become numbers, nor they text.
         """
         place = {clip_id: row for row, clip_id in enumerate(self.clip_id)}
         for clip_id in newer.clip_id:
@@ -120,7 +139,11 @@ class ClipTable:
             if tag in self.tags:
                 labels[: len(self), new_column] = self.labels[:, self.tags.index(tag)]
         labels[rows] = newer.labels
-        return type(self)(**columns, tags=newer.tags, labels=labels)
+        meta = {
+            name: _merged(self.meta.get(name), column, rows, len(place))
+            for name, column in newer.meta.items()
+        }
+        return type(self)(**columns, tags=newer.tags, labels=labels, meta=meta)
 
     def pruned(self, clip_ids: Collection[str]) -> Self:
         """This table with only those rows active; the others keep their places."""
@@ -137,8 +160,11 @@ class ClipTable:
                 _add_column(group, name, getattr(self, name))
             _add_column(group, "tag", np.array(self.tags, object), dimensions=("tag",))
             _add_column(group, "labels", self.labels, dimensions=("clip", "tag"))
+            for name, column in self.meta.items():
+                _add_column(group, name, column)
 
-        return zarr_files("clips", {}, build)
+        attributes = {"melgrid": {"meta": [*self.meta]}} if self.meta else {}
+        return zarr_files("clips", attributes, build)
 
     @classmethod
     def read(cls, files: Files, digest: str) -> Self:
@@ -150,11 +176,12 @@ class ClipTable:
             If what is stored is not the table whose digest is given: a run that died, or is
             still at it, has written part of another.
         """
-        stored = _stored(files, COLUMNS)
-        stored |= {
-            key: data for key in ["clips/zarr.json"] if (data := files.read(key)) is not None
-        }
-        if digest_of(stored) != digest:
+        group = files.read("clips/zarr.json")
+        meta = _meta_names(group)
+        stored = _stored(files, (*COLUMNS, *meta))
+        stored |= {} if group is None else {"clips/zarr.json": group}
+        there = all(f"clips/{name}/zarr.json" in stored for name in meta)
+        if not there or digest_of(stored) != digest:
             raise StoreFormatError(
                 f"{files.root}: the clip table is being changed by a run, or was left half-written"
                 " by one that died, or is damaged; if none is running, run featurize again to mend "
@@ -167,7 +194,39 @@ class ClipTable:
             **{name: column(name) for name in _NUMBERS},
             tags=tuple(str(tag) for tag in column("tag")),
             labels=column("labels"),
+            meta={name: _numbers_or_texts(column(name)) for name in meta},
         )
+
+
+def _merged(
+    old: npt.NDArray[Any] | None, new: npt.NDArray[Any], rows: npt.NDArray[np.intp], n: int
+) -> npt.NDArray[Any]:
+    """A column of `n` rows: `new` in `rows`, in others `old` if it is of the kind, else nothing."""
+    is_text = new.dtype == object
+    merged = np.full(n, "", object) if is_text else np.full(n, np.nan)
+    if old is not None and (old.dtype == object) == is_text:
+        merged[: len(old)] = old
+    merged[rows] = new
+    if new.dtype == np.int64 and (np.abs(merged) <= 2**53).all() and (merged % 1 == 0).all():
+        return merged.astype(np.int64)  # every row has a whole number
+    return merged
+
+
+def _meta_names(group: bytes | None) -> list[str]:
+    """Columns of metadata, as the group's attributes name them; what cannot be one is no column."""
+    try:
+        names = json.loads(group or b"{}")["attributes"]["melgrid"]["meta"]
+        if isinstance(names, list):
+            return [name for name in dict.fromkeys(names) if is_meta_name(name)]
+    except (ValueError, LookupError, TypeError, RecursionError):
+        pass
+    return []
+
+
+def _numbers_or_texts(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    if column.dtype.kind in "if":
+        return column
+    return np.array([str(text) for text in column], object)
 
 
 def outcome_files(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:

@@ -68,7 +68,7 @@ class Difference:
     n_clips : int
         Clips of both.
     columns : dict of str to int
-        Of these, how many differ in a column of the clip table.
+        Of these, how many differ in a column of the clip table: all, where one store has none.
     tags_only_a, tags_only_b : tuple of str
     labels : dict of str to int
         By tag of both, clips whose label differs.
@@ -174,6 +174,13 @@ def _columns(a: "FeatureStore", b: "FeatureStore", here: _Rows, there: _Rows) ->
                 for column in (getattr(one, name), getattr(other, name))
             )
             found[name] = int(np.count_nonzero(left[here] != right[there]))
+    for name in dict.fromkeys([*a.table.meta, *b.table.meta]):
+        if name in a.table.meta and name in b.table.meta:
+            left, right = a.table.meta[name][here], b.table.meta[name][there]
+            nothing = (left != left) & (right != right)  # nan in both
+            found[name] = int(np.count_nonzero((left != right) & ~nothing))
+        else:
+            found[name] = len(here)
     return {name: n_clips for name, n_clips in found.items() if n_clips}
 
 

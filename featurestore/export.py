@@ -106,6 +106,7 @@ def write_mark(folder: Path, selection: Selection, form: Format, specs: Mapping[
         "catalog": store.catalog,
         "window": dataclasses.asdict(store.window),
         "tags": store.tags,
+        "meta": list(store.table.meta),
         "specs": specs,
     }
     (folder / MARK).write_text(json.dumps(facts, indent=2, ensure_ascii=False), "utf-8")

@@ -116,7 +116,7 @@ def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
             kind: Kind = "unreferenced" if name.isdecimal() else "foreign"
             yield found(kind, array_key(int(name)) if name.isdecimal() else f"commits/{name}")
     for folder, known in (
-        (TABLE, {*COLUMNS, *PUBLISHED}),
+        (TABLE, {*COLUMNS, *PUBLISHED, *store.table.meta}),
         *((name, _PARTS) for name in specs),
     ):
         for name in files.names(folder):

@@ -34,6 +34,7 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "failures": dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
         "checks": store.checks.to_json(),
         "tags": {tag: int(clips[tag].sum()) for tag in store.tags},
+        "metadata": list(store.table.meta),
         "specs": [describe_spec(store, spec) for spec in (*store.specs, *store.views)],
     }
 

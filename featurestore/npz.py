@@ -15,8 +15,9 @@ these files: ``<path of the audio>.npz`` holds float32 arrays ``(n_mels, n_frame
 
 One folder is of one sample rate. Where a spec of a clip is not ready, its key is absent; where
 none is, so is the file. Beside them: ``labels.csv``, which `featurize` and ``melgrid import`` read
-as a table of tracks; ``clips.csv`` with all that the store knows, failures among it; and
-``melgrid.json``, which says what each key is.
+as a table of tracks (`featurize` must be told its columns of metadata, with ``--meta``);
+``clips.csv`` with all that the store knows, failures among it; and ``melgrid.json``, which says
+what each key is.
 """
 
 import dataclasses
@@ -103,7 +104,7 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
     table, clips = selection.store.table, selection.clips
     path.mkdir()
     clips.to_csv(path / "clips.csv", index=False)
-    columns = ["path", "clip_id", "split", "fold", "artist", "album", *table.tags]
+    columns = ["path", "clip_id", "split", "fold", "artist", "album", *table.meta, *table.tags]
     labels = clips.assign(path=names)[columns]
     if (labels["fold"] < 0).any():  # which a table of tracks cannot say
         labels = labels.drop(columns="fold")

@@ -142,7 +142,7 @@ class FeatureStore:
 
     @cached_property
     def clips(self) -> "pd.DataFrame":
-        """One row a clip: what is known of it, what became of it, and a 0/1 column a tag.
+        """One row a clip: what is known of it, what became of it, metadata, a 0/1 column a tag.
 
         ``sr`` [Hz], ``start`` and ``n_valid`` [samples at ``sr``] are of the decoded track.
         """
@@ -162,6 +162,8 @@ class FeatureStore:
         for name in OUTCOMES:
             columns[name] = getattr(outcomes, name)
         columns["digest"] = [digest.decode() for digest in outcomes.digest]
+        for name, column in table.meta.items():
+            columns.setdefault(name, column)
         tags = {tag: table.labels[:, column] for column, tag in enumerate(table.tags)}
         return pd.DataFrame({**columns, **tags})
 

@@ -53,7 +53,7 @@ from featurestore.statistics import Statistics
 from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio.file import opened
-from pipeline.catalogs import Catalog, open_catalog
+from pipeline.catalogs import Catalog, TableSettings, open_catalog
 from pipeline.missing import take_back_changed
 from pipeline.rows import clip_table, rows_of
 from pipeline.run import RunSummary, complete, jobs_of, layouts, summary_of
@@ -168,7 +168,12 @@ class NpzFolder:
             settings=settings,
         )
 
-    def catalog(self, labels: str | None = None, name: str | None = None) -> Catalog:
+    def catalog(
+        self,
+        labels: str | None = None,
+        name: str | None = None,
+        table: TableSettings | None = None,
+    ) -> Catalog:
         """The clips, by the paths of their files without the ending ``.npz``.
 
         Parameters
@@ -178,6 +183,8 @@ class NpzFolder:
             the table that an export leaves, else for the files that are there, without labels.
         name : str
             A data set's name, as `open_catalog` knows it.
+        table : TableSettings
+            How the table is to be read; None for 0/1 columns, or as an export left it.
 
         Raises
         ------
@@ -189,8 +196,10 @@ class NpzFolder:
         own = f"{self.folder}/{LABELS}"
         if labels is None and os.path.isfile(own):
             labels = own
+            mark = read_mark(Path(self.folder)) or {}
+            table = table or TableSettings(meta=mark.get("meta", ()))
         if labels is not None:
-            catalog = open_catalog(labels, name)
+            catalog = open_catalog(labels, name, table)
             if not any(map(self.file_of, catalog.path)):
                 raise CatalogError(
                     f"{labels} lists {len(catalog)} tracks, and {self.folder} has a file of none; "

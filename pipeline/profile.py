@@ -260,4 +260,5 @@ def _first(catalog: "Catalog", n: int) -> "Catalog":
         fold=None if catalog.fold is None else catalog.fold[:n],
         artist=None if catalog.artist is None else catalog.artist[:n],
         album=None if catalog.album is None else catalog.album[:n],
+        meta={name: column[:n] for name, column in catalog.meta.items()},
     )

@@ -64,6 +64,7 @@ def clip_table(catalog: Catalog, n_tiles: Mapping[str, int] | None = None) -> Cl
         active=np.ones(len(track), np.bool_),
         tags=catalog.tags,
         labels=catalog.labels[track],
+        meta={name: column[track] for name, column in catalog.meta.items()},
     )
 
 

@@ -111,7 +111,9 @@ def test_every_package_is_listed_in_pyproject():
 def test_what_is_imported_is_declared_as_a_dependency():
     project = PYPROJECT["project"]
     declared = project["dependencies"] + [
-        name for extra in ("essentia", "ffmpeg") for name in project["optional-dependencies"][extra]
+        name
+        for extra in ("essentia", "ffmpeg", "parquet")
+        for name in project["optional-dependencies"][extra]
     ]
     distributions = {re.split(r"[\[<>=]", text)[0].lower() for text in declared}
     extras = {extra for text in declared for extra in re.findall(r"\[(\w+)\]", text)}

@@ -1,6 +1,7 @@
 """docs/FORMAT.md is true: stores are read by what it says, without melgrid."""
 
 import base64
+import dataclasses
 import hashlib
 import json
 import re
@@ -19,6 +20,8 @@ from featurestore.clips import TABLE
 from featurestore.encoding import Codec, Encoding
 from featurestore.errors import StoreFormatError
 from featurestore.store import FeatureStore
+from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
 
 FORMAT = Path(__file__).parents[1] / "docs" / "FORMAT.md"
 ENCODINGS = ["float32", "float16", "uint8"]
@@ -183,6 +186,25 @@ def test_digests_are_as_the_page_says(shared_store):
     assert digest_over(path, keys) == about["digests"]["clips/outcomes"]
     keys = ["commits/zarr.json", "commits/8/zarr.json"]
     assert digest_over(path, keys) == about["digests"]["commits/8"]
+
+
+def test_metadata_lie_and_are_covered_as_the_page_says(make_store):
+    table = dataclasses.replace(
+        make_store.table(["a", "b"]),
+        meta={"year": np.array([1999, 2000]), "BPM (beats)": np.array([np.nan, 0.5])},
+    )
+    with StoreWriter(make_store.folder / "m.zarr", ClipWindow(duration=0.5)) as writer:
+        writer.prepare(table, make_store.layouts())
+        path = Path(writer.publish().path)
+    about = json.loads((path / "zarr.json").read_text())["attributes"]["melgrid"]
+    group = json.loads((path / "clips" / "zarr.json").read_text())["attributes"]["melgrid"]
+    assert group == {"meta": ["year", "BPM (beats)"]}
+    columns = ["clip_id", "path", "split", "artist", "album", "fold", "tile", "active", "tag"]
+    columns += ["labels", *group["meta"]]
+    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
+    assert digest_over(path, [*keys, "clips/zarr.json"]) == about["digests"][TABLE]
+    for word in (*group, "dimension `clip`", "int64", "float64"):
+        assert word in FORMAT.read_text()
 
 
 def test_every_attribute_and_column_is_on_the_page(shared_store):

@@ -1,8 +1,10 @@
 """Collections of music, each listed as a `Catalog`: a folder, a table, or a known data set."""
 
+import dataclasses
 import os
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from featurestore.errors import CatalogError
 from featurestore.files import file_system, refuse_secrets
@@ -13,9 +15,13 @@ from pipeline.catalogs.gtzan import list_gtzan
 from pipeline.catalogs.jamendo import list_jamendo
 from pipeline.catalogs.msd import list_msd
 from pipeline.catalogs.mtat import list_mtat
-from pipeline.catalogs.table import list_table
+from pipeline.catalogs.table import endings, is_table, list_frame, list_table
+from pipeline.catalogs.table.settings import TableSettings
 
-__all__ = ["CATALOGS", "Catalog", "open_catalog"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["CATALOGS", "Catalog", "TableSettings", "open_catalog"]
 
 CATALOGS: dict[str, Callable[[str], Catalog]] = {
     "fma-full": partial(list_fma, edition="full"),
@@ -32,27 +38,38 @@ CATALOGS: dict[str, Callable[[str], Catalog]] = {
 """Data sets by name: from the folder that holds one to its catalog."""
 
 
-def open_catalog(audio: str, catalog: str | None = None) -> Catalog:
+def open_catalog(
+    audio: "str | pd.DataFrame", catalog: str | None = None, table: TableSettings | None = None
+) -> Catalog:
     """List a collection.
 
     Parameters
     ----------
-    audio : str
-        A folder of audio, a CSV or TSV that lists tracks, or a data set's folder; a path or an
-        fsspec URL. A path is made absolute, so that every process on the machine finds the audio.
+    audio : str or pandas.DataFrame
+        A folder of audio, a table that lists tracks, or a data set's folder; a path or an fsspec
+        URL. A path is made absolute, so that every process on the machine finds the audio. Or a
+        data frame, which is such a table.
     catalog : str or None
         The data set's name in `CATALOGS`; None for a folder or a table.
+    table : TableSettings or None
+        How a table is to be read; None for paths, 0/1 columns and what is known by its name.
 
     Raises
     ------
     CatalogError
-        If there is nothing at `audio`, if there is no such data set, or if the collection cannot
-        be listed.
+        If there is nothing at `audio`, if there is no such data set, if `table` is given for what
+        is no table, or if the collection cannot be listed.
     SettingsError, StorageError
         If it is at a URL that cannot be used, see `file_system` and `refuse_secrets`.
     """
-    refuse_secrets(audio)
-    audio = audio.rstrip("/") if "://" in audio else os.path.abspath(audio)
+    table = table or TableSettings()
+    if table.root is not None:
+        table = dataclasses.replace(table, root=_absolute(table.root))
+    if isinstance(audio, os.PathLike):
+        audio = os.fspath(audio)
+    if not isinstance(audio, str):
+        return list_frame(audio, table)
+    audio = _absolute(audio)
     if catalog is not None and catalog not in CATALOGS:
         raise CatalogError(f"no catalog is called {catalog!r}; choose from {', '.join(CATALOGS)}")
     with file_system(audio) as (fs, path):
@@ -62,15 +79,25 @@ def open_catalog(audio: str, catalog: str | None = None) -> Catalog:
             f"{audio} does not exist; give a folder of audio, a CSV with a column 'path', "
             "or a data set's folder and --catalog"
         )
+    if table.given() and (is_folder or catalog is not None):
+        raise CatalogError(
+            f"{', '.join(table.given())}: that is for a table of tracks, and {audio} is "
+            f"{'a folder' if catalog is None else f'of the data set {catalog}'}; leave it out"
+        )
     if is_folder:
         return CATALOGS[catalog](audio) if catalog else list_folder(audio)
-    if catalog is None and audio.removesuffix(".gz").endswith((".csv", ".tsv")):
-        return list_table(audio)
+    if catalog is None and is_table(audio):
+        return list_table(audio, table)
     raise CatalogError(
         f"{audio} is a file; give "
         + (
             f"the folder of {catalog}"
             if catalog
-            else "a folder, or a table that ends in .csv or .tsv"
+            else f"a folder, or a table that ends in {endings()}"
         )
     )
+
+
+def _absolute(place: str) -> str:
+    refuse_secrets(place)
+    return place.rstrip("/") if "://" in place else os.path.abspath(place)

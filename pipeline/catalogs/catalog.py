@@ -2,22 +2,35 @@
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.clips import COLUMNS, is_meta_name
 from featurestore.errors import CatalogError
+
+# fmt: off
+ARCHIVES = (
+    ".7z", ".bz2", ".gz", ".rar", ".tar", ".tar.bz2", ".tar.gz", ".tar.xz", ".tar.zst", ".tgz",
+    ".xz", ".zip", ".zst",
+)
+# fmt: on
+"""Endings of files that may hold tracks all the same."""
 
 SPLITS = ("train", "validation", "test")
 
 # fmt: off
 RESERVED = frozenset({
     "clip_id", "path", "split", "fold", "tile", "active", "artist", "album",
-    "status", "reason", "detail", "start", "n_valid", "sr", "peak", "n_clipped", "digest",
+    "status", "reason", "detail", "start", "n_valid", "sr", "peak", "n_clipped", "decoder", "digest", "row",
 })
 # fmt: on
-"""Columns of the clip table that a tag may not be called."""
+"""Columns of the clip table, and of what is exported of it, that a tag may not be called."""
+
+_MOST_TOLD = 8
+"""Kinds of files passed over that are told one by one."""
 
 _DRIVE_OR_URL = re.compile(r"[A-Za-z]:[/\\]|[^/\\]*://")
 
@@ -49,6 +62,11 @@ class Catalog:
         Fold for cross-validation, from 0; None where the collection has none.
     artist, album : sequence of str or None
         Where the collection knows them, to find leakage between splits.
+    meta : mapping of str to np.ndarray [shape=(n_tracks,), dtype=int64, float64 or object]
+        Further columns for the clip table: whole numbers, numbers with nan where there is none,
+        or text. Called as `is_meta_name` has it, and like no other column, nor a tag.
+    passed_over : mapping of str to int
+        What was found beside the tracks, and how many of it: by the ending of files.
     where : callable (row) -> str, optional
         Only for messages: where a row, counted from 0, was read, such as ``labels.csv:12``.
         None for the catalog's name and the row.
@@ -71,6 +89,8 @@ class Catalog:
     fold: npt.NDArray[np.int16] | None = dataclasses.field(default=None, repr=False)
     artist: Sequence[str] | None = dataclasses.field(default=None, repr=False)
     album: Sequence[str] | None = dataclasses.field(default=None, repr=False)
+    meta: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict, repr=False)
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict, repr=False)
     where: dataclasses.InitVar[Callable[[int], str] | None] = None
 
     def __len__(self) -> int:
@@ -90,6 +110,7 @@ class Catalog:
         self._parse_tags()
         self._parse_labels(place)
         self._parse_fold(place)
+        self._parse_meta(place)
 
     def _refuse_unstorable(self, column: str, place: Callable[[int], str]) -> None:
         values = getattr(self, column)
@@ -126,7 +147,8 @@ class Catalog:
             if _leads_out(path):
                 raise CatalogError(
                     f"{place(row)}: path is {path!r}; it must be relative to {self.root} and stay"
-                    " inside: no absolute path, no URL, no '..'"
+                    " inside: no absolute path, no URL, no '..'; if a table's paths are below "
+                    "another folder, name it with --root"
                 )
 
     def _refuse_unknown_splits(self, place: Callable[[int], str]) -> None:
@@ -188,6 +210,58 @@ class Catalog:
                 f"{place(row)}: fold is {fold[row]}; it must be from 0 to {np.iinfo(np.int16).max}"
             )
         self._freeze("fold", fold.astype(np.int16))
+
+    def _parse_meta(self, place: Callable[[int], str]) -> None:
+        own = RESERVED.union(COLUMNS)
+        alike = {name: name for name in own}
+        meta = {}
+        for name, column in self.meta.items():
+            if not is_meta_name(name) and name not in own:
+                raise CatalogError(
+                    f"catalog {self.name!r}: a column of metadata is called {name!r}; it must begin"
+                    " with a letter or digit, go on with those, spaces and _ . ( ) + -, and be of "
+                    "200 bytes at most: rename it"
+                )
+            # Where upper and lower case are one, so would their folders be.
+            if (other := alike.setdefault(name.casefold(), name)) != name or name in own:
+                raise CatalogError(
+                    f"catalog {self.name!r}: a column of metadata is called {name!r}, and so is "
+                    f"{'one that the clip table has' if other in own else repr(other)}, but for "
+                    "upper and lower case at most; rename it, or leave it out of --meta"
+                )
+            if name in self.tags:
+                raise CatalogError(
+                    f"catalog {self.name!r}: {name!r} is both a column of metadata and a tag; "
+                    "rename one"
+                )
+            values = np.array(column)
+            if values.shape != (len(self),) or values.dtype not in (np.int64, np.float64, object):
+                raise CatalogError(
+                    f"catalog {self.name!r}: {name} is {values.dtype} of shape {values.shape}; it "
+                    f"must be ({len(self)},) int64, float64 or text as objects"
+                )
+            if values.dtype == object:
+                for row, text in enumerate(values):
+                    if type(text) is not str or "\0" in text or not _is_utf8(text):
+                        raise CatalogError(
+                            f"{place(row)}: {name} is {text!r}; it must be text without NUL, "
+                            "storable as UTF-8"
+                        )
+            values.setflags(write=False)
+            meta[name] = values
+        object.__setattr__(self, "meta", meta)
+
+    def lines(self) -> list[str]:
+        """What the user should know of the listing, a line each."""
+        if not self.passed_over:
+            return []
+        ordered = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
+        told = [f"{n:,} {what}" for what, n in ordered[:_MOST_TOLD]]
+        if left := ordered[_MOST_TOLD:]:
+            told.append(f"{sum(n for _, n in left):,} of {len(left)} other kinds")
+        archives = sum(n for what, n in ordered if what in ARCHIVES)
+        unpack = " (what is in archives is not listed: unpack them)" if archives else ""
+        return [f"passed over: {', '.join(told)}{unpack}"]
 
     def _freeze(self, field: str, array: npt.NDArray[np.generic]) -> None:
         array.setflags(write=False)

@@ -1,11 +1,12 @@
 import dataclasses
+import json
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from featurestore.clips import ClipTable, digest_of
+from featurestore.clips import ClipTable, digest_of, is_meta_name
 from featurestore.errors import StoreFormatError, UnknownClipError
 from featurestore.files import Files
 
@@ -23,6 +24,11 @@ def assert_equal(one, other):
         if isinstance(a, np.ndarray):
             assert a.dtype == b.dtype
             np.testing.assert_array_equal(a, b)
+        elif field.name == "meta":
+            assert list(a) == list(b)
+            for name in a:
+                assert a[name].dtype == b[name].dtype
+                np.testing.assert_array_equal(a[name], b[name])
         else:
             assert list(a) == list(b)
 
@@ -59,6 +65,85 @@ def test_a_table_of_more_rows_than_a_chunk_is_read_back(tmp_path, make_store, mo
     files, digest = stored(table, tmp_path)
     assert len(files.names("clips/clip_id/c")) == 5
     assert_equal(ClipTable.read(files, digest), table)
+
+
+def with_meta(table, **columns):
+    meta = {
+        name: np.array(values, object if isinstance(values[0], str) else None)
+        for name, values in columns.items()
+    }
+    return dataclasses.replace(table, meta=meta)
+
+
+def test_metadata_are_read_back_in_their_order_and_are_plain_arrays_to_zarr(tmp_path, make_store):
+    import zarr
+
+    table = with_meta(
+        make_store.table(["a", "b"]), year=[1999, -1], title=["Blue", ""], tempo=[120.5, np.nan]
+    )
+    assert_equal(ClipTable.read(*stored(table, tmp_path)), table)
+    group = zarr.open_group(f"{tmp_path}/clips", mode="r")
+    assert group.attrs["melgrid"] == {"meta": ["year", "title", "tempo"]}
+    assert (group["year"].dtype, group["year"][...].tolist()) == (np.int64, [1999, -1])
+    assert list(group["title"][...]) == ["Blue", ""]
+    np.testing.assert_array_equal(group["tempo"][...], [120.5, np.nan])
+    assert group["tempo"].metadata.dimension_names == ("clip",)
+
+
+def test_a_table_without_metadata_has_the_bytes_that_it_had_before_there_were_any(make_store):
+    group = json.loads(make_store.table(["a"]).files()["clips/zarr.json"])
+    assert group["attributes"] == {}
+
+
+@pytest.mark.parametrize("name", ["year/c/0", "year/zarr.json"])
+@pytest.mark.parametrize("injury", ["changed", "missing"])
+def test_metadata_that_are_damaged_are_found_out(tmp_path, make_store, name, injury):
+    table = with_meta(make_store.table(["a", "b"]), year=[1999, 2000])
+    files, digest = stored(table, tmp_path)
+    if injury == "missing":
+        (tmp_path / "clips" / name).unlink()
+    else:
+        files.write(f"clips/{name}", table.files()[f"clips/{name}"] + b" ")
+    with pytest.raises(StoreFormatError, match="or is damaged"):
+        ClipTable.read(files, digest)
+
+
+@pytest.fixture
+def read_with_names(tmp_path, make_store):
+    """Read a table whose group names these columns of metadata, digest and all."""
+
+    def read(names):
+        made = make_store.table(["a"]).files()
+        group = json.loads(made["clips/zarr.json"])
+        group["attributes"] = {"melgrid": {"meta": names}}
+        made["clips/zarr.json"] = json.dumps(group).encode()
+        files = Files(tmp_path / "store")
+        for key, data in made.items():
+            files.write(key, data)
+        return ClipTable.read(files, digest_of(made))
+
+    return read
+
+
+@pytest.mark.parametrize(
+    "names",
+    ["x", 3, None, [3], {"a": 1}, ["../../secret"], ["/etc"], ["labels"], ["a/b"], [["x"]]],
+    ids=repr,
+)
+def test_names_of_metadata_that_a_hostile_store_gives_lead_nowhere(
+    tmp_path, make_store, read_with_names, names
+):
+    secret = with_meta(make_store.table(["a"]), x=[1]).files()
+    for part in ("zarr.json", "c/0"):
+        path = tmp_path / "secret" / part
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(secret[f"clips/x/{part}"])
+    assert_equal(read_with_names(names), make_store.table(["a"]))
+
+
+def test_metadata_that_are_named_and_not_there_are_damage(read_with_names):
+    with pytest.raises(StoreFormatError, match="or is damaged"):
+        read_with_names(["x"])
 
 
 def test_zarr_python_reads_the_table(tmp_path, make_store):
@@ -124,6 +209,62 @@ def test_known_rows_are_replaced_new_ones_appended_and_others_kept(make_store):
     assert list(updated.fold) == [0, 1, 2, 0]
     np.testing.assert_array_equal(updated.labels[[0, 2]], before.labels[[0, 2]])
     np.testing.assert_array_equal(updated.labels[[3, 1]], after.labels)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "expected"),
+    [
+        (None, [7, 8], [np.nan, 7, 8]),
+        ([1, 2], [7, 8], [1, 7, 8]),
+        ([1, 2], [7.5, 8], [1, 7.5, 8]),
+        ([1.5, 2], [7, 8], [1.5, 7, 8]),
+        ([np.nan, 2], [7, 8], [np.nan, 7, 8]),
+        ([1.0, np.nan], [7, 8], [1, 7, 8]),
+        ([np.inf, 2], [7, 8], [np.inf, 7, 8]),
+        (["x", "y"], [7, 8], [np.nan, 7, 8]),
+        ([1, 2], ["x", "y"], ["", "x", "y"]),
+        (["a", "b"], ["x", "y"], ["a", "x", "y"]),
+        ([1, 2], None, None),
+    ],
+)
+def test_rows_not_in_the_newer_table_keep_their_metadata_of_its_columns_and_kind(
+    make_store, before, after, expected
+):
+    older, newer = make_store.table(["kept", "both"]), make_store.table(["both", "new"])
+    older = older if before is None else with_meta(older, x=before)
+    newer = newer if after is None else with_meta(newer, x=after)
+    updated = older.updated(newer)
+    if expected is None:
+        assert updated.meta == {}
+        return
+    wanted = np.array(expected, object if isinstance(after[0], str) else None)
+    assert updated.meta["x"].dtype == wanted.dtype
+    np.testing.assert_array_equal(updated.meta["x"], wanted)
+
+
+def test_metadata_of_rows_that_all_come_back_are_as_they_would_be_anew(make_store):
+    first = with_meta(make_store.table(["a", "b"]), year=[1999, 2000])
+    gone = first.updated(make_store.table(["b"]))
+    back = gone.updated(with_meta(make_store.table(["b"]), year=[2000]))
+    assert back.meta["year"].dtype == np.float64
+    assert_equal(back.updated(first), first)
+    assert_equal(back.pruned({"a", "b"}).updated(first), first)
+
+
+@pytest.mark.parametrize("name", ["year", "BPM (beats)", "日本", "a.b", "x" * 200])
+def test_a_column_may_be_called_like_a_folder(name):
+    assert is_meta_name(name)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "", " x", ".", "..", ".x", "a/b", "a\\b", "a\n", "a:b", "__x", "zarr.json", "labels", 3,
+        "x" * 201, "\ud800",
+    ],
+)  # fmt: skip
+def test_a_column_may_not_be_called_like_anything_else(name):
+    assert not is_meta_name(name)
 
 
 def test_a_table_updated_with_itself_is_the_same(make_store):

@@ -1,5 +1,6 @@
 import dataclasses
 
+import numpy as np
 import pytest
 
 from featurestore.errors import RunError, SettingsError
@@ -8,7 +9,7 @@ from featurestore.stages import OTHER, process_memory
 from featurestore.store import FeatureStore
 from featurestore.window import ClipWindow
 from pipeline.audio import decode
-from pipeline.catalogs import open_catalog
+from pipeline.catalogs import Catalog, open_catalog
 from pipeline.profile import memory_of_tasks, profile, stages_of, time_tasks
 from pipeline.run import run
 from pipeline.settings import RunSettings
@@ -71,8 +72,17 @@ def test_stages_have_their_memory(catalog, place):
 
 def test_a_profile_is_made_by_a_worker_and_leaves_nothing(catalog, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    made = profile(catalog, SPECS, SETTINGS, n_clips=3, report="report.html")
-    assert (made.n_clips, made.audio_seconds) == (len(catalog), 0.5 * len(catalog))
+    thrice = Catalog(
+        name="thrice",
+        root=catalog.root,
+        track_id=[f"{copy} {track_id}" for copy in range(3) for track_id in catalog.track_id],
+        path=catalog.path * 3,
+        split=catalog.split * 3,
+        labels=np.zeros((3 * len(catalog), 0), np.uint8),
+        meta={"number": np.arange(3 * len(catalog))},
+    )
+    made = profile(thrice, SPECS, SETTINGS, n_clips=3, report="report.html")
+    assert (made.n_clips, made.audio_seconds) == (8, 4)  # of one whole task
     assert [cost.stage for cost in made.stages] == [*stages_of("native"), OTHER]
     assert [path.name for path in tmp_path.iterdir()] == ["report.html"]
 

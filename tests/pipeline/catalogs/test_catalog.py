@@ -116,6 +116,36 @@ def test_a_path_that_only_looks_odd_is_taken(path):
     assert make(path=["a.mp3", path, "c.mp3"]).path[1] == path
 
 
+@pytest.mark.parametrize(
+    ("meta", "message"),
+    [
+        (
+            {"year": np.zeros(2)},
+            r"year is float64 of shape \(2,\); it must be \(3,\) int64",
+        ),
+        ({"year": np.zeros(3, np.int8)}, "year is int8"),
+        ({"title": np.array(["a", 1, "c"], object)}, "row 1: title is 1; it must be text"),
+        ({"title": np.array(["a", "b\0", "c"], object)}, r"row 1: title is 'b\\x00'"),
+        ({"title": np.array(["a", "b", "\udce9"], object)}, "row 2: title is .* storable as UTF-8"),
+        ({"loud": np.zeros(3)}, "'loud' is both a column of metadata and a tag"),
+        ({"tag": np.zeros(3)}, "called 'tag', and so is one that the clip table has"),
+        ({3: np.zeros(3)}, "called 3; it must begin"),
+    ],
+)
+def test_metadata_that_cannot_be_stored_are_refused(meta, message):
+    with pytest.raises(CatalogError, match=message):
+        make(meta=meta)
+
+
+def test_metadata_are_kept_and_cannot_be_changed_through_what_they_were_made_from():
+    year = np.array([1, 2, 3])
+    catalog = make(meta={"year": year})
+    year[0] = 9
+    assert pickle.loads(pickle.dumps(catalog)).meta["year"].tolist() == [1, 2, 3]
+    with pytest.raises(ValueError, match="read-only"):
+        catalog.meta["year"][0] = 1
+
+
 def test_no_track_is_refused():
     with pytest.raises(CatalogError, match="lists no track"):
         make(track_id=[], path=[], split=[], labels=np.zeros((0, 2)))

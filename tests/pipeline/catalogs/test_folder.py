@@ -4,6 +4,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+import soundfile
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.folder import EXTENSIONS, MAX_FOLDER_TAGS, list_folder
@@ -17,19 +18,62 @@ def fill(folder: Path, *names: str) -> str:
 
 
 def test_audio_is_listed_by_relative_path_in_order_whatever_the_case_of_its_ending(tmp_path):
-    folder = fill(tmp_path, "b.mp3", "a/Ω ü.FLAC", "a/a.Wav", "a.m4a", "cover.jpg", "mp3")
+    folder = fill(tmp_path, "b.mp3", "a/Ω ü.FLAC", "a/a.Wav", "a.MKV", "cover.jpg", "mp3")
     catalog = list_folder(folder)
     assert catalog.track_id == catalog.path == ("a/a.Wav", "a/Ω ü.FLAC", "b.mp3")
     assert catalog.split == ("", "", "")
     assert (catalog.name, catalog.root) == (tmp_path.name, folder)
 
 
-def test_every_ending_stands_for_a_format_that_libsndfile_reads():
-    soundfile = pytest.importorskip("soundfile")
-    known = {"AIF": "AIFF", "OGA": "OGG", "OPUS": "OGG"}
-    for extension in EXTENSIONS:
-        name = extension[1:].upper()
-        assert known.get(name, name) in soundfile.available_formats()
+# By libsndfile's formats: the endings of what it reads alone.
+OF_LIBSNDFILE = {".mp1": "MP3", ".rf64": "RF64", ".snd": "AU"}
+
+
+def test_every_ending_stands_for_a_format_that_libsndfile_or_ffmpeg_reads():
+    av = pytest.importorskip("av")
+    of_ffmpeg: set[str] = set()
+    for name in av.formats_available:
+        endings = av.format.ContainerFormat(name).extensions
+        of_ffmpeg.update("." + ending for ending in endings)
+    assert set(EXTENSIONS) - of_ffmpeg <= set(OF_LIBSNDFILE)
+    assert set(OF_LIBSNDFILE.values()) <= soundfile.available_formats().keys()
+    assert list(EXTENSIONS) == sorted(set(EXTENSIONS))
+
+
+@pytest.mark.parametrize("ending", [".m4a", ".wma", ".opus", ".webm", ".Wav", ".mp3"])
+def test_what_either_decoder_reads_is_listed(tmp_path, ending):
+    assert list_folder(fill(tmp_path, "a" + ending)).path == ("a" + ending,)
+
+
+def test_what_is_passed_over_is_counted_by_ending(tmp_path):
+    folder = fill(
+        tmp_path, "a.mp3", "b.txt", "x/C.TXT", "x/cover.jpg", "x/old.tar.gz", "more.zip", "README",
+        "Live. at the club", ".hidden.txt", ".git/config.txt", "x/d.wav",
+    )  # fmt: skip
+    (tmp_path / "link").symlink_to(tmp_path / "x")
+    catalog = list_folder(folder)
+    assert catalog.path == ("a.mp3", "x/d.wav")
+    assert catalog.passed_over == {
+        ".txt": 2, ".jpg": 1, ".tar.gz": 1, ".zip": 1, "without an ending": 2, "linked folder": 1,
+    }  # fmt: skip
+    assert catalog.lines() == [
+        "passed over: 2 .txt, 2 without an ending, 1 .jpg, 1 .tar.gz, 1 .zip, 1 linked folder "
+        "(what is in archives is not listed: unpack them)"
+    ]
+
+
+def test_nothing_is_said_where_nothing_is_passed_over(tmp_path):
+    catalog = list_folder(fill(tmp_path, "a.mp3", ".DS_Store"))
+    assert (dict(catalog.passed_over), catalog.lines()) == ({}, [])
+
+
+def test_many_kinds_that_are_passed_over_are_told_in_one_line(tmp_path):
+    names = [f"{number}.x{number // 2}" for number in range(30)]
+    [line] = list_folder(fill(tmp_path, "a.mp3", *names)).lines()
+    assert line == (
+        "passed over: 2 .x0, 2 .x1, 2 .x10, 2 .x11, 2 .x12, 2 .x13, 2 .x14, 2 .x2, "
+        "14 of 7 other kinds"
+    )
 
 
 def test_hidden_files_and_folders_are_skipped(tmp_path):
@@ -76,8 +120,9 @@ def test_a_folder_called_like_a_track_is_listed_if_no_track_is_in_it(tmp_path):
 
 
 def test_a_folder_without_audio_is_refused_and_the_endings_told(tmp_path):
-    fill(tmp_path, "notes.txt", "a.m4a")
-    with pytest.raises(CatalogError, match=r"holds no audio: no file ends in \.aif, .*\.wav"):
+    fill(tmp_path, "notes.txt", "a.mkv", "b.mkv")
+    message = r"no audio: no file ends in \.3gp, .*\.wv .*; found: 2 \.mkv, 1 \.txt\); give the"
+    with pytest.raises(CatalogError, match=message):
         list_folder(str(tmp_path))
 
 
@@ -122,4 +167,5 @@ def test_a_folder_at_a_url_is_listed_like_a_local_one():
         fs.rm("/test_folder", recursive=True)
     assert catalog.path == ("jazz/b.MP3", "rock/a.mp3")
     assert catalog.tags == ("jazz", "rock")
+    assert catalog.passed_over == {".txt": 1}
     assert (catalog.name, catalog.root) == ("test_folder", "memory://test_folder")

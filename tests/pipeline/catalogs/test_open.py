@@ -8,8 +8,8 @@ import fsspec
 import pytest
 
 from featurestore.errors import CatalogError
-from pipeline.audio import opened
-from pipeline.catalogs import CATALOGS, open_catalog
+from pipeline.audio.file import opened
+from pipeline.catalogs import CATALOGS, TableSettings, open_catalog
 
 
 def test_a_folder_a_table_and_a_data_set_are_told_apart(tmp_path, sample):
@@ -65,6 +65,25 @@ def test_a_data_set_needs_its_folder(tmp_path):
     (tmp_path / "t.csv").write_text("path\na.mp3\n")
     with pytest.raises(CatalogError, match=r"t\.csv is a file; give the folder of mtat"):
         open_catalog(str(tmp_path / "t.csv"), "mtat")
+
+
+def test_the_root_of_a_tables_paths_may_be_another_folder_or_a_url(tmp_path, monkeypatch):
+    (tmp_path / "t.csv").write_text(f"path\n{tmp_path}/music/a.mp3\n./b.mp3\n")
+    monkeypatch.chdir(tmp_path)
+    for root in ("music", "./music/", str(tmp_path / "x" / ".." / "music")):
+        catalog = open_catalog("t.csv", table=TableSettings(root=root))
+        assert (catalog.root, catalog.path) == (str(tmp_path / "music"), ("a.mp3", "b.mp3"))
+    (tmp_path / "t.csv").write_text("path\ns3://bucket/x/a.mp3\nb.mp3\n")
+    catalog = open_catalog("t.csv", table=TableSettings(root="s3://bucket/x/"))
+    assert (catalog.root, catalog.path) == ("s3://bucket/x", ("a.mp3", "b.mp3"))
+
+
+def test_settings_of_a_table_are_refused_for_what_is_none(tmp_path, sample):
+    folder = sample("mtat")
+    with pytest.raises(CatalogError, match=r"--label, --root: that is for a table .* is a folder;"):
+        open_catalog(folder, table=TableSettings(label="x", root="/y"))
+    with pytest.raises(CatalogError, match=r"--meta: that .* of the data set mtat; leave it out"):
+        open_catalog(folder, "mtat", TableSettings(meta="x"))
 
 
 def test_an_unknown_data_set_is_refused_and_the_known_ones_listed(tmp_path):
