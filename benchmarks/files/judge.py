@@ -132,9 +132,13 @@ def _packets(file: av.container.InputContainer, stream: av.AudioStream) -> Itera
 
 
 def _mono(frame: av.AudioFrame) -> Samples:
+    n_channels = frame.layout.nb_channels
+    if frame.format.is_planar and n_channels >= 8:
+        # PyAV 18 looks for planes beyond the last one, and the process ends.
+        [frame] = av.AudioResampler(format=frame.format.packed.name).resample(frame)
     values = frame.to_ndarray()
     if not frame.format.is_planar:
-        values = values.reshape(-1, frame.layout.nb_channels).T
+        values = values.reshape(-1, n_channels).T
     if values.dtype == np.uint8:
         values = (values.astype(np.float32) - 128) / 128
     elif values.dtype.kind == "i":
