@@ -152,6 +152,18 @@ def with_xing_count(data: bytes, n_frames: int) -> bytes:
     return data
 
 
+def with_ogg_end(data: bytes, position: int) -> bytes:
+    """An Ogg file whose last page says that it ends at a position; as it is, if it is none."""
+    place = data.rfind(b"OggS")
+    if place < 0 or place + 27 > len(data):
+        return data
+    page = bytearray(data[place:])
+    page[6:14] = struct.pack("<q", position)
+    page[22:26] = bytes(4)
+    page[22:26] = struct.pack("<I", _crc(bytes(page), 32, 0x04C11DB7))
+    return data[:place] + bytes(page)
+
+
 def id3v2(nbytes: int) -> bytes:
     """An ID3v2.3 tag with a title and a picture of so many bytes, and false frame headers in it."""
     noise = np.random.default_rng(nbytes).integers(0, 256, nbytes, np.uint8).tobytes()
@@ -206,7 +218,7 @@ def _utf8(number: int) -> bytes:
         return bytes([number])
     n_more = next(n for n in range(1, 7) if number < 1 << (5 * n + 6))
     more = [0x80 | number >> 6 * k & 0x3F for k in range(n_more)][::-1]
-    first = (0xFF << 7 - n_more - 1) & 0xFF | number >> 6 * n_more
+    first = (0xFF << 7 - n_more) & 0xFF | number >> 6 * n_more
     return bytes([first, *more])
 
 

@@ -67,7 +67,7 @@ class Kind:
         return not self.needs or shutil.which(self.needs) is not None
 
 
-def _av(
+def by_ffmpeg(
     container: str,
     codec: str,
     *,
@@ -111,7 +111,7 @@ def _as_samples(music: Music, form: str) -> np.ndarray:
     raise ValueError(form)
 
 
-def _sf(form: str, subtype: str, *, endian: str = "FILE") -> Callable[[Music], bytes]:
+def by_libsndfile(form: str, subtype: str, *, endian: str = "FILE") -> Callable[[Music], bytes]:
     """A writer by libsndfile."""
 
     def encode(music: Music) -> bytes:
@@ -122,7 +122,7 @@ def _sf(form: str, subtype: str, *, endian: str = "FILE") -> Callable[[Music], b
     return encode
 
 
-def _program(*command: str) -> Callable[[Music], bytes]:
+def by_program(*command: str) -> Callable[[Music], bytes]:
     """A writer by a program: from ``{in}``, a WAV file, to ``{out}``, or into a pipe if none."""
 
     def encode(music: Music) -> bytes:
@@ -147,7 +147,7 @@ def _vbri(music: Music) -> bytes:
 
 def _chained(music: Music) -> bytes:
     """Two Ogg streams, one after the other."""
-    encode, half = _sf("OGG", "VORBIS"), music.n_samples // 2
+    encode, half = by_libsndfile("OGG", "VORBIS"), music.n_samples // 2
     parts = (music.samples[:half], music.samples[half:])
     return b"".join(encode(dataclasses.replace(music, samples=part)) for part in parts)
 
@@ -157,12 +157,12 @@ def _piped(music: Music, *, size: int) -> bytes:
 
 
 def _uncounted_flac(music: Music) -> bytes:
-    return containers.without_flac_length(_sf("FLAC", "PCM_16")(music))
+    return containers.without_flac_length(by_libsndfile("FLAC", "PCM_16")(music))
 
 
 _VBR = {"flags": "+qscale", "global_quality": str(4 * 118)}
 _PLAIN = {"write_xing": "0", "id3v2_version": "0"}
-_PLAIN_VBR = _av("mp3", "libmp3lame", options=_VBR, muxer=_PLAIN)
+_PLAIN_VBR = by_ffmpeg("mp3", "libmp3lame", options=_VBR, muxer=_PLAIN)
 
 
 def _mp3(name: str, encode: Callable[[Music], bytes], *, counted: bool, needs: str = "") -> Kind:
@@ -178,50 +178,50 @@ def _mp3(name: str, encode: Callable[[Music], bytes], *, counted: bool, needs: s
 
 
 _MP3 = (
-    _mp3("mp3-cbr", _av("mp3", "libmp3lame", options={"b": "64k"}), counted=True),
+    _mp3("mp3-cbr", by_ffmpeg("mp3", "libmp3lame", options={"b": "64k"}), counted=True),
     _mp3(
         "mp3-stereo",
-        _av("mp3", "libmp3lame", options={"b": "64k", "joint_stereo": "0"}),
+        by_ffmpeg("mp3", "libmp3lame", options={"b": "64k", "joint_stereo": "0"}),
         counted=True,
     ),
     _mp3(
         "mp3-cbr-uncounted",
-        _av("mp3", "libmp3lame", options={"b": "64k"}, muxer=_PLAIN),
+        by_ffmpeg("mp3", "libmp3lame", options={"b": "64k"}, muxer=_PLAIN),
         counted=False,
     ),
-    _mp3("mp3-vbr", _av("mp3", "libmp3lame", options=_VBR), counted=True),
+    _mp3("mp3-vbr", by_ffmpeg("mp3", "libmp3lame", options=_VBR), counted=True),
     _mp3("mp3-vbr-uncounted", _PLAIN_VBR, counted=False),
-    _mp3("mp3-abr", _av("mp3", "libmp3lame", options={"b": "48k", "abr": "1"}), counted=True),
+    _mp3("mp3-abr", by_ffmpeg("mp3", "libmp3lame", options={"b": "48k", "abr": "1"}), counted=True),
     dataclasses.replace(_mp3("mp3-vbri", _vbri, counted=True), is_exact=False),
-    _mp3("mp3-libsndfile", _sf("MP3", "MPEG_LAYER_III"), counted=True),
+    _mp3("mp3-libsndfile", by_libsndfile("MP3", "MPEG_LAYER_III"), counted=True),
     _mp3(
         "mp3-lame-cbr",
-        _program("lame", "--quiet", "-b", "64", "{in}", "{out}"),
+        by_program("lame", "--quiet", "-b", "64", "{in}", "{out}"),
         counted=True,
         needs="lame",
     ),
     _mp3(
         "mp3-lame-vbr",
-        _program("lame", "--quiet", "-V4", "{in}", "{out}"),
+        by_program("lame", "--quiet", "-V4", "{in}", "{out}"),
         counted=True,
         needs="lame",
     ),
     _mp3(
         "mp3-lame-vbr-uncounted",
-        _program("lame", "--quiet", "-t", "-V4", "{in}", "{out}"),
+        by_program("lame", "--quiet", "-t", "-V4", "{in}", "{out}"),
         counted=False,
         needs="lame",
     ),
     _mp3(
         "mp3-ffmpeg-pipe",
-        _program("ffmpeg", "-i", "{in}", "-q:a", "4", "-f", "mp3", "-"),
+        by_program("ffmpeg", "-i", "{in}", "-q:a", "4", "-f", "mp3", "-"),
         counted=False,
         needs="ffmpeg",
     ),
     Kind(
         name="mp2",
         extension=".mp2",
-        encode=_av("mp2", "mp2", options={"b": "96k"}),
+        encode=by_ffmpeg("mp2", "mp2", options={"b": "96k"}),
         rates=MPEG[3:],
         is_lossless=False,
         is_exact=False,
@@ -233,21 +233,21 @@ _OTHER_LOSSY = (
     Kind(
         name="m4a",
         extension=".m4a",
-        encode=_av("ipod", "aac", options={"b": "64k"}),
+        encode=by_ffmpeg("ipod", "aac", options={"b": "64k"}),
         is_lossless=False,
         is_exact=False,
     ),
     Kind(
         name="m4a-moov-first",
         extension=".m4a",
-        encode=_av("ipod", "aac", options={"b": "64k"}, muxer={"movflags": "+faststart"}),
+        encode=by_ffmpeg("ipod", "aac", options={"b": "64k"}, muxer={"movflags": "+faststart"}),
         is_lossless=False,
         is_exact=False,
     ),
     Kind(
         name="m4a-6ch",
         extension=".m4a",
-        encode=_av("ipod", "aac"),
+        encode=by_ffmpeg("ipod", "aac"),
         rates=(44100,),
         channels=(6,),
         is_lossless=False,
@@ -256,7 +256,7 @@ _OTHER_LOSSY = (
     Kind(
         name="m4a-fragments",
         extension=".m4a",
-        encode=_av("mp4", "aac", muxer={"movflags": "+frag_keyframe+empty_moov"}),
+        encode=by_ffmpeg("mp4", "aac", muxer={"movflags": "+frag_keyframe+empty_moov"}),
         is_lossless=False,
         is_exact=False,
         tells_end=False,
@@ -264,7 +264,7 @@ _OTHER_LOSSY = (
     Kind(
         name="aac",
         extension=".aac",
-        encode=_av("adts", "aac", options={"b": "64k"}),
+        encode=by_ffmpeg("adts", "aac", options={"b": "64k"}),
         is_lossless=False,
         is_exact=False,
         tells_end=False,
@@ -272,13 +272,13 @@ _OTHER_LOSSY = (
     Kind(
         name="wma",
         extension=".wma",
-        encode=_av("asf", "wmav2", options={"b": "64k"}),
+        encode=by_ffmpeg("asf", "wmav2", options={"b": "64k"}),
         rates=(22050, 32000, 44100),
         is_lossless=False,
         is_exact=False,
     ),
     Kind(
-        name="ogg", extension=".ogg", encode=_sf("OGG", "VORBIS"), is_lossless=False
+        name="ogg", extension=".ogg", encode=by_libsndfile("OGG", "VORBIS"), is_lossless=False
     ),
     Kind(
         name="ogg-chained",
@@ -289,21 +289,21 @@ _OTHER_LOSSY = (
     Kind(
         name="opus",
         extension=".opus",
-        encode=_av("opus", "libopus"),
+        encode=by_ffmpeg("opus", "libopus"),
         rates=OPUS,
         is_lossless=False,
     ),
     Kind(
         name="opus-in-ogg",
         extension=".ogg",
-        encode=_av("ogg", "libopus", options={"b": "64k"}),
+        encode=by_ffmpeg("ogg", "libopus", options={"b": "64k"}),
         rates=OPUS,
         is_lossless=False,
     ),
     Kind(
         name="opus-8ch",
         extension=".opus",
-        encode=_av("opus", "libopus"),
+        encode=by_ffmpeg("opus", "libopus"),
         rates=(48000,),
         channels=(8,),
         is_lossless=False,
@@ -311,14 +311,14 @@ _OTHER_LOSSY = (
     Kind(
         name="opus-libsndfile",
         extension=".opus",
-        encode=_sf("OGG", "OPUS"),
+        encode=by_libsndfile("OGG", "OPUS"),
         rates=OPUS,
         is_lossless=False,
     ),
     Kind(
         name="opus-opusenc",
         extension=".opus",
-        encode=_program("opusenc", "--quiet", "{in}", "{out}"),
+        encode=by_program("opusenc", "--quiet", "{in}", "{out}"),
         is_lossless=False,
         needs="opusenc",
     ),
@@ -328,28 +328,28 @@ _ADPCM = (
     Kind(
         name="wav-ima",
         extension=".wav",
-        encode=_sf("WAV", "IMA_ADPCM"),
+        encode=by_libsndfile("WAV", "IMA_ADPCM"),
         is_lossless=False,
         is_exact=False,
     ),
     Kind(
         name="wav-ms",
         extension=".wav",
-        encode=_sf("WAV", "MS_ADPCM"),
+        encode=by_libsndfile("WAV", "MS_ADPCM"),
         is_lossless=False,
         is_exact=False,
     ),
     Kind(
         name="wav-ms-ffmpeg",
         extension=".wav",
-        encode=_av("wav", "adpcm_ms"),
+        encode=by_ffmpeg("wav", "adpcm_ms"),
         is_lossless=False,
         is_exact=False,
     ),
     Kind(
         name="wav-mp3",
         extension=".wav",
-        encode=_av("wav", "libmp3lame", options={"b": "64k"}),
+        encode=by_ffmpeg("wav", "libmp3lame", options={"b": "64k"}),
         is_lossless=False,
         is_exact=False,
     ),
@@ -362,7 +362,7 @@ def _plain(form: str, extension: str, subtypes: Sequence[str]) -> tuple[Kind, ..
         Kind(
             name=f"{form.lower()}-{subtype.lower().replace('_', '')}",
             extension=extension,
-            encode=_sf(form, subtype),
+            encode=by_libsndfile(form, subtype),
         )
         for subtype in subtypes
     )
@@ -408,14 +408,14 @@ _WAV = (
     Kind(
         name="wav-ffmpeg-pipe",
         extension=".wav",
-        encode=_program("ffmpeg", "-i", "{in}", "-f", "wav", "-"),
+        encode=by_program("ffmpeg", "-i", "{in}", "-f", "wav", "-"),
         tells_end=False,
         needs="ffmpeg",
     ),
     Kind(
         name="wav-sox-pipe",
         extension=".wav",
-        encode=_program("sox", "{in}", "-t", "wav", "-"),
+        encode=by_program("sox", "{in}", "-t", "wav", "-"),
         tells_end=False,
         needs="sox",
     ),
@@ -438,29 +438,29 @@ _OTHER_PLAIN = (
 _PACKED = (
     *_plain("FLAC", ".flac", ("PCM_S8", "PCM_16", "PCM_24")),
     Kind(name="flac-uncounted", extension=".flac", encode=_uncounted_flac, tells_end=False),
-    Kind(name="flac-8ch", extension=".flac", encode=_sf("FLAC", "PCM_16"), channels=(8,)),
-    Kind(name="flac-in-ogg", extension=".oga", encode=_av("ogg", "flac", sample="s16")),
+    Kind(name="flac-8ch", extension=".flac", encode=by_libsndfile("FLAC", "PCM_16"), channels=(8,)),
+    Kind(name="flac-in-ogg", extension=".oga", encode=by_ffmpeg("ogg", "flac", sample="s16")),
     Kind(
         name="flac-ffmpeg-pipe",
         extension=".flac",
-        encode=_program("ffmpeg", "-i", "{in}", "-f", "flac", "-"),
+        encode=by_program("ffmpeg", "-i", "{in}", "-f", "flac", "-"),
         tells_end=False,
         needs="ffmpeg",
     ),
     Kind(
         name="flac-program",
         extension=".flac",
-        encode=_program("flac", "--silent", "-8", "-o", "{out}", "{in}"),
+        encode=by_program("flac", "--silent", "-8", "-o", "{out}", "{in}"),
         needs="flac",
     ),
-    Kind(name="alac-16", extension=".m4a", encode=_av("ipod", "alac", sample="s16p")),
-    Kind(name="alac-24", extension=".m4a", encode=_av("ipod", "alac", sample="s32p")),
-    Kind(name="wavpack-16", extension=".wv", encode=_av("wv", "wavpack", sample="s16p")),
-    Kind(name="wavpack-float", extension=".wv", encode=_av("wv", "wavpack", sample="fltp")),
+    Kind(name="alac-16", extension=".m4a", encode=by_ffmpeg("ipod", "alac", sample="s16p")),
+    Kind(name="alac-24", extension=".m4a", encode=by_ffmpeg("ipod", "alac", sample="s32p")),
+    Kind(name="wavpack-16", extension=".wv", encode=by_ffmpeg("wv", "wavpack", sample="s16p")),
+    Kind(name="wavpack-float", extension=".wv", encode=by_ffmpeg("wv", "wavpack", sample="fltp")),
     Kind(
         name="wavpack-program",
         extension=".wv",
-        encode=_program("wavpack", "-q", "{in}", "-o", "-"),
+        encode=by_program("wavpack", "-q", "{in}", "-o", "-"),
         needs="wavpack",
     ),
 )
