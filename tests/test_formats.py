@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.files.judge import Heard, hear, mel_db, stretch
+from benchmarks.files.judge import UNHEARD, Clip, Heard, deviation, hear
 from benchmarks.files.kinds import KINDS, Kind
 from benchmarks.files.music import Music, compose
 from featurestore import FeatureSpec, FeatureStore
@@ -18,25 +18,6 @@ from pipeline.settings import RunSettings
 
 SPEC = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
 WINDOW = ClipWindow(duration=1.5)
-
-MOST_DB = 0.05
-"""How far a cell may be from librosa's [dB]."""
-
-FLOOR_DB = -80.0
-"""Cells below are decoders' rounding noise; silence is at -100."""
-
-MP2_FLOOR_DB = -40.0
-"""libmpg123 and FFmpeg agree on Layer II to 16 bits alone."""
-
-OPUS_DB = 1.0
-"""FFmpeg has an Opus decoder of its own, which is not libopus."""
-
-OPUS_MEAN_DB = 0.2
-"""On average over cells: libopus decodes at the rate that was encoded, and FFmpeg at 48 kHz."""
-
-UNHEARD = ("ogg-chained", "caf-alac16", "wav-ms")
-"""FFmpeg reads an Ogg file's second link 256 samples late, loses the end of libsndfile's ALAC,
-and decodes the ADPCM of libsndfile's encoder otherwise, not that of its own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -129,19 +110,10 @@ def test_values_are_librosas_of_what_ffmpeg_decodes(files, store):
         clip = clips.iloc[file.row]
         if clip.status != "ready" or file.kind.name in UNHEARD:
             continue
-        scale = file.heard.sr / clip.sr
-        start, n_valid = round(clip.start * scale), round(clip.n_valid * scale)
-        samples = stretch(str(file.path), start, n_valid)
-        right = mel_db(samples, file.heard.sr, SPEC, WINDOW.n_samples(SPEC.sr))
-        loud = right > (MP2_FLOOR_DB if file.kind.name == "mp2" else FLOOR_DB)
-        if scale != 1:  # near the end of the band that was encoded, resamplers differ
-            loud &= SPEC.mel_frequencies[:, None] < 0.35 * file.music.sr
-        assert loud.mean() > 0.1, file.path.name
-        errors = np.abs(array[file.row] - right)[loud]
-        if "opus" not in file.kind.name:
-            error, most = errors.max(), MOST_DB
-        else:
-            error, most = (errors.max(), OPUS_DB) if scale == 1 else (errors.mean(), OPUS_MEAN_DB)
+        stored = Clip(sr=clip.sr, start=clip.start, n_valid=clip.n_valid, values=array[file.row])
+        error, most = deviation(
+            str(file.path), file.kind.name, file.heard, stored, SPEC, WINDOW.n_samples(SPEC.sr)
+        )
         if error > most:
             wrong.append(f"{file.path.name}: {error:.3f} dB, more than {most}")
     assert not wrong, "\n".join(["", *wrong])

@@ -67,8 +67,10 @@ class Made:
     ----------
     name : str
         Its number, kind and injuries, and an ending.
-    kind : Kind or None
-        None for what was never audio.
+    kind : str
+        Name of its kind, see `KINDS`; empty for what was never audio.
+    tells_end : bool
+        As its kind does.
     injuries : tuple of str
     data : bytes
     hole : int
@@ -79,7 +81,8 @@ class Made:
     """
 
     name: str
-    kind: Kind | None
+    kind: str
+    tells_end: bool
     injuries: tuple[str, ...]
     data: bytes
     hole: int = 0
@@ -132,7 +135,8 @@ def injure(seed: int, number: int, wholes: Sequence[Whole]) -> Made:
     label = "+".join(names) or "whole"
     return Made(
         name=f"{number:06}-{whole.kind.name}-{label}{whole.kind.extension}",
-        kind=whole.kind,
+        kind=whole.kind.name,
+        tells_end=whole.kind.tells_end,
         injuries=tuple(names),
         data=data,
         effect=effect,
@@ -172,7 +176,8 @@ def _impostor(number: int, rng: np.random.Generator, wholes: Sequence[Whole]) ->
         extension = ".mp3"
     return Made(
         name=f"{number:06}-{name}{extension}",
-        kind=None,
+        kind="",
+        tells_end=False,
         injuries=(name,),
         data=data,
         hole=hole,

@@ -16,6 +16,25 @@ from featurestore.spec import FeatureSpec
 
 Samples = npt.NDArray[np.float32]
 
+MOST_DB = 0.05
+"""How far a cell may be from librosa's [dB]."""
+
+FLOOR_DB = -80.0
+"""Cells below are decoders' rounding noise; silence is at -100."""
+
+MP2_FLOOR_DB = -40.0
+"""libmpg123 and FFmpeg agree on Layer II to 16 bits alone."""
+
+OPUS_DB = 1.0
+"""FFmpeg has an Opus decoder of its own, which is not libopus."""
+
+OPUS_MEAN_DB = 0.2
+"""On average over cells: libopus decodes at the rate that was encoded, and FFmpeg at 48 kHz."""
+
+UNHEARD = ("ogg-chained", "caf-alac16", "wav-ms")
+"""FFmpeg reads an Ogg file's second link 256 samples late, loses the end of libsndfile's ALAC,
+and decodes the ADPCM of libsndfile's encoder otherwise, not that of its own."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Heard:
@@ -103,6 +122,64 @@ def mel_db(samples: Samples, sr: int, spec: FeatureSpec, n_samples: int) -> npt.
         pad_mode="constant",
     )
     return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A row as a store has it: what was decoded at which rate, and the values.
+
+    Parameters
+    ----------
+    sr : int
+        [Hz]
+    start, n_valid : int
+        [samples at `sr`]
+    values : np.ndarray [shape=(n_mels, n_frames), dtype=float32]
+        [dB]
+    """
+
+    sr: int
+    start: int
+    n_valid: int
+    values: npt.NDArray[np.float32]
+
+
+def deviation(
+    path: str, kind: str, heard: Heard, clip: Clip, spec: FeatureSpec, n_samples: int
+) -> tuple[float, float]:
+    """How far a row's values are from librosa's of what FFmpeg decodes there.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    kind : str
+        Name of its kind, see `kinds.KINDS`.
+    heard : Heard
+        Of the file.
+    clip : Clip
+        The row.
+    spec : FeatureSpec
+    n_samples : int
+        The clip's length at the spec's rate [samples].
+
+    Returns
+    -------
+    error, most : float
+        The deviation, and the most that is right for the kind [dB].
+    """
+    scale = heard.sr / clip.sr
+    samples = stretch(path, round(clip.start * scale), round(clip.n_valid * scale))
+    right = mel_db(samples, heard.sr, spec, n_samples)
+    loud = right > (MP2_FLOOR_DB if kind == "mp2" else FLOOR_DB)
+    if scale != 1:  # near the end of the band that was encoded, resamplers differ
+        loud &= spec.mel_frequencies[:, None] < 0.35 * clip.sr
+    errors = np.abs(clip.values - right)[loud]
+    if not len(errors):
+        return 0.0, MOST_DB
+    if "opus" not in kind:
+        return float(errors.max()), MOST_DB
+    return (float(errors.max()), OPUS_DB) if scale == 1 else (float(errors.mean()), OPUS_MEAN_DB)
 
 
 def _frames(path: str) -> Iterator[av.AudioFrame | None]:
