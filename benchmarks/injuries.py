@@ -12,7 +12,6 @@ Values are compared where the audio was left whole.
 """
 
 import dataclasses
-import json
 import resource
 import shutil
 import subprocess
@@ -42,7 +41,10 @@ WINDOW = ClipWindow(duration=1.5)
 _N_EACH = 2
 """Whole files of each kind, that are injured again and again."""
 
-_FAULTS = ("short in silence", "cut, but ready", "other values")
+_MOST_LINES = 20
+"""Of a list on the page."""
+
+_FAULTS = ("dead", "short in silence", "cut, but ready", "other values")
 """What a row may be found to be, that is wrong; other findings are for a human to look at."""
 
 
@@ -62,6 +64,9 @@ class Finding:
     file: str
     detail: str
 
+    def __str__(self) -> str:
+        return f"{self.what}: `{self.file}`, {self.detail}"
+
 
 @dataclasses.dataclass(kw_only=True)
 class Tally:
@@ -75,6 +80,8 @@ class Tally:
         Rows whose file ended its worker, or took too long.
     ended : list of str
         Runs that did not come to their end, and what they said.
+    chatter : list of str
+        What other runs said on stderr, where there is nothing to say.
     findings : list of Finding
     refused : Counter of str
         Files whose audio was left whole, and that failed: by kind, injuries and reason.
@@ -87,10 +94,16 @@ class Tally:
     reasons: Counter[str] = dataclasses.field(default_factory=Counter)
     dead: int = 0
     ended: list[str] = dataclasses.field(default_factory=list)
+    chatter: list[str] = dataclasses.field(default_factory=list)
     findings: list[Finding] = dataclasses.field(default_factory=list)
     refused: Counter[str] = dataclasses.field(default_factory=Counter)
     peak: int = 0
     seconds: dict[str, float] = dataclasses.field(default_factory=Counter)
+
+    @property
+    def faults(self) -> list[Finding]:
+        """Findings that are wrong in any case."""
+        return [finding for finding in self.findings if finding.what in _FAULTS]
 
     def count(self, *what: str) -> int:
         """Findings of some sorts."""
@@ -205,8 +218,11 @@ def featurize(audio: Path, store: Path, tally: Tally, limit: int | None) -> None
     printed, said = process.communicate()
     ended.set()
     watcher.join()
-    if process.returncode or said or not printed or json.loads(printed)["clips"] == 0:
-        tally.ended.append(f"exit {process.returncode}: {said.strip()[-500:]}")
+    last = " ".join(said.split())[-300:]
+    if process.returncode or "Traceback" in said:
+        tally.ended.append(f"exit {process.returncode}: {last}")
+    elif said:
+        tally.chatter.append(last)
 
 
 def workers_peak(driver: int) -> int:
@@ -252,16 +268,15 @@ def main(
     limit = None if address_space is None else int(address_space * 1e9)
     for start in range(first, first + files, batch):
         numbers = range(start, min(start + batch, first + files))
-        before = len(tally.findings)
+        before = len(tally.faults)
         with scratch("batch") as folder:
             folder.mkdir()
             series = [injure(seed, number, wholes) for number in numbers]
             run_batch(folder, series, tally, limit)
             if keep is not None:
                 keep.mkdir(parents=True, exist_ok=True)
-                for finding in tally.findings[before:]:
-                    if finding.what in (*_FAULTS, "dead"):
-                        shutil.copy(folder / "audio" / finding.file, keep)
+                for finding in tally.faults[before:]:
+                    shutil.copy(folder / "audio" / finding.file, keep)
         counts = Counter(finding.what for finding in tally.findings)
         click.echo(f"{numbers.stop - first} files: {dict(counts)}", err=True)
     publish("injuries", report(tally, files, seed, len(wholes), time.monotonic() - began), save)
@@ -271,12 +286,14 @@ def report(tally: Tally, files: int, seed: int, n_wholes: int, seconds: float) -
     """Tables and remarks."""
     counts = Counter(finding.what for finding in tally.findings)
     silent = tally.count("short in silence", "cut, but ready")
-    n_ended, n_other = len(tally.ended), tally.count("other values")
+    n_ended, n_said = len(tally.ended), len(tally.chatter)
+    n_other = tally.count("other values")
     aims: list[tuple[str, str, str]] = [
         ("files", f"{files:,}", ""),
         ("ready", f"{tally.reasons['ready']:,}", ""),
         *((f"failed: {r}", f"{n:,}", "") for r, n in tally.reasons.most_common() if r != "ready"),
         ("runs that ended", str(n_ended), verdict(n_ended, most=0)),
+        ("runs that printed something on stderr", str(n_said), verdict(n_said, most=0)),
         ("files that ended their worker", str(tally.dead), verdict(tally.dead, most=0)),
         ("files short in silence", str(silent), verdict(silent, most=0)),
         ("whole files with other values", str(n_other), verdict(n_other, most=0)),
@@ -300,13 +317,14 @@ def report(tally: Tally, files: int, seed: int, n_wholes: int, seconds: float) -
     ]
 
 
-def _listed(tally: Tally, most: int = 40) -> list[str]:
+def _listed(tally: Tally) -> list[str]:
     """What went wrong, file by file, and the whole files that were refused."""
-    lines = [f"- run ended: {said}" for said in tally.ended[:most]]
-    faults = [finding for finding in tally.findings if finding.what in (*_FAULTS, "dead")]
-    lines += [f"- {f.what}: `{f.file}`, {f.detail}" for f in faults[:most]]
-    lines += [f"- … and {len(faults) - most} more"] * (len(faults) > most)
-    refused = [f"- refused: {what} ({n})" for what, n in tally.refused.most_common(most)]
+    lines = [f"- run ended: {said}" for said in tally.ended[:_MOST_LINES]]
+    lines += [f"- run said: {said}" for said in tally.chatter[:_MOST_LINES]]
+    faults = tally.faults
+    lines += [f"- {fault}" for fault in faults[:_MOST_LINES]]
+    lines += [f"- … and {len(faults) - _MOST_LINES} more"] * (len(faults) > _MOST_LINES)
+    refused = [f"- refused: {what} ({n})" for what, n in tally.refused.most_common(_MOST_LINES)]
     return ["\n".join(part) for part in (lines, refused) if part]
 
 
