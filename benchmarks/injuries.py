@@ -197,16 +197,14 @@ def featurize(audio: Path, store: Path, tally: Tally, limit: int | None) -> None
         str(Path(sys.executable).with_name("featurize")), str(audio), "-o", str(store),
         "--sr", str(SPEC.sr), "--mels", str(SPEC.n_mels), "--hop", f"x{SPEC.hop}",
         "--duration", f"{WINDOW.duration:g}", "--encoding", "float32", "--timeout", "60",
-        "--max-failures", "100%", "--json",
+        "--max-failures", "100%", "--quiet",
     ]  # fmt: skip
 
     def bound() -> None:
         if limit is not None:
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 
-    process = subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=bound
-    )
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, preexec_fn=bound)
     ended = threading.Event()
 
     def watch() -> None:
@@ -215,7 +213,7 @@ def featurize(audio: Path, store: Path, tally: Tally, limit: int | None) -> None
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    printed, said = process.communicate()
+    _, said = process.communicate()
     ended.set()
     watcher.join()
     last = " ".join(said.split())[-300:]
@@ -291,7 +289,11 @@ def report(tally: Tally, files: int, seed: int, n_wholes: int, seconds: float) -
     aims: list[tuple[str, str, str]] = [
         ("files", f"{files:,}", ""),
         ("ready", f"{tally.reasons['ready']:,}", ""),
-        *((f"failed: {r}", f"{n:,}", "") for r, n in tally.reasons.most_common() if r != "ready"),
+        *(
+            (f"not ready: {r}", f"{n:,}", "")
+            for r, n in tally.reasons.most_common()
+            if r != "ready"
+        ),
         ("runs that ended", str(n_ended), verdict(n_ended, most=0)),
         ("runs that printed something on stderr", str(n_said), verdict(n_said, most=0)),
         ("files that ended their worker", str(tally.dead), verdict(tally.dead, most=0)),
@@ -299,7 +301,7 @@ def report(tally: Tally, files: int, seed: int, n_wholes: int, seconds: float) -
         ("whole files with other values", str(n_other), verdict(n_other, most=0)),
         ("most memory of a worker [MB]", f"{tally.peak / 1e6:.0f}", ""),
     ]
-    others = [(what, str(n)) for what, n in counts.most_common() if what not in (*_FAULTS, "dead")]
+    others = [(what, str(n)) for what, n in counts.most_common() if what not in _FAULTS]
     others.append(("whole audio refused", str(tally.refused.total())))
     lists = _listed(tally)
     remark = (
