@@ -45,9 +45,7 @@ class Launcher:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        assert self._server.stdin is not None
-        self._server.stdin.close()
-        self._server.wait()
+        self._server.__exit__(kind, error, traceback)  # closes its pipes, at which it ends
 
     def start(self, arguments: Sequence[object], stderr: Path) -> "Run":
         """Start the program; what it says goes into a file."""
