@@ -129,9 +129,12 @@ def injure(seed: int, number: int, wholes: Sequence[Whole]) -> Made:
         names.append(injury.name)
         effect = injury.effect if effect == "none" else _both(effect, injury.effect)
     if rng.random() < 0.05:
-        data, joined = _join(data, rng, whole, wholes)
-        names.append(joined)
-        effect = "any"
+        other = _other(rng, whole, wholes)
+        data += other.data
+        names.append(f"joined-{other.kind.name}")
+        # Bytes of another format behind it may seem to be audio to FFmpeg.
+        alike = other.kind.extension == whole.kind.extension
+        effect = "any" if alike else _both(effect, "less")
     label = "+".join(names) or "whole"
     return Made(
         name=f"{number:06}-{whole.kind.name}-{label}{whole.kind.extension}",
@@ -150,14 +153,11 @@ def _both(one: Effect, other: Effect) -> Effect:
     return one if other == "none" else "less"
 
 
-def _join(
-    data: bytes, rng: np.random.Generator, whole: Whole, wholes: Sequence[Whole]
-) -> tuple[bytes, str]:
-    """Another file behind it: most often one of the same kind, at whatever rate."""
+def _other(rng: np.random.Generator, whole: Whole, wholes: Sequence[Whole]) -> Whole:
+    """What is joined to a file: most often one with the same ending, at whatever rate."""
     same = [other for other in wholes if other.kind.extension == whole.kind.extension]
     others = same if rng.random() < 0.8 else wholes
-    other = others[rng.integers(len(others))]
-    return data + other.data, f"joined-{other.kind.name}"
+    return others[rng.integers(len(others))]
 
 
 def _impostor(number: int, rng: np.random.Generator, wholes: Sequence[Whole]) -> Made:
@@ -181,7 +181,7 @@ def _impostor(number: int, rng: np.random.Generator, wholes: Sequence[Whole]) ->
         injuries=(name,),
         data=data,
         hole=hole,
-        effect="any",
+        effect="any" if name.startswith(_COSTLY) else "less",
         seconds=0.0,
     )
 
