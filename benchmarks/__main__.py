@@ -9,7 +9,7 @@ from benchmarks.corpus import audio_option
 from benchmarks.page import save_option
 
 ON_AUDIO = ("featurize", "peers", "stages", "choices", "encodings", "reading", "waiting", "sound")
-OTHERS = ("million", "import_time")
+OTHERS = ("long_tracks", "million", "import_time", "injuries", "kills")
 
 
 @click.command(help=__doc__)

@@ -37,9 +37,11 @@ class Crew:
         workers: dict[str, float] = self._client.run(time.process_time)
         return time.process_time() + sum(workers.values())
 
-    def share(self, call: Callable[[list[T]], object], work: Sequence[T]) -> None:
+    def share(
+        self, call: Callable[[list[T]], object], work: Sequence[T], batch: int = _BATCH
+    ) -> None:
         """Have `call` done for all of `work`, a batch a task."""
-        batches = [list(work[first : first + _BATCH]) for first in range(0, len(work), _BATCH)]
+        batches = [list(work[first : first + batch]) for first in range(0, len(work), batch)]
         self._client.gather(self._client.map(call, batches, pure=False))
 
     def featurize(

@@ -177,6 +177,25 @@ class StoreMaker:
         write_commit(store.files, length, shard, commit)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="Run the long versions: more kills, more injured files.",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--thorough"):
+        settings.load_profile("thorough")
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether the long versions are wanted."""
+    return bool(request.config.getoption("--thorough"))
+
+
 @pytest.fixture(autouse=True, scope="session")
 def _no_fsync() -> Iterator[None]:
     """Tests cut no power; waiting for the disk takes most of their time."""
