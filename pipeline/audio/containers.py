@@ -12,8 +12,11 @@ from featurestore.errors import AudioError
 
 _BLOCK = 2**20
 
-_PAGE = struct.Struct("<5xB8xII4xB")
-"""A page's flags, stream, number in it, and number of segments."""
+_PAGE = struct.Struct("<5xBQII4xB")
+"""A page's flags, last sample, stream, number in it, and number of segments."""
+
+_NO_POSITION = 2**64 - 1
+"""Of a page on which no packet ends."""
 
 _UNKNOWN = 0x7FFFF000
 """Sizes from here to 2**31, and 2**32 - 1, are what programs write that cannot go back."""
@@ -78,7 +81,8 @@ def audio_chunk(descriptor: int) -> tuple[int, int, int | None] | None:
         return found and (0, found[0] + 8, found[1] - 8)
     if head[:4] == b".snd" and len(head) >= 24:
         begin, nbytes = struct.unpack(">II", head[4:12])
-        return 0, begin, None if nbytes == 2**32 - 1 else nbytes
+        # It has one piece of audio, up to its end: a size that leaves a part out is wrong.
+        return 0, begin, None if nbytes == 2**32 - 1 or begin + nbytes < size else nbytes
     if head[:4] == b"caff":
         found = _chunk(descriptor, 8, size, b"data", ">4sq", 1)
         return found and (0, found[0] + 4, None if found[1] < 0 else found[1] - 4)
@@ -153,25 +157,29 @@ def ogg_links(descriptor: int) -> list[Link]:
     ------
     AudioError
         ``TruncatedAudio`` if pages are missing, or a stream does not end as it should.
-        ``DecodeError`` if several streams run side by side.
+        ``DecodeError`` if several streams run side by side, or if positions go back.
     """
     if os.pread(descriptor, 4, 0) != b"OggS":
         return []
     links: list[Link] = []
     begin, serial, following, is_open = 0, -1, 0, False
-    end = 0
-    for position, flags, number, sequence, page_end in _pages(descriptor):
+    end = reached = 0
+    for position, flags, reaches, number, sequence, page_end in _pages(descriptor):
         if flags & 2:  # the first page of a stream
             if is_open and following == 1:
                 raise AudioError("DecodeError", "several streams side by side in an Ogg file")
             _require_ended(is_open)
             if serial >= 0:
                 links.append(Link(begin, end))
-            begin, serial, following, is_open = position, number, sequence, True
+            begin, serial, following, is_open, reached = position, number, sequence, True, 0
         elif number != serial or not is_open:
             raise AudioError("DecodeError", "several streams side by side in an Ogg file")
         if sequence != following or position != end:
             raise AudioError("TruncatedAudio", f"pages are missing before byte {position}")
+        if reaches != _NO_POSITION:
+            if reaches < reached:  # a decoder would leave out all that lies beyond
+                raise AudioError("DecodeError", f"positions go back at byte {position}")
+            reached = reaches
         following, end = sequence + 1, page_end
         is_open = is_open and not flags & 4  # the last page of a stream
     _require_ended(is_open)
@@ -183,8 +191,8 @@ def _require_ended(is_open: bool) -> None:
         raise AudioError("TruncatedAudio", "an Ogg stream without its last page")
 
 
-def _pages(descriptor: int) -> Iterator[tuple[int, int, int, int, int]]:
-    """Of each page of an Ogg file: place, flags, stream, number in the stream, end."""
+def _pages(descriptor: int) -> Iterator[tuple[int, int, int, int, int, int]]:
+    """Of each page of an Ogg file: place, flags, last sample, stream, number in it, end."""
     position, size = 0, os.fstat(descriptor).st_size
     block, base = b"", 0
     while position + 27 <= size:
@@ -195,11 +203,11 @@ def _pages(descriptor: int) -> Iterator[tuple[int, int, int, int, int]]:
             at = block.find(b"OggS", at + 1)
             position = base + (at if at >= 0 else max(1, len(block) - 3))
             continue
-        flags, serial, sequence, n_segments = _PAGE.unpack_from(block, at)
+        flags, reaches, serial, sequence, n_segments = _PAGE.unpack_from(block, at)
         end = position + 27 + n_segments + sum(block[at + 27 : at + 27 + n_segments])
         if end > size:
             return
-        yield position, flags, serial, sequence, end
+        yield position, flags, reaches, serial, sequence, end
         position = end
 
 

@@ -88,8 +88,10 @@ def read_track(path: str, window: ClipWindow) -> Track:
         )
         file.seek(0)
         digest = _digest(file)
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = samples.sum()
     # A sum is finite only if all terms are; only then is the slower look worth it.
-    if not np.isfinite(samples.sum()) and not np.isfinite(samples).all():
+    if not np.isfinite(total) and not np.isfinite(samples).all():
         raise AudioError("NonFinite", f"{np.count_nonzero(~np.isfinite(samples))} samples")
     return Track(
         samples=samples,

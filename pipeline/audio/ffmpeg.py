@@ -29,7 +29,7 @@ _FORMATS = (
 _LOSSLESS = {"alac", "ape", "flac", "mlp", "shorten", "tak", "truehd", "tta", "wavpack", "als"}
 
 _GUESSED = {"aac", "ac3", "eac3", "amr", "mp3"}
-"""Containers without a length, of which FFmpeg makes one from the first frames' bit rate."""
+"""Containers that say nothing of their length."""
 
 
 def decoder() -> str:
@@ -58,12 +58,16 @@ class FfmpegStream:
         with self._opened() as (container, stream):
             self.sr = stream.rate
             self._is_exact = stream.codec.name in _LOSSLESS or stream.codec.name.startswith("pcm_")
+            # Where neither stream nor container tells, FFmpeg makes a length of the bit rate.
+            self._is_guessed = container.format.name in _GUESSED or (
+                stream.duration is None and not container.format.name.startswith("matroska")
+            )
             announced = 0
             if stream.duration is not None and stream.time_base is not None:
                 announced = round(stream.duration * stream.time_base * self.sr)
             elif container.duration is not None:
                 announced = container.duration * self.sr // 1_000_000
-            self._is_guessed = container.format.name in _GUESSED
+                self._is_exact = False  # it is in whole milliseconds
             self.n_samples = max(0, announced)
 
     @contextlib.contextmanager
@@ -96,7 +100,7 @@ class FfmpegStream:
         import av
 
         with self._opened() as (container, stream):
-            resampler = av.AudioResampler(format="fltp")  # each channel's samples as they are
+            layout, resampler = None, None
             for packet in container.demux(stream):
                 try:
                     frames = packet.decode()
@@ -110,8 +114,13 @@ class FfmpegStream:
                             "DecodeError",
                             f"it changes from {self.sr} to {frame.sample_rate} Hz",
                         )
+                    if resampler is None or frame.layout.name != layout:
+                        # Only to floats, channels side by side: PyAV reads beyond the eighth of
+                        # those that lie one after the other.
+                        layout, resampler = frame.layout.name, av.AudioResampler(format="flt")
                     for converted in resampler.resample(frame):
-                        yield mono(np.ascontiguousarray(converted.to_ndarray().T))
+                        samples = converted.to_ndarray().reshape(-1, frame.layout.nb_channels)
+                        yield mono(samples)
 
 
 class _Unnamed:

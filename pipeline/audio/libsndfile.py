@@ -121,6 +121,8 @@ class SoundFileStream:
                         raise AudioError(
                             "DecodeError", f"it changes from {self.sr} to {file.samplerate} Hz"
                         )
+                    if not file.frames and link is not None:
+                        raise AudioError("DecodeError", "a stream of it tells no length")
                     announced += file.frames
                     yield from _blocks(file)
 

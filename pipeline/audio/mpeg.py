@@ -379,17 +379,18 @@ class MpegStream:
             raise AudioError("DecodeError", "it changes between one channel and two")
 
     def _require_whole(self, announced: _Announced, nbytes: int) -> None:
-        """Make sure that no more is announced than there is; one of two counts may be wrong."""
-        if announced.n_frames is None or announced.n_frames <= self._n_frames + 1:
-            return
-        if announced.nbytes is not None and announced.nbytes <= nbytes:
+        """Make sure that there is what is announced; one of two counts may be wrong."""
+        n_frames, size = announced.n_frames, announced.nbytes
+        frames_fit = n_frames is not None and abs(n_frames - self._n_frames) <= 1
+        bytes_fit = size is not None and size <= nbytes
+        more_than_told = size is None and (n_frames or 0) <= self._n_frames
+        if frames_fit or bytes_fit or more_than_told:
             return
         seconds = self._kind.samples_per_frame / self.sr
-        raise AudioError(
-            "TruncatedAudio",
-            f"{self._n_frames * seconds:.1f} s there of {announced.n_frames * seconds:.1f} s "
-            "announced",
-        )
+        there, whole = f"{self._n_frames * seconds:.1f} s", f"{(n_frames or 0) * seconds:.1f} s"
+        if size is not None and (n_frames or 0) <= self._n_frames:
+            there, whole = f"{nbytes} bytes", f"{size} bytes"
+        raise AudioError("TruncatedAudio", f"{there} there of {whole} announced")
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
         """As `Stream.read`; the same bits, wherever a run of frames begins."""

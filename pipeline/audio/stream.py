@@ -61,11 +61,13 @@ def mono(frames: npt.NDArray[np.float32]) -> Samples:
     """The mean of channels, (n_samples, n_channels); of two in half the time, and the same bits."""
     if frames.shape[1] == 1:
         return frames[:, 0]
-    if frames.shape[1] == 2:
-        mixed: Samples = (frames[:, 0] + frames[:, 1]) * np.float32(0.5)
-        return mixed
-    mean: Samples = frames.mean(axis=1)
-    return mean
+    with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is looked for later
+        mixed: Samples = (
+            (frames[:, 0] + frames[:, 1]) * np.float32(0.5)
+            if frames.shape[1] == 2
+            else frames.mean(axis=1)
+        )
+    return mixed
 
 
 def crop(blocks: Iterable[Samples], first: int, length: int) -> tuple[Samples, int]:
