@@ -16,7 +16,15 @@ from featurestore.commits import (
 from featurestore.files import Files
 from featurestore.integrity import Damage
 from featurestore.journal import discard_damaged
-from featurestore.layout import ROOT_KEY, Layout, Root, digest_of
+from featurestore.layout import (
+    ROOT_KEY,
+    Layout,
+    Root,
+    digest_of,
+    is_length,
+    numbers_in,
+    spans_of,
+)
 from featurestore.spec import FeatureSpec
 from featurestore.verify import Report, inspect, read_files
 from featurestore.views import source_of
@@ -67,7 +75,7 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
     assert root is not None
     keys = {found.key for found in damage}
     dropped = {found.spec for found in damage if found.spec not in layouts} - {""}
-    lengths = sorted(int(name) for name in files.names("commits") if name.isdecimal())
+    lengths = sorted(int(n) for n in {*root.records, *files.names("commits")} if is_length(n))
     done = []
     for length in lengths:
         done += _take_back(files, root.n_clips, length, damage, layouts, dropped)
@@ -86,10 +94,18 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
     digests.pop(OUTCOME_COLUMNS, None)  # without it, they are written anew
     for name in dropped:
         digests.pop(name, None)
+    records = {
+        str(length): spans_of(
+            shard
+            for shard in sorted(numbers_in(root.records.get(str(length), ())))
+            if commit_key(length, shard) not in keys
+        )
+        for length in lengths
+    }
     specs = tuple(name for name in root.specs if name not in dropped)
     stored = [FeatureSpec.parse(name) for name in specs]
     views = tuple(name for name in root.views if source_of(FeatureSpec.parse(name), stored))
-    new = dataclasses.replace(root, digests=digests, specs=specs, views=views)
+    new = dataclasses.replace(root, digests=digests, specs=specs, views=views, records=records)
     files.write(ROOT_KEY, new.to_bytes())
     if ROOT_KEY in keys:
         done.append(f"{ROOT_KEY}: put back")

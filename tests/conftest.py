@@ -171,7 +171,7 @@ class StoreMaker:
             for row in rows
         ]
         before = read_commit(store.files, length, shard)
-        grown = bytes(4 * (len(rows) - len(before.clips)))
+        grown = bytes(8 * (len(rows) - len(before.clips)))
         specs = {name: checksums + grown for name, checksums in before.specs.items()} | written
         commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
         write_commit(store.files, length, shard, commit)

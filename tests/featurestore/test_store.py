@@ -280,7 +280,7 @@ def test_values_without_a_record_do_not_count(make_store):
 def test_a_record_of_more_clips_than_there_are_is_cut(tiny_store):
     before = read_commit(tiny_store.files, 8, 2)
     more = ClipRecord(status="ready", digest="beyond")
-    specs = {n: without(c, [3]) + b"\1" * 4 + bytes(4) for n, c in before.specs.items()}
+    specs = {n: without(c, [3]) + b"\1" * 8 + bytes(8) for n, c in before.specs.items()}
     commit = Commit(clips=(*before.clips, more, more), specs=specs, software={})
     write_commit(tiny_store.files, 8, 2, commit)
     store = FeatureStore.open(tiny_store.path)
