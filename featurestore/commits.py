@@ -8,6 +8,7 @@ reader can list them; a record that was never written reads as the empty string,
 import base64
 import dataclasses
 import json
+import re
 import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
@@ -255,6 +256,13 @@ def commit_key(clips_per_shard: int, shard: int) -> str:
     return f"{array_key(clips_per_shard)}/c/{shard}"
 
 
+def shard_of(key: str, clips_per_shard: int) -> int | None:
+    """The shard whose record has a key; None if no record for shards of that length has it."""
+    folder, _, name = key.rpartition("/")
+    is_record = folder == f"{array_key(clips_per_shard)}/c" and name.isascii() and name.isdecimal()
+    return int(name) if is_record else None
+
+
 def _unpack(data: bytes, clips_per_shard: int, shard: int) -> Commit:
     key = commit_key(clips_per_shard, shard)
     body = bytes(unseal(data, key))
@@ -267,6 +275,12 @@ def _unpack(data: bytes, clips_per_shard: int, shard: int) -> Commit:
         raise CorruptDataError(f"{key}: {error}") from None
 
 
+def recorded(files: Files, clips_per_shard: int) -> list[int]:
+    """Numbers of the shards that have a record, ascending."""
+    names = files.names(f"{array_key(clips_per_shard)}/c")
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]{0,8}", name))
+
+
 def read_commits(
     files: Files, clips_per_shard: int, shards: Iterable[int], expected: Collection[int] = ()
 ) -> Iterator[tuple[int, Commit]]:
@@ -277,8 +291,8 @@ def read_commits(
     CorruptDataError
         If bytes are damaged, or one of the shards `expected` has none.
     """
-    there = set(files.names(f"{array_key(clips_per_shard)}/c"))
-    wanted = [shard for shard in shards if str(shard) in there or shard in expected]
+    there = {*recorded(files, clips_per_shard), *expected}
+    wanted = [shard for shard in shards if shard in there]
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]
         keys = [commit_key(clips_per_shard, shard) for shard in some]

@@ -62,6 +62,18 @@ def numbers_in(spans: Spans) -> set[int]:
     return {number for first, beyond in spans for number in range(first, beyond)}
 
 
+def spans_without(spans: Spans, numbers: Iterable[int]) -> list[list[int]]:
+    """Spans of the same numbers, but for some."""
+    left = []
+    for begin, beyond in spans:
+        first = begin
+        for number in sorted(n for n in numbers if begin <= n < beyond):
+            left.append([first, number])
+            first = number + 1
+        left.append([first, beyond])
+    return [[first, beyond] for first, beyond in left if first < beyond]
+
+
 _ROOT_REMEDY = "put it back from a copy, or featurize into another place with -o"
 
 STATISTICS = ("mean", "std", "saturated")

@@ -10,6 +10,8 @@ from featurestore.commits import (
     array_key,
     commit_key,
     read_commit,
+    recorded,
+    shard_of,
     without,
     write_commit,
 )
@@ -22,8 +24,7 @@ from featurestore.layout import (
     Root,
     digest_of,
     is_length,
-    numbers_in,
-    spans_of,
+    spans_without,
 )
 from featurestore.spec import FeatureSpec
 from featurestore.verify import Report, inspect, read_files
@@ -78,7 +79,7 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
     lengths = sorted(int(n) for n in {*root.records, *files.names("commits")} if is_length(n))
     done = []
     for length in lengths:
-        done += _take_back(files, root.n_clips, length, damage, layouts, dropped)
+        done += _take_back(files, length, damage, layouts, dropped)
     for name, layout in layouts.items():
         group = layout.files(root.n_clips)
         if keys & group.keys() and digest_of(group) == root.digests[name]:
@@ -95,12 +96,10 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
     for name in dropped:
         digests.pop(name, None)
     records = {
-        str(length): spans_of(
-            shard
-            for shard in sorted(numbers_in(root.records.get(str(length), ())))
-            if commit_key(length, shard) not in keys
+        length: spans_without(
+            spans, [shard for key in keys if (shard := shard_of(key, int(length))) is not None]
         )
-        for length in lengths
+        for length, spans in root.records.items()
     }
     specs = tuple(name for name in root.specs if name not in dropped)
     stored = [FeatureSpec.parse(name) for name in specs]
@@ -119,7 +118,6 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
 
 def _take_back(
     files: Files,
-    n_clips: int,
     length: int,
     damage: Sequence[Damage],
     layouts: Mapping[str, Layout],
@@ -134,7 +132,9 @@ def _take_back(
                 shard, position = divmod(row, length)
                 bad.setdefault(shard, {}).setdefault(found.spec, set()).add(position)
     done = []
-    for shard in range(-(-n_clips // length)):
+    hurt = {lost for key in keys if (lost := shard_of(key, length)) is not None}
+    there = recorded(files, length) if dropped else ()
+    for shard in sorted({*hurt, *bad, *there}):
         key = commit_key(length, shard)
         if key in keys:
             files.remove(key)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.clips import OUTCOME_COLUMNS, TABLE, read_outcomes
-from featurestore.commits import array_files, array_key, array_keys, commit_key
+from featurestore.commits import array_files, array_key, array_keys, commit_key, recorded
 from featurestore.encoding import Codec, CodecName, Encoding, EncodingName
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.files import RUN_FOLDER, Files
@@ -133,10 +133,7 @@ def inspect(
             unfinished.append("a run is at work here, or was killed")
         layouts, found = _metadata(store)
         damage += found
-    try:
-        rows = _look_at_rows(store, list(layouts.values()), quick=quick, progress=progress)
-    except StoreFormatError:  # of the table: how many rows there are is not known
-        rows = _Rows(damage=[], settled={}, without_record=[])
+    rows = _look_at_rows(store, list(layouts.values()), quick=quick, progress=progress)
     damage += rows.damage
     if not half_done:
         found, lines = _clip_table(store, rows, layouts.values())
@@ -249,13 +246,12 @@ def _candidates(store: "FeatureStore", name: str, others: Sequence[Layout]) -> I
 class _Rows:
     """What was found of commit records and rows; see `RunOfClips` and `Report`.
 
-    `without_record` are length and number of shards whose records are gone: `Root.records` has
-    them.
+    `there` are length and number of the shards that have a record.
     """
 
     damage: list[Damage]
     settled: dict[str, npt.NDArray[np.bool_]]
-    without_record: list[tuple[int, int]]
+    there: set[tuple[int, int]]
     record_damaged: bool = False
     n_rows: int = 0
     nbytes: int = 0
@@ -266,24 +262,21 @@ def _look_at_rows(
 ) -> _Rows:
     from tqdm import tqdm
 
-    files, n_clips = store.files, len(store.table)
+    files, n_clips = store.files, store.n_clips
     by_length: dict[int, list[Layout]] = {}
     for layout in layouts:
         by_length.setdefault(layout.clips_per_shard, []).append(layout)
     rows = _Rows(
         damage=[],
         settled={layout.spec.name: np.zeros(n_clips, np.bool_) for layout in layouts},
-        without_record=[],
+        there=set(),
     )
     todo: list[tuple[int, int]] = []
     for length in sorted(by_length):
-        there = set(files.names(f"{array_key(length)}/c"))
-        expected = numbers_in(store._root.records.get(str(length), ()))
-        for shard in range(-(-n_clips // length)):
-            if str(shard) in there:
-                todo.append((length, shard))
-            elif shard in expected:
-                rows.without_record.append((length, shard))
+        n_shards = -(-n_clips // length)
+        todo += [(length, shard) for shard in recorded(files, length) if shard < n_shards]
+
+    rows.there.update(todo)
 
     def look(run: tuple[int, int]) -> RunOfClips:
         length, shard = run
@@ -318,7 +311,9 @@ def _clip_table(
         return [Damage(key=TABLE, kind="corrupt", detail=detail, can_repair=False)], []
     missing = [
         Damage(key=commit_key(length, shard), kind="missing", detail="its clips were done before")
-        for length, shard in rows.without_record
+        for length in sorted({layout.clips_per_shard for layout in layouts})
+        for shard in sorted(numbers_in(store._root.records.get(str(length), ())))
+        if (length, shard) not in rows.there
     ]
     pending = sum(int(np.count_nonzero(active & ~done)) for done in rows.settled.values())
     n_rows = int(np.count_nonzero(active)) * len(rows.settled)
