@@ -188,6 +188,8 @@ class Commit:
                 kind = type(field.default)
                 if any(type(value) is not kind for value in columns[field.name]):
                     raise TypeError(f"{field.name} must be of type {kind.__name__}")
+            if not all(map(str.isascii, columns["digest"])):
+                raise ValueError("digests must be hexadecimal")
             for name, (low, high) in _LIMITS.items():
                 if any(not low <= value <= high for value in columns[name]):
                     raise ValueError(f"{name} must be from {low} to {high}")

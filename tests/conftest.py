@@ -137,9 +137,8 @@ class StoreMaker:
         return seal(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:
-        return ClipRecord(
-            status="ready", sr=44100, start=7, n_valid=22050, digest=f"{clip_id} digest", size=1
-        )
+        digest = f"{clip_id} digest".encode("ascii", "replace").decode()
+        return ClipRecord(status="ready", sr=44100, start=7, n_valid=22050, digest=digest, size=1)
 
     def _fill(
         self,
@@ -175,6 +174,20 @@ class StoreMaker:
         specs = {name: checksums + grown for name, checksums in before.specs.items()} | written
         commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
         write_commit(store.files, length, shard, commit)
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--thorough",
+        action="store_true",
+        help="Run the long versions: more kills, more injured files.",
+    )
+
+
+@pytest.fixture(scope="session")
+def thorough(request: pytest.FixtureRequest) -> bool:
+    """Whether the long versions are wanted."""
+    return bool(request.config.getoption("--thorough"))
 
 
 @pytest.fixture(autouse=True, scope="session")

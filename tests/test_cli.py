@@ -173,7 +173,7 @@ def test_gc_lists_with_sizes_and_takes_away_only_when_told(store, tmp_path):
     assert (path / "commits" / "16").exists()
     assert invoke("gc", path, "--yes").stdout.endswith("300 B taken away\n")
     assert json.loads(invoke("gc", path, "--json").stdout) == [
-        {"kind": "foreign", "key": "notes.txt", "nbytes": 50, "rows": []}
+        {"kind": "foreign", "key": "notes.txt", "nbytes": 50, "rows": [], "refused": ""}
     ]
 
 
@@ -220,6 +220,32 @@ def test_names_that_break_lines_or_steer_terminals_are_printed_in_one_line(make_
     assert told == "new\ufffdline: EmptyFile: 0 bytes\n\ufffd[31mred: EmptyFile: 0 bytes\n"
     assert refused("show", store.path, 0, code=1).count("\n") == 1
     assert json.loads(invoke("failures", store.path, "--json").stdout)[0]["clip_id"] == "new\nline"
+
+
+@pytest.mark.parametrize("command", ["ls", "info", "verify", "failures", "diff", "gc", "show"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_no_command_lets_names_turn_the_writing_or_hide(make_store, tmp_path, command, options):
+    steering = "\u202e\u2066\u200b\u200f\ufeff\xad\x9b\U000e0041"
+    name = f"gpj{steering}exe"
+    store = make_store(ids=[name, "other"], tags=[name], failed=(), pending=(), catalog=name)
+    failed = make_store(
+        "failed.zarr", ids=["a", name], failed=(1,), pending=(), settings={name: name}
+    )
+    store.files.write(f"{name}.txt", b"foreign")
+    words = {
+        "diff": ("diff", store.path, failed.path),
+        "show": ("show", store.path, "0", "-o", str(tmp_path / "out.png")),
+        "failures": ("failures", failed.path),
+        "info": ("info", failed.path, failed.specs[0].name),
+    }.get(command, (command, store.path))
+    told = invoke(*words, *options).output
+    assert not set(steering) & set(told)
+    if options:
+        for line in told.splitlines()[-1:]:
+            assert name in json.dumps(json.loads(line), ensure_ascii=False) or command in (
+                "ls",
+                "verify",
+            )
 
 
 def test_a_dry_run_fits_80_columns(corpus):

@@ -30,7 +30,7 @@ READY = st.builds(
     sr=SR,
     start=SAMPLES,
     n_valid=SAMPLES,
-    digest=TEXT,
+    digest=st.text("0123456789abcdef", max_size=32),
     size=COUNTS,
     mtime_ns=COUNTS,
 )
@@ -168,6 +168,7 @@ def changed_clips(**changes):
         changed_clips(sr=[True] * 4),
         changed_clips(start=[0.5] * 4),
         changed_clips(digest=[None] * 4),
+        changed_clips(digest=["é"] * 4),
         changed_clips(n_valid=[2**41] * 4),
         changed_clips(n_valid=[-1] * 4),
         changed_clips(sr=[2**31] * 4),

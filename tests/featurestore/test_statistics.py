@@ -109,7 +109,9 @@ def test_rows_taken_back_since_the_store_was_opened_have_no_statistics(tiny_stor
     commit = read_commit(tiny_store.files, 8, 0)
     specs = {**commit.specs, spec.name: without(commit.specs[spec.name], [3])}
     write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=specs))
-    with pytest.raises(RowNotReadyError, match="row 3 of .* is no longer ready: a run has changed"):
+    with pytest.raises(
+        RowNotReadyError, match=r"row 3 of .* is no longer ready: a run has changed"
+    ):
         tiny_store[spec].statistics([2, 3])
 
 

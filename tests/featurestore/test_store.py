@@ -296,7 +296,7 @@ def test_a_record_in_the_place_of_another_is_told(tiny_store):
     whole = one.read_bytes(), other.read_bytes()
     one.write_bytes(whole[1])
     other.write_bytes(whole[0])
-    with pytest.raises(CorruptDataError, match="c/0: .* it is that of shard 1 of 8 clips each"):
+    with pytest.raises(CorruptDataError, match=r"c/0: .* it is that of shard 1 of 8 clips each"):
         _ = FeatureStore.open(tiny_store.path).clips
     keys = [damage.key for damage in FeatureStore.open(tiny_store.path).verify().damage]
     assert keys == ["commits/8/c/0", "commits/8/c/1"]
