@@ -113,17 +113,15 @@ class Layout:
     def __post_init__(self) -> None:
         for field in ("clips_per_shard", "n_frames"):
             value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise SettingsError(f"{field} is {value!r}; it must be a whole number from 1 on")
-        if self.clips_per_shard > _MOST_CLIPS_PER_SHARD:
-            raise SettingsError(
-                f"clips_per_shard is {self.clips_per_shard}; it must be at most "
-                f"{_MOST_CLIPS_PER_SHARD}"
-            )
+            most = _MOST_CLIPS_PER_SHARD if field == "clips_per_shard" else _MOST_CHUNK
+            if type(value) is not int or not 1 <= value <= most:
+                raise SettingsError(
+                    f"{field} is {value!r}; it must be a whole number from 1 to {most}"
+                )
         if self.chunk_nbytes > _MOST_CHUNK:
             raise SettingsError(
                 f"n_frames is {self.n_frames}: a clip of {self.spec.name} would take "
-                f"{self.chunk_nbytes / 2**20:,.0f} MiB, and may take {_MOST_CHUNK // 2**20}; "
+                f"{self.chunk_nbytes // 2**20:,} MiB, and may take {_MOST_CHUNK // 2**20}; "
                 "choose shorter clips, or fewer bands or frames"
             )
         for key, setting in self.settings.items():
