@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 
 from cli import melgrid
 from featurestore import FeatureStore
+from featurestore.commits import read_commit, write_commit
+from featurestore.files import Files
 from pipeline.catalogs import open_catalog
 
 SR = 8000
@@ -147,8 +150,12 @@ def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
     assert same.stdout.endswith("\nthe same\n")
     assert "sr8000-mel16-x1-db (float16): 0 of 28 clips differ" in same.stdout
     other = shutil.copytree(path, tmp_path / "other.zarr")
-    shard = other / "sr8000-mel8-x1-db" / "values" / "c" / "1" / "0" / "0"
-    shard.write_bytes((path / "sr8000-mel8-x1-db" / "values" / "c" / "0" / "0" / "0").read_bytes())
+    name, files = "sr8000-mel8-x1-db", Files(other)
+    for part in ("values", "statistics"):  # and the record vouches for them
+        files.write(f"{name}/{part}/c/1/0/0", files.read(f"{name}/{part}/c/0/0/0"))
+    first, second = (read_commit(files, 8, shard) for shard in (0, 1))
+    specs = {**second.specs, name: first.specs[name]}
+    write_commit(files, 8, 1, dataclasses.replace(second, specs=specs))
     found = invoke("diff", path, other, "--json")
     assert found.exit_code == 1
     told = json.loads(found.stdout)
