@@ -102,7 +102,7 @@ class Command(Program):
             raise
         except OSError as error:  # what the machine refuses: permission, space, a lost disk
             where = f"{error.filename}: " if error.filename else ""
-            click.echo(f"Error: {where}{error.strerror or error}", err=True)
+            click.echo(f"Error: {_one_line(f'{where}{error.strerror or error}')}", err=True)
             ctx.exit(1)
 
 
@@ -314,7 +314,8 @@ def _flat(values: Iterable[Iterable[T]]) -> list[T]:
 def _print_json(value: object) -> None:
     # What is not known is nan, which JSON has no word for but null.
     plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    click.echo(json.dumps(plain, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8"))
+    text = json.dumps(plain, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8")
+    click.echo(_STEERING.sub(lambda found: json.dumps(found[0])[1:-1], text))
 
 
 def _print_table(rows: Sequence[dict[str, object]]) -> None:
@@ -330,15 +331,24 @@ def _print_table(rows: Sequence[dict[str, object]]) -> None:
         click.echo("  ".join(padded).rstrip())
 
 
+_STEERING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    r"\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""What names of files may do to a terminal: line breaks, escape sequences, other directions of
+writing, letters that are not seen, halves of letters. (Joiners, U+200C and U+200D, are spelling.)
+"""
+
+
 def _one_line(text: str) -> str:
-    """With what names of files may do to a terminal taken out: line breaks, escape sequences."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", "\ufffd", text)
+    """Text from files, with what steers a terminal shown as such."""
+    return _STEERING.sub("\ufffd", text)
 
 
 def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else str(value)
+    return f"{value:,}" if isinstance(value, int) else _one_line(str(value))
 
 
 def _size(nbytes: float) -> str:
@@ -584,7 +594,7 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
         f"{_size(nbytes / max(1, summary.n_ready))} a clip, in {summary.store.path}"
     )
     for line in summary.store.checks.lines():
-        click.echo(f"look: {line}", err=True)
+        click.echo(_one_line(f"look: {line}"), err=True)
     if summary.n_left:
         click.echo(
             f"{summary.n_left:,} more clips are kept whose tracks are no longer there; "
@@ -681,7 +691,7 @@ def _print_fact(key: str, value: object) -> None:
     import textwrap
 
     if isinstance(value, dict):
-        value = ", ".join(f"{k} {_text(v)}" for k, v in value.items())
+        value = ", ".join(f"{_one_line(k)} {_text(v)}" for k, v in value.items())
     elif isinstance(value, list):
         value = ", ".join(
             " ".join(f"{k} {v}" for k, v in part.items()) if isinstance(part, dict) else str(part)
@@ -806,7 +816,7 @@ def sonify(
         )
         return
     for file in files:
-        click.echo(str(file.path))
+        click.echo(_one_line(str(file.path)))
     click.echo(
         f"{files[0].seconds:.1f} s each, gain {files[0].gain:.1f} dB (0 is as loud as the clip)"
     )
@@ -1125,9 +1135,11 @@ def gc(store: str, yes: bool, as_json: bool) -> None:
     _print_list(
         f"{garbage.kind} {garbage.key}: {_size(garbage.nbytes)}"
         + (f", {len(garbage.rows):,} of its clips" if garbage.rows else "")
+        + (f"; refused: {garbage.refused}" if garbage.refused else "")
         for garbage in found
     )
-    nbytes = sum(garbage.nbytes for garbage in found if garbage.kind != "foreign")
+    going = [g for g in found if g.kind != "foreign" and not g.refused]
+    nbytes = sum(garbage.nbytes for garbage in going)
     if not nbytes:
         click.echo("nothing to take away")
     else:
@@ -1146,6 +1158,7 @@ def _print_list(lines: Iterable[str]) -> None:
 def _print_wrapped(text: str) -> None:
     import textwrap
 
+    text = _one_line(text)
     click.echo(textwrap.fill(text, 79, subsequent_indent="    ", break_on_hyphens=False))
 
 
@@ -1413,7 +1426,7 @@ def study(
     if as_json:
         _print_json(rows)
         return
-    click.echo(table(judgement))
+    click.echo("\n".join(map(_one_line, table(judgement).split("\n"))))
     click.echo(f"rows in {results}, picture in {drawn}")
     click.echo(f"melgrid report {results} makes a page of it")
 
@@ -1492,7 +1505,7 @@ def report(
 
     rows, note = read_results(results)
     if note:
-        click.echo(note, err=True)
+        click.echo(_one_line(note), err=True)
     judgement = judge(rows, baseline=baseline, max_loss=max_loss)
     if n_clips is not None and store is not None:  # before the page, which links to it
         heard = thinned((point.spec for point in judgement.points), MOST)
@@ -1501,7 +1514,7 @@ def report(
     if as_json:
         _print_json(_judgement_json(judgement) | {"files": [str(path) for path in written]})
         return
-    click.echo(table(judgement))
+    click.echo("\n".join(map(_one_line, table(judgement).split("\n"))))
     click.echo(f"page in {written[0]}, its figures beside it as PNG and SVG")
 
 

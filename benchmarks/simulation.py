@@ -15,7 +15,7 @@ import pipeline.cluster
 import pipeline.run
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
-from featurestore.commits import ClipRecord, Commit, write_commit
+from featurestore.commits import CHECKSUM_NBYTES, ClipRecord, Commit, write_commit
 from featurestore.files import Files
 from pipeline.catalogs import Catalog
 from pipeline.cluster import compute, connect
@@ -70,7 +70,8 @@ def imagine(job: Job, task: ShardTask) -> ShardResult:
     commit = Commit(
         clips=tuple(clips),
         specs={
-            layout.spec.name: secrets.token_bytes(4 * len(task.paths)) for layout in job.layouts
+            layout.spec.name: secrets.token_bytes(CHECKSUM_NBYTES * len(task.paths))
+            for layout in job.layouts
         },
         software=job.software,
     )

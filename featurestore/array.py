@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.commits import read_commit
 from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.layout import Layout
 from featurestore.ranges import RemoteChunks
@@ -98,6 +99,11 @@ class FeatureArray:
     def ready(self) -> npt.NDArray[np.bool_]:
         """Rows that can be read, ``(n_clips,)``; pickled with the array once it was looked at."""
         return self._store.ready(self.layout)
+
+    @cached_property
+    def _checksums(self) -> npt.NDArray[np.uint32]:
+        """What the rows' chunks must end with, ``(n_clips,)``; pickled as `ready` is."""
+        return self._store.checksums(self.layout)
 
     @cached_property
     def n_valid_frames(self) -> npt.NDArray[np.int64]:
@@ -213,7 +219,7 @@ class FeatureArray:
         if any(isinstance(row, bool | np.bool_) for row in rows):
             raise IndexError("rows are booleans; give their numbers: np.flatnonzero(rows)")
         numbers = [operator.index(row) for row in rows]
-        ready = self.ready
+        ready, _ = self.ready, self._checksums  # here, and not in several threads
         for row in numbers:
             if not 0 <= row < len(self):
                 raise IndexError(f"row {row} of {self.spec.name}; there are {len(self)}, from 0")
@@ -267,6 +273,8 @@ class FeatureArray:
             for place, position, data in zip(there, positions, sealed, strict=True):
                 what = f"{layout.shard_key(shard)}, clip {position}"
                 body = unseal(data, what)
+                if int.from_bytes(data[-4:], "little") != self._checksums[rows[place]]:
+                    self._require_newer(data, rows[place], what)
                 try:
                     layout.codec.decompress(body, chunk)
                 except CorruptDataError as error:
@@ -276,6 +284,19 @@ class FeatureArray:
                 layout.encoding.decode(stored, out[place], layout.spec.log)
                 if self.spec.log != layout.spec.log:
                     to_log(out[place])
+
+    def _require_newer(self, data: bytes, row: int, what: str) -> None:
+        """Make sure that an undamaged chunk is what the record vouches for by now.
+
+        Of a clip whose audio has changed, a run takes the row back before it writes another one.
+        """
+        shard, position = divmod(row, self.layout.clips_per_shard)
+        commit = read_commit(self._files, self.layout.clips_per_shard, shard)
+        if not commit.is_ready(self.layout.spec.name, position):
+            raise RowNotReadyError(self._store.explain(self.spec, self.layout, row))
+        vouched = commit.checksum(self.layout.spec.name, position) % 2**32
+        if int.from_bytes(data[-4:], "little") != vouched:
+            raise CorruptDataError(f"{what}: other values than the commit record vouches for")
 
     def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
         """Sealed chunks of some clips of one shard, one at a time."""
@@ -305,6 +326,6 @@ class FeatureArray:
         what = self.layout.shard_key(shard)
         tail = index_nbytes(self.layout.clips_per_shard)
         data = file.read_at(max(0, file.size - tail), tail)
-        index = read_index(data, self.layout.clips_per_shard, what)
+        index = read_index(data, self.layout.clips_per_shard, file.size, what)
         self._indices[shard] = file.identity, index
         return index

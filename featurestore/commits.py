@@ -8,10 +8,12 @@ reader can list them; a record that was never written reads as the empty string,
 import base64
 import dataclasses
 import json
+import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
+from featurestore.documents import parse
 from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
 from featurestore.files import Files
 from featurestore.layout import zarr_files
@@ -78,16 +80,30 @@ PENDING = ClipRecord()
 
 
 Checksums = bytes
-"""Of one spec's rows in a run of clips, 4 bytes each, little-endian: `row_checksum`, or 0 where the
-row holds no values.
+"""Of one spec's rows in a run of clips, `CHECKSUM_NBYTES` each, little-endian: `row_checksum`, or 0
+where the row holds no values.
 """
+
+CHECKSUM_NBYTES = 8
+"""Of one row: four of its chunk, four of its statistics."""
+
+_LIMITS = {
+    "sr": (0, 2**31 - 1),
+    "start": (0, 2**40),
+    "n_valid": (0, 2**40),
+    "n_clipped": (0, 2**40),
+    "size": (0, 2**63 - 1),
+    "mtime_ns": (-(2**63), 2**63 - 1),
+}
+"""Smallest and largest number that a record may hold, so that sums of them fit 64 bits."""
 
 
 def without(checksums: Checksums, positions: Iterable[int]) -> Checksums:
     """The same, but that rows at some positions are no longer vouched for."""
     left = bytearray(checksums)
     for position in positions:
-        left[4 * position : 4 * position + 4] = bytes(4)
+        first = CHECKSUM_NBYTES * position
+        left[first : first + CHECKSUM_NBYTES] = bytes(CHECKSUM_NBYTES)
     return bytes(left)
 
 
@@ -125,7 +141,8 @@ class Commit:
 
     def checksum(self, spec_name: str, position: int) -> int:
         """What the record vouches for at a row; 0 is nothing."""
-        return int.from_bytes(self.specs[spec_name][4 * position : 4 * position + 4], "little")
+        first = CHECKSUM_NBYTES * position
+        return int.from_bytes(self.specs[spec_name][first : first + CHECKSUM_NBYTES], "little")
 
     def is_settled(self, spec_name: str, position: int) -> bool:
         """Whether there is nothing to compute: the row is ready, or known to fail."""
@@ -135,14 +152,16 @@ class Commit:
             and self.clips[position].status == "failed"
         )
 
-    def to_json(self) -> str:
-        """As text; clips by column, which takes a third of the bytes."""
+    def to_json(self, clips_per_shard: int, shard: int) -> str:
+        """As text that says which shard it is of; clips by column, which takes a third."""
         columns = {
             field.name: [getattr(clip, field.name) for clip in self.clips]
             for field in dataclasses.fields(ClipRecord)
         }
         return json.dumps(
             {
+                "clips_per_shard": clips_per_shard,
+                "shard": shard,
                 "clips": columns,
                 "specs": {
                     name: base64.b64encode(checksums).decode()
@@ -154,21 +173,29 @@ class Commit:
         )
 
     @classmethod
-    def from_json(cls, text: str) -> Self:
+    def from_json(cls, text: bytes, clips_per_shard: int, shard: int) -> Self:
         """Read what `to_json` wrote.
 
         Raises
         ------
         StoreFormatError
-            If it is something else.
+            If it is something else, or is of another shard.
         """
         try:
-            fields = json.loads(text)
+            fields = parse(text)
+            place = fields.pop("clips_per_shard"), fields.pop("shard")
+            if place != (clips_per_shard, shard):
+                raise ValueError(f"it is that of shard {place[1]!r} of {place[0]!r} clips each")
             columns: dict[str, list[Any]] = fields.pop("clips")
             for field in dataclasses.fields(ClipRecord):
                 kind = type(field.default)
                 if any(type(value) is not kind for value in columns[field.name]):
                     raise TypeError(f"{field.name} must be of type {kind.__name__}")
+            if not all(map(str.isascii, columns["digest"])):
+                raise ValueError("digests must be hexadecimal")
+            for name, (low, high) in _LIMITS.items():
+                if any(not low <= value <= high for value in columns[name]):
+                    raise ValueError(f"{name} must be from {low} to {high}")
             clips = tuple(
                 ClipRecord(**dict(zip(columns, row, strict=True)))
                 for row in zip(*columns.values(), strict=True)
@@ -178,8 +205,12 @@ class Commit:
                 for name, checksums in fields.pop("specs").items()
             }
             for name, checksums in specs.items():
-                if len(checksums) != 4 * len(clips):
+                if len(checksums) != CHECKSUM_NBYTES * len(clips):
                     raise ValueError(f"{name}: {len(checksums)} bytes for {len(clips)} clips")
+            if len(clips) > clips_per_shard:
+                raise ValueError(f"{len(clips)} clips in a shard of {clips_per_shard}")
+            if any(type(version) is not str for version in fields["software"].values()):
+                raise TypeError("software must be texts")
             return cls(clips=clips, specs=specs, **fields)
         except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise StoreFormatError(f"not a commit record: {error}") from None
@@ -219,13 +250,10 @@ def read_commit(files: Files, clips_per_shard: int, shard: int) -> Commit:
     Raises
     ------
     CorruptDataError
-        If its bytes are damaged.
-    StoreFormatError
-        If it is not a commit record.
+        If its bytes are damaged, or are no record of that run.
     """
-    key = commit_key(clips_per_shard, shard)
-    data = files.read(key)
-    return Commit() if data is None else _unpack(data, key)
+    data = files.read(commit_key(clips_per_shard, shard))
+    return Commit() if data is None else _unpack(data, clips_per_shard, shard)
 
 
 def commit_key(clips_per_shard: int, shard: int) -> str:
@@ -233,31 +261,55 @@ def commit_key(clips_per_shard: int, shard: int) -> str:
     return f"{array_key(clips_per_shard)}/c/{shard}"
 
 
-def _unpack(data: bytes, key: str) -> Commit:
+def shard_of(key: str, clips_per_shard: int) -> int | None:
+    """The shard whose record has a key; None if no record for shards of that length has it."""
+    folder, _, name = key.rpartition("/")
+    is_record = folder == f"{array_key(clips_per_shard)}/c" and name.isascii() and name.isdecimal()
+    return int(name) if is_record else None
+
+
+def _unpack(data: bytes, clips_per_shard: int, shard: int) -> Commit:
+    key = commit_key(clips_per_shard, shard)
     body = bytes(unseal(data, key))
     # The vlen-utf8 codec: the number of strings, then each one's length and bytes.
     if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
         raise CorruptDataError(f"{key}: not one string")
-    return Commit.from_json(body[8:].decode())
+    try:
+        return Commit.from_json(body[8:], clips_per_shard, shard)
+    except StoreFormatError as error:
+        raise CorruptDataError(f"{key}: {error}") from None
+
+
+def recorded(files: Files, clips_per_shard: int) -> list[int]:
+    """Numbers of the shards that have a record, ascending."""
+    names = files.names(f"{array_key(clips_per_shard)}/c")
+    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]{0,8}", name))
 
 
 def read_commits(
-    files: Files, clips_per_shard: int, shards: Iterable[int]
+    files: Files, clips_per_shard: int, shards: Iterable[int], expected: Collection[int] = ()
 ) -> Iterator[tuple[int, Commit]]:
-    """Shard number and record, of each shard that has a record."""
-    names = files.names(f"{array_key(clips_per_shard)}/c")
-    there = {int(name) for name in names if name.isdecimal()}
+    """Shard number and record, of each shard that has a record.
+
+    Raises
+    ------
+    CorruptDataError
+        If bytes are damaged, or one of the shards `expected` has none.
+    """
+    there = {*recorded(files, clips_per_shard), *expected}
     wanted = [shard for shard in shards if shard in there]
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]
         keys = [commit_key(clips_per_shard, shard) for shard in some]
         for shard, key, data in zip(some, keys, files.read_several(keys), strict=True):
             if data is not None:
-                yield shard, _unpack(data, key)
+                yield shard, _unpack(data, clips_per_shard, shard)
+            elif shard in expected:
+                raise CorruptDataError(f"{files.root}: {key} is missing: its clips were done")
 
 
 def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit) -> None:
     """Put a record in place, at once."""
-    text = commit.to_json().encode()
+    text = commit.to_json(clips_per_shard, shard).encode()
     body = struct.pack("<II", 1, len(text)) + text
     files.write(commit_key(clips_per_shard, shard), seal(body))

@@ -1,6 +1,7 @@
 """How values are kept (encoding) and how the bytes are packed (codec)."""
 
 import dataclasses
+import struct
 from collections.abc import Mapping
 from typing import Any, Literal, get_args
 
@@ -134,6 +135,58 @@ def _widen(halves: npt.NDArray[np.float16], out: npt.NDArray[np.float32]) -> Non
     out *= np.float32(2**112)
 
 
+_HEADER = struct.Struct("<BBBBIII")
+"""Blosc 1's: versions, flags, size of a value; unpacked bytes, those of a block, packed bytes."""
+
+_COPIED, _BITSHUFFLED, _UNSPLIT = 0x02, 0x04, 0x10
+"""Flags: the values as they are; bits are shuffled; a block is one part, not one a byte of values.
+
+Source: c-blosc 1.21, README_CHUNK_FORMAT.rst and blosc.c.
+"""
+
+_FORMATS = {"lz4": 1, "zstd": 4}
+"""In the highest three bits of the flags."""
+
+_LEAST_BLOCK = 2**16
+"""Smaller blocks are only written where a chunk is no longer than that [bytes]."""
+
+_MOST_SPLIT, _LEAST_PART = 16, 128
+"""Values of more bytes than that, or fewer values than that in a block, are not split."""
+
+
+def _is_block(block_nbytes: int, nbytes: int, typesize: int) -> bool:
+    """Whether blocks may be that long; one that cuts a value would not be filled by its parts."""
+    return min(nbytes, _LEAST_BLOCK) <= block_nbytes <= nbytes and block_nbytes % typesize == 0
+
+
+def _is_filled(
+    packed: memoryview, flags: int, typesize: int, nbytes: int, block_nbytes: int
+) -> bool:
+    """Whether the blocks, and in them the parts, follow each other from the header to the end."""
+    n_blocks = -(-nbytes // block_nbytes)
+    offset = _HEADER.size + 4 * n_blocks
+    if offset > len(packed):
+        return False
+    is_split = (
+        not flags & _UNSPLIT and typesize <= _MOST_SPLIT and block_nbytes // typesize >= _LEAST_PART
+    )
+    starts = struct.unpack_from(f"<{n_blocks}I", packed, _HEADER.size)
+    # By place: Blosc's threads put blocks down as they are done.
+    for start, block in sorted(zip(starts, range(n_blocks), strict=True)):
+        if start != offset:
+            return False
+        length = min(block_nbytes, nbytes - block * block_nbytes)
+        n_parts = typesize if is_split and length == block_nbytes else 1
+        for _ in range(n_parts):
+            if offset + 4 > len(packed):
+                return False
+            (n_packed,) = struct.unpack_from("<I", packed, offset)
+            offset += 4 + n_packed
+            if n_packed > length // n_parts or offset > len(packed):
+                return False
+    return offset == len(packed)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Codec:
     """How a chunk's bytes are packed: by Blosc, mostly with shuffled bits, or not at all.
@@ -172,7 +225,7 @@ class Codec:
         CorruptDataError
             If the bytes do not unpack to exactly that array.
         """
-        self.require_size(packed, out.nbytes)
+        self.require(packed, out.dtype, out.nbytes)
         if self.name == "none":
             out.reshape(-1).view(np.uint8)[:] = np.frombuffer(packed, np.uint8)
             return
@@ -183,19 +236,41 @@ class Codec:
         except (RuntimeError, ValueError) as error:
             raise CorruptDataError(f"a chunk does not unpack: {error}") from None
 
-    def require_size(self, packed: memoryview, nbytes: int) -> None:
-        """Make sure that a chunk says of itself that it unpacks to so many bytes.
+    def require(self, packed: memoryview, dtype: np.dtype[Any], nbytes: int) -> None:
+        """Make sure that a chunk can be unpacked to so many bytes of values of a type.
+
+        c-blosc is told where the packed bytes begin, and believes their header where they end: a
+        header that says more makes it give away, or run over, what lies behind them in memory. It
+        also leaves what a block's parts do not fill as it was. So what it reads is looked at here:
+        each field is what `compress` writes, and blocks and their parts lie within the bytes.
 
         Raises
         ------
         CorruptDataError
-            If it does not.
+            If it is anything else.
         """
-        if self.name == "none" and len(packed) != nbytes:
-            raise CorruptDataError(f"a chunk holds {len(packed)} bytes, not {nbytes}")
-        unpacked = int.from_bytes(packed[4:8], "little")  # in Blosc's header
-        if self.name != "none" and unpacked != nbytes:
+        if self.name == "none":
+            if len(packed) != nbytes:
+                raise CorruptDataError(f"a chunk holds {len(packed)} bytes, not {nbytes}")
+            return
+        if len(packed) < _HEADER.size:
+            raise CorruptDataError(f"a chunk holds {len(packed)} bytes, which are too few")
+        version, inner_version, flags, typesize, unpacked, block_nbytes, n_packed = (
+            _HEADER.unpack_from(packed)
+        )
+        if unpacked != nbytes:
             raise CorruptDataError(f"a chunk unpacks to {unpacked} bytes, not {nbytes}")
+        if n_packed != len(packed):
+            raise CorruptDataError(f"a chunk holds {len(packed)} bytes, and says {n_packed}")
+        wanted = _FORMATS[self.name] << 5 | (_BITSHUFFLED if self._shuffles(dtype) else 0)
+        found = version, inner_version, typesize, flags & ~(_COPIED | _UNSPLIT)
+        if found != (2, 1, dtype.itemsize, wanted) or not _is_block(block_nbytes, nbytes, typesize):
+            raise CorruptDataError("a chunk is packed in another way than its codec's")
+        if flags & _COPIED:
+            if n_packed != nbytes + _HEADER.size:
+                raise CorruptDataError(f"a chunk of {nbytes} bytes is a copy of {n_packed - 16}")
+        elif not _is_filled(packed, flags, typesize, nbytes, block_nbytes):
+            raise CorruptDataError("a chunk's blocks do not fill it")
 
     def zarr_codecs(self, dtype: np.dtype[Any]) -> list[Any]:
         """The same as zarr-python's codecs, each chunk closed by its crc32c."""

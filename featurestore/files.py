@@ -1,11 +1,19 @@
-"""Bytes under a root: a local folder or an fsspec URL, with writes that are whole or absent."""
+"""Bytes under a root: a local folder or an fsspec URL, with writes that are whole or absent.
+
+A store may be a stranger's, in which a link leads anywhere. The root itself may be one, for it is
+the user's. Below it nothing is written, replaced or deleted through a link: folders are opened one
+by one from the root, each within the one before and none if it is a link, so that nobody can put a
+link in the way between a look and the deed. Reading follows links.
+"""
 
 import contextlib
+import errno
 import os
 import re
 import shutil
+import stat
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -27,9 +35,17 @@ RUN_FOLDER = ".run"
 PARTIAL = f"{RUN_FOLDER}/partial"
 """Folder of the files that are not yet whole."""
 
+_MOST_WHOLE = 2**32
+"""Longest file that is read at once [bytes]: shards are a fifth of it."""
+
 
 class LocalFile:
     """A local file, read by position.
+
+    Raises
+    ------
+    StoreFormatError
+        If it is no regular file, such as a pipe, at which reading would wait for ever.
 
     Attributes
     ----------
@@ -40,8 +56,11 @@ class LocalFile:
     """
 
     def __init__(self, path: str) -> None:
-        self._descriptor = os.open(path, os.O_RDONLY)
+        self._descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # a pipe would wait here
         status = os.fstat(self._descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            os.close(self._descriptor)
+            raise StoreFormatError(f"{path} is not a file")
         self.size = status.st_size
         self.identity: tuple[object, ...] = status.st_ino, status.st_mtime_ns, status.st_size
 
@@ -53,7 +72,13 @@ class LocalFile:
 
     def read_at(self, offset: int, length: int) -> bytes:
         """Up to `length` bytes from `offset` on."""
-        return os.pread(self._descriptor, length, offset)
+        data = os.pread(self._descriptor, length, offset)
+        while 0 < len(data) < length:  # of 2 GiB and more, one call reads a part
+            more = os.pread(self._descriptor, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+        return data
 
 
 @contextlib.contextmanager
@@ -100,6 +125,24 @@ def file_system(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
         raise StorageError(
             f"{url} cannot be used: {reason}; look at the address, the credentials and the endpoint"
         ) from None
+
+
+def _opener(folder: int) -> Callable[[str, int], int]:
+    """What `open` opens a file with that lies in a folder given by its descriptor."""
+    return lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666, dir_fd=folder)
+
+
+def _inner(folder: int, name: str, *, make: bool) -> int:
+    """Descriptor of a folder in a folder; not of what a link leads to."""
+    flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+    try:
+        return os.open(name, flags, dir_fd=folder)
+    except FileNotFoundError:
+        if not make:
+            raise
+    with contextlib.suppress(FileExistsError):  # another worker was faster
+        os.mkdir(name, dir_fd=folder)
+    return os.open(name, flags, dir_fd=folder)
 
 
 def version_of(info: Mapping[str, object]) -> str:
@@ -168,19 +211,30 @@ class Files:
             raise StoreFormatError(f"{key!r} is not a key below {self.root}")
         return f"{self.root}/{key}" if key else self.root
 
-    def read(self, key: str) -> bytes | None:
-        """All bytes of a file; None where there is none."""
+    def read(self, key: str, most: int = _MOST_WHOLE) -> bytes | None:
+        """All bytes of a file; None where there is none.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is longer than `most` [bytes], and local: nobody wrote so much there on purpose.
+        """
         if not self.is_local:
             return self.read_several([key])[0]
         try:
-            return Path(self.path(key)).read_bytes()
+            with self.open(key) as file:
+                if file.size > most:
+                    raise StoreFormatError(
+                        f"{self.path(key)} is damaged: {file.size:,} bytes are too many"
+                    )
+                return file.read_at(0, file.size)
         except (FileNotFoundError, NotADirectoryError):
             return None
 
-    def read_several(self, keys: Sequence[str]) -> list[bytes | None]:
-        """All bytes of each file, None where there is none; remote ones at the same time."""
+    def read_several(self, keys: Sequence[str], most: int = _MOST_WHOLE) -> list[bytes | None]:
+        """All bytes of each file, as `read` does; remote ones at the same time."""
         if self.is_local:
-            return [self.read(key) for key in keys]
+            return [self.read(key, most) for key in keys]
         found: list[bytes | None] = []
         with file_system(self.root) as (filesystem, _):
             paths = [self.path(key) for key in keys]
@@ -255,26 +309,87 @@ class Files:
             with self._written(key) as (filesystem, path):
                 filesystem.pipe_file(path, data if isinstance(data, bytes) else b"".join(data))
             return
-        folder = f"{self.root}/{PARTIAL}"
-        if self._run is None:
-            os.makedirs(folder, exist_ok=True)
-        else:
-            folder = f"{folder}/{self._run}"
-        partial = f"{folder}/{uuid.uuid4().hex}"
-        target = self.path(key)
+        folder = PARTIAL if self._run is None else f"{PARTIAL}/{self._run}"
+        partial = uuid.uuid4().hex
+        target, name = self.path(key), key.rpartition("/")[2]
         try:
-            with open(partial, "wb") as file:
-                file.writelines([data] if isinstance(data, bytes) else data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            os.replace(partial, target)
-        except BaseException as error:
-            if isinstance(error, OSError) and error.filename is None:  # a full disk
-                error.filename = target
-            with contextlib.suppress(OSError):
-                os.unlink(partial)
+            with self.folder(folder, make=self._run is None) as source:
+                try:
+                    with open(partial, "xb", opener=_opener(source)) as file:
+                        file.writelines([data] if isinstance(data, bytes) else data)
+                        file.flush()
+                        os.fsync(file.fileno())
+                    with self.folder(key.rpartition("/")[0], make=True) as place:
+                        os.replace(partial, name, src_dir_fd=source, dst_dir_fd=place)
+                except BaseException:
+                    with contextlib.suppress(OSError):
+                        os.unlink(partial, dir_fd=source)
+                    raise
+        except OSError as error:
+            error.filename, error.filename2 = target, None  # and not the place before
             raise
+
+    @contextlib.contextmanager
+    def folder(self, key: str, *, make: bool) -> Iterator[int]:
+        """Descriptor of a local folder that no link leads to, for what takes a ``dir_fd``.
+
+        Parameters
+        ----------
+        key : str
+            Of the folder; empty for the root.
+        make : bool
+            Whether to make it, and those above it, if need be.
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is none, and `make` is False.
+        StoreFormatError
+            If there is a link on the way to it from the root.
+        """
+        self.path(key)  # it is below the root
+        if make:
+            os.makedirs(self.root, exist_ok=True)
+        descriptor = os.open(self.root, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            for name in filter(None, key.split("/")):
+                try:
+                    inner = _inner(descriptor, name, make=make)
+                except OSError as error:
+                    if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                        self.refuse_links(key)
+                    error.filename = self.path(key)
+                    raise
+                os.close(descriptor)
+                descriptor = inner
+            yield descriptor
+        finally:
+            os.close(descriptor)
+
+    def link_to(self, key: str) -> str | None:
+        """Key of the first link on the way from a local root to what lies at `key`, itself too."""
+        parts = key.split("/") if self.is_local and key else []
+        for number in range(1, len(parts) + 1):
+            part = "/".join(parts[:number])
+            if os.path.islink(self.path(part)):
+                return part
+        return None
+
+    def refuse_links(self, *keys: str) -> None:
+        """Make sure that no link would be in the way of writing or deleting there.
+
+        Raises
+        ------
+        StoreFormatError
+            If there is one.
+        """
+        for key in keys:
+            link = self.link_to(key)
+            if link is not None:
+                raise StoreFormatError(
+                    f"{self.path(link)} is a link, and within a store melgrid writes and deletes "
+                    "through none: put what it leads to in its place"
+                )
 
     def write_several(self, files: Mapping[str, bytes]) -> None:
         """Write files in the order given; remote ones at the same time, but the last one last."""
@@ -357,7 +472,8 @@ class Files:
                 yield os.path.getsize(where)
             for path, _, names in os.walk(where):
                 for name in names:
-                    yield os.path.getsize(os.path.join(path, name))
+                    with contextlib.suppress(FileNotFoundError):  # a link to nowhere
+                        yield os.path.getsize(os.path.join(path, name))
         else:
             with file_system(where) as (filesystem, path):
                 found = filesystem.find(path, detail=True)
@@ -376,16 +492,36 @@ class Files:
         with file_system(self.root) as (filesystem, path):
             return bool(filesystem.isfile(path))
 
-    def remove(self, folder: str) -> None:
-        """Delete `folder` with all it holds, or a file, if it is there."""
+    def remove(self, folder: str) -> bool:
+        """Delete `folder` with all it holds, or a file, and say whether nothing is there any more.
+
+        Of a local folder as much as can be; links in it go, and what they lead to stays.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is a link, or one leads to it.
+        """
         where = self.path(folder)
-        if self.is_local:
-            if os.path.isfile(where):
-                os.unlink(where)
-            shutil.rmtree(where, ignore_errors=True)
-            return
-        with contextlib.suppress(FileNotFoundError), file_system(where) as (filesystem, path):
-            filesystem.rm(path, recursive=True)
+        if not folder:
+            raise StoreFormatError(f"{where} is a store, which is not deleted as a whole")
+        if not self.is_local:
+            with contextlib.suppress(FileNotFoundError), file_system(where) as (filesystem, path):
+                filesystem.rm(path, recursive=True)
+            return True
+        parent, _, name = folder.rpartition("/")
+        try:
+            with self.folder(parent, make=False) as descriptor:
+                mode = os.stat(name, dir_fd=descriptor, follow_symlinks=False).st_mode
+                if stat.S_ISLNK(mode):
+                    self.refuse_links(folder)
+                if stat.S_ISDIR(mode):
+                    shutil.rmtree(name, ignore_errors=True, dir_fd=descriptor)
+                else:
+                    os.unlink(name, dir_fd=descriptor)
+        except FileNotFoundError:
+            return True
+        return not os.path.lexists(where)
 
     @contextlib.contextmanager
     def _written(self, key: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:

@@ -8,14 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.clips import COLUMNS, TABLE
-from featurestore.commits import array_key, read_commit, without, write_commit
+from featurestore.commits import read_commit, without, write_commit
 from featurestore.errors import CorruptDataError, SpecError, StoreFormatError
 from featurestore.files import RUN_FOLDER, Files
-from featurestore.layout import ROOT_KEY, Layout, read_attributes
+from featurestore.layout import ROOT_KEY, Layout, is_length, read_attributes
 from featurestore.outcomes import PUBLISHED
 from featurestore.shard import index_nbytes, is_absent, read_index, unpack
 from featurestore.spec import FeatureSpec
-from featurestore.statistics import Statistics, unpack_statistics
+from featurestore.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.writer import StoreWriter, write_shard
 
 if TYPE_CHECKING:
@@ -39,12 +39,15 @@ class Garbage:
         What it takes.
     rows : tuple of int
         Where only some rows of a shard are meant: which.
+    refused : str
+        Why it stays all the same; empty if it goes, or would.
     """
 
     kind: Kind
     key: str
     nbytes: int
     rows: tuple[int, ...] = ()
+    refused: str = ""
 
     def json(self) -> dict[str, Any]:
         """As plain values."""
@@ -65,35 +68,49 @@ def find_garbage(store: "FeatureStore") -> tuple[Garbage, ...]:
 def collect(store: "FeatureStore") -> tuple[Garbage, ...]:
     """Take away what `find_garbage` lists, but what is foreign; rows that are needed stay.
 
-    A killed run's change of metadata is finished, and its partial files go.
+    A killed run's change of metadata is finished, and its partial files go. Nothing is taken away
+    through a link: what is behind one is refused, and stays.
+
+    Returns
+    -------
+    garbage : tuple of Garbage
+        What was found; what has not gone says why.
 
     Raises
     ------
     StoreLockedError
         If a run is writing to the store.
     StoreFormatError, CorruptDataError
-        If it is damaged.
+        If it is damaged, or a link is where a run would write.
     """
-    left = _left_by_runs(store)  # gone, once the store is opened for writing
+    left = _left_by_runs(store)
     with StoreWriter(store.path, store.window) as writer:
         now, files = writer.store(), writer.files
         folders, rows = list(_unreferenced(now)), list(_unneeded_rows(now))
-        _forget(files, now, rows)
-        keys = {found.key for found in rows}
+        going = [found for found in rows if not found.refused]
+        _forget(files, now, going)
+        keys = {found.key for found in going}
         for layout in now.layouts.values():
             for shard in range(-(-now.n_clips // layout.clips_per_shard)):
                 if layout.shard_key(shard) in keys:
                     _rewrite(files, layout, shard)
-        for found in folders:
-            if found.kind != "foreign":
-                files.remove(found.key)
+        for place, found in enumerate(folders):
+            if found.kind != "foreign" and not found.refused and not files.remove(found.key):
+                still = sum(files.sizes(found.key))
+                folders[place] = dataclasses.replace(
+                    found, nbytes=still, refused="not all of it can be deleted"
+                )
         writer.publish()
-    return (*left, *folders, *rows)
+    # What a run left goes as the store is opened for writing, but what it did not make.
+    stays = sum(store.files.sizes(RUN_FOLDER))
+    gone = [dataclasses.replace(found, nbytes=found.nbytes - stays) for found in left]
+    return (*(found for found in gone if found.nbytes > 0), *folders, *rows)
 
 
 def _left_by_runs(store: "FeatureStore") -> list[Garbage]:
-    nbytes = sum(store.files.sizes(RUN_FOLDER))
-    return [Garbage(kind="unfinished", key=RUN_FOLDER, nbytes=nbytes)] if nbytes else []
+    nbytes, refused = sum(store.files.sizes(RUN_FOLDER)), _refused(store.files, RUN_FOLDER)
+    found = Garbage(kind="unfinished", key=RUN_FOLDER, nbytes=nbytes, refused=refused)
+    return [found] if nbytes or refused else []
 
 
 _PARTS = {"values", "statistics", "statistic", "mel", "time"}
@@ -106,15 +123,16 @@ def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
     lengths = {str(layout.clips_per_shard) for layout in store.layouts.values()}
 
     def found(kind: Kind, key: str) -> Garbage:
-        return Garbage(kind=kind, key=key, nbytes=sum(files.sizes(key)))
+        refused = _refused(files, key) if kind != "foreign" else ""
+        nbytes = 0 if files.link_to(key) else sum(files.sizes(key))
+        return Garbage(kind=kind, key=key, nbytes=nbytes, refused=refused)
 
     for name in files.names(""):
         if name not in {ROOT_KEY, RUN_FOLDER, TABLE, "commits", *specs}:
             yield found("unreferenced" if _is_spec_group(files, name) else "foreign", name)
     for name in files.names("commits"):
         if name not in {"zarr.json", *lengths}:
-            kind: Kind = "unreferenced" if name.isdecimal() else "foreign"
-            yield found(kind, array_key(int(name)) if name.isdecimal() else f"commits/{name}")
+            yield found("unreferenced" if is_length(name) else "foreign", f"commits/{name}")
     for folder, known in (
         (TABLE, {*COLUMNS, *PUBLISHED, *store.table.meta}),
         *((name, _PARTS) for name in specs),
@@ -126,8 +144,14 @@ def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
         n_shards = -(-store.n_clips // layout.clips_per_shard)
         for part in ("values", "statistics"):
             for name in files.names(f"{layout.spec.name}/{part}/c"):
-                if name.isdecimal() and int(name) >= n_shards:
+                if name.isascii() and name.isdecimal() and int(name) >= n_shards:
                     yield found("unreferenced", f"{layout.spec.name}/{part}/c/{name}")
+
+
+def _refused(files: Files, *keys: str) -> str:
+    """Why nothing may be taken away there, or put in its place; empty if it may."""
+    link = next((link for key in keys if (link := files.link_to(key))), None)
+    return "" if link is None else f"{link} is a link"
 
 
 def _is_spec_group(files: Files, name: str) -> bool:
@@ -145,13 +169,13 @@ def _is_spec_group(files: Files, name: str) -> bool:
 
 def _unneeded_rows(store: "FeatureStore") -> Iterator[Garbage]:
     """Rows in shards that are not vouched for, or pruned."""
-    active = store.table.active
+    files, active = store.files, store.table.active
     for layout in store.layouts.values():
         length, name = layout.clips_per_shard, layout.spec.name
         for shard in range(-(-store.n_clips // length)):
             key = layout.shard_key(shard)
-            sizes = _sizes(store.files, layout, shard)
-            commit = read_commit(store.files, length, shard) if sizes else None
+            sizes = _sizes(files, layout, shard)
+            commit = read_commit(files, length, shard) if sizes else None
             left: dict[Kind, list[int]] = {"pruned": [], "unfinished": []}
             for position in sizes:
                 row = shard * length + position
@@ -163,7 +187,8 @@ def _unneeded_rows(store: "FeatureStore") -> Iterator[Garbage]:
                 if positions:
                     nbytes = sum(sizes[position] for position in positions)
                     rows = tuple(shard * length + position for position in positions)
-                    yield Garbage(kind=kind, key=key, nbytes=nbytes, rows=rows)
+                    refused = _refused(files, key, layout.statistics_key(shard))
+                    yield Garbage(kind=kind, key=key, nbytes=nbytes, rows=rows, refused=refused)
 
 
 def _sizes(files: Files, layout: Layout, shard: int) -> dict[int, int]:
@@ -173,7 +198,7 @@ def _sizes(files: Files, layout: Layout, shard: int) -> dict[int, int]:
     if size is None:
         return {}
     data = files.read_range(key, max(0, size - tail), size)
-    index = read_index(data, layout.clips_per_shard, key)
+    index = read_index(data, layout.clips_per_shard, size, key)
     return {p: int(index[p, 1]) for p in range(len(index)) if not is_absent(index[p])}
 
 
@@ -218,5 +243,9 @@ def _rewrite(files: Files, layout: Layout, shard: int) -> None:
         chunk = chunks[position]
         if chunk is None:
             raise CorruptDataError(f"{key}, clip {position}: committed, but not in the shard")
+        if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
+            raise CorruptDataError(
+                f"{key}, clip {position}: other values than the commit record vouches for"
+            )
         rows[position] = chunk, statistics[position]
     write_shard(files, layout, shard, rows)

@@ -153,7 +153,7 @@ def _settled(commit: Commit, layouts: Sequence[Layout]) -> dict[str, npt.NDArray
     settled = {}
     for layout in layouts:
         name = layout.spec.name
-        checksums = np.frombuffer(commit.specs.get(name, bytes(4 * len(status))), "<u4")
+        checksums = np.frombuffer(commit.specs.get(name, bytes(8 * len(status))), "<u8")
         settled[name] = np.where(
             status == "failed", name in commit.specs, (status == "ready") & (checksums != 0)
         )
@@ -196,7 +196,7 @@ class _Looked:
                 unsound.append(position)
                 continue
             try:
-                self.layout.codec.require_size(body, self.layout.chunk_nbytes)
+                self.layout.require_chunk(body)
             except CorruptDataError:
                 misshapen.append(position)
                 continue
@@ -236,7 +236,7 @@ class _Looked:
             return None
         try:
             data = self.files.read_range(key, max(0, size - tail), size)
-            index = read_index(data, self.layout.clips_per_shard, key)
+            index = read_index(data, self.layout.clips_per_shard, size, key)
         except CorruptDataError as error:
             self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
             return None

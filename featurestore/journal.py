@@ -1,8 +1,10 @@
 """Several files changed as one: a run that dies in between leaves the rest to the next one."""
 
+import itertools
 import json
 from collections.abc import Mapping, Sequence
 
+from featurestore.documents import parse
 from featurestore.errors import CorruptDataError
 from featurestore.files import RUN_FOLDER, Files
 from featurestore.lock import lock_of
@@ -29,6 +31,7 @@ def write_together(files: Files, changes: Mapping[str, bytes], removed: Sequence
     """
     if not changes and not removed:
         return
+    files.refuse_links(*changes, *removed)  # before it is written down, and would have to be done
     sizes = [[key, len(data)] for key, data in changes.items()]
     head = json.dumps({"removed": list(removed), "sizes": sizes}).encode()
     files.write(JOURNAL, seal(b"".join([head, b"\n", *changes.values()])))
@@ -37,32 +40,46 @@ def write_together(files: Files, changes: Mapping[str, bytes], removed: Sequence
 
 def finish(files: Files) -> None:
     """Do what is written down, if anything is; only for the run that holds the store's lock."""
-    written = read_journal(files)
-    if written is None:
+    todo = read_journal(files)
+    if todo is None:
         return
-    head, _, data = written.partition(b"\n")
-    todo = json.loads(head)
-    for folder in todo["removed"]:
+    removed, changes = todo
+    files.refuse_links(*changes, *removed)
+    for folder in removed:
         files.remove(folder)
-    offset = 0
-    changes = {}
-    for key, size in todo["sizes"]:
-        changes[key] = data[offset : offset + size]
-        offset += size
     files.write_several(changes)
     files.remove(_FOLDER)
 
 
-def read_journal(files: Files) -> bytes | None:
-    """What is written down and not done; None where there is nothing.
+def read_journal(files: Files) -> tuple[list[str], dict[str, bytes]] | None:
+    """What is to be removed and written, and is not done; None where there is nothing.
 
     Raises
     ------
     CorruptDataError
-        If its bytes are damaged.
+        If its bytes are damaged, or say something else.
     """
     written = files.read(JOURNAL)
-    return None if written is None else bytes(unseal(written, JOURNAL))
+    if written is None:
+        return None
+    head, _, data = bytes(unseal(written, JOURNAL)).partition(b"\n")
+    try:
+        todo = parse(head)
+        removed, sizes = list(todo["removed"]), [size for _, size in todo["sizes"]]
+        if any(type(size) is not int or size < 0 for size in sizes) or sum(sizes) != len(data):
+            raise ValueError("sizes do not add up")
+        ends = itertools.accumulate(sizes)
+        changes = {
+            key: data[end - size : end]
+            for (key, size), end in zip(todo["sizes"], ends, strict=True)
+        }
+        for key in (*removed, *changes):
+            if not key or not isinstance(key, str):
+                raise ValueError(f"{key!r} is no key")
+            files.path(key)
+    except (ValueError, TypeError, KeyError) as error:
+        raise CorruptDataError(f"{JOURNAL}: not a journal: {error}") from None
+    return removed, changes
 
 
 def discard_damaged(files: Files) -> bool:

@@ -3,12 +3,14 @@
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.documents import MOST_NBYTES, parse
 from featurestore.encoding import Codec, Encoding
 from featurestore.errors import SettingsError, StoreFormatError
 from featurestore.files import Files
@@ -23,6 +25,54 @@ FORMAT = 1
 
 ROOT_KEY = "zarr.json"
 """Where the store's own attributes lie."""
+
+_MOST_CHUNK = 2**29
+"""Longest chunk, not packed [bytes]; Blosc cannot pack one of 2**31."""
+
+_MOST_CLIPS_PER_SHARD = 2**16
+
+_MOST_CLIPS = 10**8
+
+_MOST_NAMES = 10_000
+"""Most specs, and most views, of a store."""
+
+
+def is_length(name: str) -> bool:
+    """Whether a text is the length that a shard may have, as folders of records are named by it."""
+    return bool(re.fullmatch("[1-9][0-9]{0,4}", name)) and int(name) <= _MOST_CLIPS_PER_SHARD
+
+
+Spans = Sequence[Sequence[int]]
+"""Whole numbers, as pairs: the first of some that follow each other, and the one after the last."""
+
+
+def spans_of(numbers: Iterable[int]) -> list[list[int]]:
+    """Ascending numbers as spans."""
+    spans: list[list[int]] = []
+    for number in numbers:
+        if spans and spans[-1][1] == number:
+            spans[-1][1] += 1
+        else:
+            spans.append([number, number + 1])
+    return spans
+
+
+def numbers_in(spans: Spans) -> set[int]:
+    """The numbers that spans stand for."""
+    return {number for first, beyond in spans for number in range(first, beyond)}
+
+
+def spans_without(spans: Spans, numbers: Iterable[int]) -> list[list[int]]:
+    """Spans of the same numbers, but for some."""
+    left = []
+    for begin, beyond in spans:
+        first = begin
+        for number in sorted(n for n in numbers if begin <= n < beyond):
+            left.append([first, number])
+            first = number + 1
+        left.append([first, beyond])
+    return [[first, beyond] for first, beyond in left if first < beyond]
+
 
 _ROOT_REMEDY = "put it back from a copy, or featurize into another place with -o"
 
@@ -63,8 +113,20 @@ class Layout:
     def __post_init__(self) -> None:
         for field in ("clips_per_shard", "n_frames"):
             value = getattr(self, field)
-            if type(value) is not int or value < 1:
-                raise SettingsError(f"{field} is {value!r}; it must be a whole number from 1 on")
+            most = _MOST_CLIPS_PER_SHARD if field == "clips_per_shard" else _MOST_CHUNK
+            if type(value) is not int or not 1 <= value <= most:
+                raise SettingsError(
+                    f"{field} is {value!r}; it must be a whole number from 1 to {most}"
+                )
+        if self.chunk_nbytes > _MOST_CHUNK:
+            raise SettingsError(
+                f"n_frames is {self.n_frames}: a clip of {self.spec.name} would take "
+                f"{self.chunk_nbytes // 2**20:,} MiB, and may take {_MOST_CHUNK // 2**20}; "
+                "choose shorter clips, or fewer bands or frames"
+            )
+        for key, setting in self.settings.items():
+            if not isinstance(key, str) or not isinstance(setting, str):
+                raise SettingsError(f"the setting {key!r} is {setting!r}; both must be texts")
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
@@ -75,6 +137,16 @@ class Layout:
     def chunk_nbytes(self) -> int:
         """Size of one clip, not packed [bytes]."""
         return self.spec.n_mels * self.n_frames * self.encoding.dtype.itemsize
+
+    def require_chunk(self, packed: memoryview) -> None:
+        """Make sure that a chunk without its checksum can be unpacked, see `Codec.require`.
+
+        Raises
+        ------
+        CorruptDataError
+            If it cannot.
+        """
+        self.codec.require(packed, self.encoding.dtype, self.chunk_nbytes)
 
     def shard_key(self, shard: int) -> str:
         """Key of a shard's file."""
@@ -144,8 +216,10 @@ class Layout:
                 n_frames=fields["n_frames"],
                 settings=dict(fields["settings"]),
             )
-        except (KeyError, TypeError, ValueError) as error:
-            raise StoreFormatError(f"{where}: not a melgrid spec group: {error!r}") from None
+        except KeyError as error:
+            raise StoreFormatError(f"{where}: not a melgrid spec group: no {error}") from None
+        except (TypeError, ValueError) as error:
+            raise StoreFormatError(f"{where}: not a melgrid spec group: {error}") from None
         if layout.to_json() != fields:
             raise StoreFormatError(f"{where}: the group's melgrid attributes contradict each other")
         return layout
@@ -255,10 +329,10 @@ def read_attributes(files: Files, folders: Sequence[str]) -> list[dict[str, Any]
     """
     keys = [f"{folder}/zarr.json".lstrip("/") for folder in folders]
     found: list[dict[str, Any] | None] = []
-    for key, data in zip(keys, files.read_several(keys), strict=True):
+    for key, data in zip(keys, files.read_several(keys, MOST_NBYTES), strict=True):
         remedy = _ROOT_REMEDY if key == ROOT_KEY else "melgrid verify --repair mends it"
         try:
-            attributes = data and json.loads(data).get("attributes", {}).get("melgrid")
+            attributes = data and parse(data).get("attributes", {}).get("melgrid")
         except (ValueError, AttributeError) as error:
             raise StoreFormatError(f"{files.root}: {key} is damaged: {error}; {remedy}") from None
         if attributes is not None and not isinstance(attributes, dict):
@@ -286,6 +360,9 @@ class Root:
     digests : mapping of str to str
         `digest_of` the files of the clip table (``clips``), and of each spec's metadata and
         coordinates, by the group's name, so that half-written or damaged ones are found out.
+    records : mapping of str to spans
+        By the length of shards, those that had a commit record when the last run ended, so that
+        one that has gone since is not taken for one that was never written.
 
     Raises
     ------
@@ -299,13 +376,38 @@ class Root:
     specs: tuple[str, ...] = ()
     views: tuple[str, ...] = ()
     digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    records: Mapping[str, Spans] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         ClipWindow.from_json(dict(self.window))
-        if type(self.n_clips) is not int or self.n_clips < 0:
-            raise SettingsError(f"n_clips is {self.n_clips!r}; it must be a whole number from 0 on")
-        for name in (*self.specs, *self.views):
-            FeatureSpec.parse(name)
+        if type(self.n_clips) is not int or not 0 <= self.n_clips <= _MOST_CLIPS:
+            raise SettingsError(
+                f"n_clips is {self.n_clips!r}; it must be a whole number from 0 to {_MOST_CLIPS}"
+            )
+        if not isinstance(self.catalog, str):
+            raise SettingsError(f"catalog is {self.catalog!r}; it must be a text")
+        for field in ("specs", "views"):
+            names = getattr(self, field)
+            if len(names) > _MOST_NAMES:
+                raise SettingsError(f"there are {len(names):,} {field}; {_MOST_NAMES:,} may be")
+            if len(set(names)) < len(names):
+                raise SettingsError(f"{field} names one twice")
+            for name in names:
+                FeatureSpec.parse(name)
+        for key, digest in self.digests.items():
+            if not isinstance(digest, str):
+                raise SettingsError(f"the digest of {key} is {digest!r}; it must be a text")
+        for length, spans in self.records.items():
+            self._parse_records(length, spans)
+
+    def _parse_records(self, length: str, spans: Spans) -> None:
+        if not is_length(length):
+            raise SettingsError(f"records are of shards of {length!r} clips, which cannot be")
+        n_shards, last = -(-self.n_clips // int(length)), 0
+        for first, beyond in spans:
+            if not (type(first) is type(beyond) is int and last <= first < beyond <= n_shards):
+                raise SettingsError(f"records of shards of {length} clips are not those it can be")
+            last = beyond
 
     def to_bytes(self) -> bytes:
         """As the metadata of the store's Zarr group; with a digest of itself."""
@@ -338,7 +440,7 @@ class Root:
             root = cls(**{**fields, **names})
             if digest != _own_digest({"format": version, **fields}):
                 raise ValueError("the digest of its attributes does not match")
-        except (TypeError, KeyError, ValueError) as error:
+        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
             raise StoreFormatError(
                 f"{files.root}: {ROOT_KEY} is damaged: {error}; {_ROOT_REMEDY}"
             ) from None

@@ -5,12 +5,14 @@ import fcntl
 import json
 import os
 import socket
+import stat
 import threading
 import uuid
 from pathlib import Path
 from types import TracebackType
 
-from featurestore.errors import StoreLockedError
+from featurestore.documents import parse
+from featurestore.errors import StoreFormatError, StoreLockedError
 from featurestore.files import PARTIAL, RUN_FOLDER, Files
 
 LEASE = 120.0
@@ -19,7 +21,9 @@ LEASE = 120.0
 RENEWAL = 15.0
 """How often it is seen [s]."""
 
-_LEASES = f"{RUN_FOLDER}/lock"
+_LOCK = f"{RUN_FOLDER}/lock"
+
+_LEASES = _LOCK
 
 _ENDED = f"{RUN_FOLDER}/ended"
 """Folder of what is being deleted."""
@@ -42,22 +46,21 @@ class RunLock:
     ------
     StoreLockedError
         On entering, if another run holds it.
+    StoreFormatError
+        On entering, if a link is where the lock or partial files lie.
     """
 
     def __init__(self, files: Files) -> None:
-        self._path = files.path(f"{RUN_FOLDER}/lock")
         self._files = files
         self._descriptor = -1
         self.run = uuid.uuid4().hex
         self.abandoned_by: str | None = None
 
     def __enter__(self) -> "RunLock":
-        os.makedirs(self._files.root, exist_ok=True)
+        self._files.refuse_links(_LOCK, PARTIAL, _ENDED)
         while True:
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(os.path.dirname(self._path))
             try:
-                descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT, 0o644)
+                descriptor = self._open()
             except FileNotFoundError:
                 continue  # a run that ended just now removed the folder
             try:
@@ -77,7 +80,7 @@ class RunLock:
                 ) from None
             # A run that ended just now may have removed the file between open and flock.
             with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.stat(self._path), os.fstat(descriptor)):
+                if os.path.samestat(os.lstat(self._files.path(_LOCK)), os.fstat(descriptor)):
                     break
             os.close(descriptor)
         self.abandoned_by = _describe(os.pread(descriptor, 4096, 0))
@@ -86,8 +89,26 @@ class RunLock:
         os.pwrite(descriptor, text.encode(), 0)
         self._descriptor = descriptor
         self._end_runs()
-        os.makedirs(f"{self._files.path(PARTIAL)}/{self.run}")
-        return self
+        with self._files.folder(f"{PARTIAL}/{self.run}", make=True):
+            return self
+
+    def _open(self) -> int:
+        """The lock's file, which no link leads to, and which has no other name elsewhere."""
+        with self._files.folder(RUN_FOLDER, make=True) as folder:
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK
+            try:
+                descriptor = os.open("lock", flags, 0o644, dir_fd=folder)
+            except OSError as error:
+                error.filename = self._files.path(_LOCK)
+                raise
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode) or status.st_nlink > 1:
+            os.close(descriptor)
+            raise StoreFormatError(
+                f"{self._files.path(_LOCK)} is no file of its own, and would be written to; "
+                "delete it"
+            )
+        return descriptor
 
     def __exit__(
         self,
@@ -98,17 +119,23 @@ class RunLock:
         # With the lock still held, and the lock's own name last: from then on another run may
         # work there. The folder stays if there is a journal that the next run shall finish.
         self._end_runs()
-        with contextlib.suppress(OSError):
-            os.unlink(self._path)
-            os.rmdir(os.path.dirname(self._path))
+        with contextlib.suppress(OSError, StoreFormatError):
+            with self._files.folder(RUN_FOLDER, make=False) as folder:
+                os.unlink("lock", dir_fd=folder)
+            with self._files.folder("", make=False) as root:
+                os.rmdir(RUN_FOLDER, dir_fd=root)
         os.close(self._descriptor)
 
     def _end_runs(self) -> None:
         """Take partial files away, and with them the place where workers of past runs write."""
         self._files.remove(_ENDED)
         # At once: deleting a folder in which somebody makes files may fail.
-        with contextlib.suppress(FileNotFoundError):
-            os.rename(self._files.path(PARTIAL), self._files.path(_ENDED))
+        partial, ended = (key.rpartition("/")[2] for key in (PARTIAL, _ENDED))
+        with (
+            contextlib.suppress(FileNotFoundError),
+            self._files.folder(RUN_FOLDER, make=False) as folder,
+        ):
+            os.rename(partial, ended, src_dir_fd=folder, dst_dir_fd=folder)
         self._files.remove(_ENDED)
 
 
@@ -233,8 +260,8 @@ def _process_space() -> str:
 
 def _is_dead(text: bytes) -> bool:
     """Whether a lock's holder was a process of this machine that is no longer there."""
-    with contextlib.suppress(ValueError, KeyError, TypeError):
-        holder = json.loads(text)
+    with contextlib.suppress(ValueError, KeyError, TypeError, OverflowError):
+        holder = parse(text)
         if holder["space"] and holder["space"] == _process_space():
             return not os.path.exists(f"/proc/{int(holder['pid'])}")
     return False
@@ -242,6 +269,6 @@ def _is_dead(text: bytes) -> bool:
 
 def _describe(text: bytes) -> str | None:
     with contextlib.suppress(ValueError, KeyError, TypeError):
-        holder = json.loads(text)
+        holder = parse(text)
         return f"process {holder['pid']} on {holder['host']}"
     return None

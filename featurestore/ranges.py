@@ -55,8 +55,8 @@ class RemoteChunks:
             while True:
                 self._read_indices(filesystem, paths)
                 found = self._read_chunks(filesystem, paths, wanted)
-                versions = self._versions(filesystem, paths)
-                replaced = [s for s in wanted if self._indices[s][0] != versions[s]]
+                states = self._states(filesystem, paths)
+                replaced = [s for s in wanted if self._indices[s][0] != states[s][0]]
                 if not replaced:
                     break
                 for shard in replaced:
@@ -69,33 +69,40 @@ class RemoteChunks:
     def _read_indices(
         self, filesystem: "fsspec.AbstractFileSystem", paths: Mapping[int, str]
     ) -> None:
-        unknown = {shard: path for shard, path in paths.items() if shard not in self._indices}
-        if not unknown:
-            return
-        versions = self._versions(filesystem, unknown)  # before, so that it is not too new
         tail = index_nbytes(self._layout.clips_per_shard)
-        starts, ends = [-tail] * len(unknown), [None] * len(unknown)
-        for shard, data in zip(
-            unknown, filesystem.cat_ranges(list(unknown.values()), starts, ends), strict=True
-        ):
-            key = self._layout.shard_key(shard)
-            if isinstance(data, BaseException):
-                raise data
-            index = read_index(data, self._layout.clips_per_shard, key)
-            self._indices[shard] = versions[shard], index
+        while unknown := {s: path for s, path in paths.items() if s not in self._indices}:
+            states = self._states(filesystem, unknown)  # before, so that they are not too new
+            starts, ends = [-tail] * len(unknown), [None] * len(unknown)
+            for shard, data in zip(
+                unknown, filesystem.cat_ranges(list(unknown.values()), starts, ends), strict=True
+            ):
+                key = self._layout.shard_key(shard)
+                if isinstance(data, BaseException):
+                    raise data
+                version, size = states[shard]
+                try:
+                    index = read_index(data, self._layout.clips_per_shard, size, key)
+                except CorruptDataError:
+                    if self._states(filesystem, {shard: paths[shard]})[shard] == states[shard]:
+                        raise
+                    continue  # a run has put another shard there meanwhile
+                self._indices[shard] = version, index
 
-    def _versions(
+    def _states(
         self, filesystem: "fsspec.AbstractFileSystem", paths: Mapping[int, str]
-    ) -> dict[int, str]:
-        def version(shard: int) -> str:
+    ) -> dict[int, tuple[str, int]]:
+        """Version and size [bytes] of each shard."""
+
+        def state(shard: int) -> tuple[str, int]:
             try:
-                return version_of(filesystem.info(paths[shard]))
+                info = filesystem.info(paths[shard])
+                return version_of(info), int(info["size"])
             except FileNotFoundError:
                 key = self._layout.shard_key(shard)
                 raise CorruptDataError(f"{self._root}: {key} is missing") from None
 
         with ThreadPoolExecutor(_THREADS) as pool:
-            return dict(zip(paths, pool.map(version, paths), strict=True))
+            return dict(zip(paths, pool.map(state, paths), strict=True))
 
     def _read_chunks(
         self,

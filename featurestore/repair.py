@@ -10,13 +10,22 @@ from featurestore.commits import (
     array_key,
     commit_key,
     read_commit,
+    recorded,
+    shard_of,
     without,
     write_commit,
 )
 from featurestore.files import Files
 from featurestore.integrity import Damage
 from featurestore.journal import discard_damaged
-from featurestore.layout import ROOT_KEY, Layout, Root, digest_of
+from featurestore.layout import (
+    ROOT_KEY,
+    Layout,
+    Root,
+    digest_of,
+    is_length,
+    spans_without,
+)
 from featurestore.spec import FeatureSpec
 from featurestore.verify import Report, inspect, read_files
 from featurestore.views import source_of
@@ -67,10 +76,10 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
     assert root is not None
     keys = {found.key for found in damage}
     dropped = {found.spec for found in damage if found.spec not in layouts} - {""}
-    lengths = sorted(int(name) for name in files.names("commits") if name.isdecimal())
+    lengths = sorted(int(n) for n in {*root.records, *files.names("commits")} if is_length(n))
     done = []
     for length in lengths:
-        done += _take_back(files, root.n_clips, length, damage, layouts, dropped)
+        done += _take_back(files, length, damage, layouts, dropped)
     for name, layout in layouts.items():
         group = layout.files(root.n_clips)
         if keys & group.keys() and digest_of(group) == root.digests[name]:
@@ -86,10 +95,16 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
     digests.pop(OUTCOME_COLUMNS, None)  # without it, they are written anew
     for name in dropped:
         digests.pop(name, None)
+    records = {
+        length: spans_without(
+            spans, [shard for key in keys if (shard := shard_of(key, int(length))) is not None]
+        )
+        for length, spans in root.records.items()
+    }
     specs = tuple(name for name in root.specs if name not in dropped)
     stored = [FeatureSpec.parse(name) for name in specs]
     views = tuple(name for name in root.views if source_of(FeatureSpec.parse(name), stored))
-    new = dataclasses.replace(root, digests=digests, specs=specs, views=views)
+    new = dataclasses.replace(root, digests=digests, specs=specs, views=views, records=records)
     files.write(ROOT_KEY, new.to_bytes())
     if ROOT_KEY in keys:
         done.append(f"{ROOT_KEY}: put back")
@@ -103,7 +118,6 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
 
 def _take_back(
     files: Files,
-    n_clips: int,
     length: int,
     damage: Sequence[Damage],
     layouts: Mapping[str, Layout],
@@ -118,7 +132,9 @@ def _take_back(
                 shard, position = divmod(row, length)
                 bad.setdefault(shard, {}).setdefault(found.spec, set()).add(position)
     done = []
-    for shard in range(-(-n_clips // length)):
+    hurt = {lost for key in keys if (lost := shard_of(key, length)) is not None}
+    there = recorded(files, length) if dropped else ()
+    for shard in sorted({*hurt, *bad, *there}):
         key = commit_key(length, shard)
         if key in keys:
             files.remove(key)

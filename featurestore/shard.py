@@ -66,17 +66,26 @@ def index_nbytes(clips_per_shard: int) -> int:
     return clips_per_shard * 16 + _CHECKSUM
 
 
-def read_index(tail: bytes, clips_per_shard: int, what: str) -> Index:
-    """The index of a shard, from its last `index_nbytes` bytes.
+def read_index(tail: bytes, clips_per_shard: int, nbytes: int, what: str) -> Index:
+    """The index of a shard of `nbytes` bytes, from its last `index_nbytes` ones.
 
     Raises
     ------
     CorruptDataError
-        If they are fewer, or the checksum does not match.
+        If they are fewer, the checksum does not match, or a chunk does not lie before the index, or
+        lies where another one does.
     """
     if len(tail) < index_nbytes(clips_per_shard):
         raise CorruptDataError(f"{what}: {len(tail)} bytes are too few for a shard")
-    return np.frombuffer(unseal(tail, f"{what}: its index"), "<u8").reshape(-1, 2)
+    index = np.frombuffer(unseal(tail, f"{what}: its index"), "<u8").reshape(-1, 2)
+    there = index[(index != _ABSENT).any(axis=1)]
+    there = there[there[:, 0].argsort()]
+    begin, length = there.T
+    room = np.uint64(nbytes - index_nbytes(clips_per_shard))
+    inside = (length <= room).all() and (begin <= room - length).all()  # sums would overflow
+    if not inside or (begin[1:] < begin[:-1] + length[:-1]).any():
+        raise CorruptDataError(f"{what}: its index does not fit its size")
+    return index
 
 
 def is_absent(entry: Index) -> bool:
@@ -86,7 +95,8 @@ def is_absent(entry: Index) -> bool:
 
 def unpack(shard: bytes, clips_per_shard: int, what: str) -> list[bytes | None]:
     """The sealed chunks that `pack` was given, None where there is none."""
-    entries = read_index(shard[-index_nbytes(clips_per_shard) :], clips_per_shard, what)
+    tail = shard[-index_nbytes(clips_per_shard) :]
+    entries = read_index(tail, clips_per_shard, len(shard), what)
     return [
         None if is_absent(entry) else shard[int(entry[0]) : int(entry[0] + entry[1])]
         for entry in entries

@@ -11,7 +11,8 @@ import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.errors import CorruptDataError
+from featurestore.commits import read_commits
+from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.files import Files
 from featurestore.layout import STATISTICS, Layout
 from featurestore.shard import seal, unseal
@@ -100,30 +101,52 @@ def unpack_statistics(data: bytes, layout: Layout, what: str) -> Statistics:
 
 
 def row_checksum(chunk: bytes, statistics: Statistics) -> int:
-    """What a commit record keeps of a row: crc32c over the chunk's own checksum, then statistics.
+    """What a commit record keeps of a row: the chunk's own checksum, then that of its statistics.
 
     Never 0, which stands for no row. It tells a row from every other undamaged one: from another
-    clip's, where two files were swapped, and from its own of before.
+    clip's, where two files were swapped, and from its own of before. Each half does so alone, so
+    that neither values nor statistics are read for the sake of the other.
     """
-    value: int = google_crc32c.value(chunk[-4:] + statistics.astype("<f4").tobytes())
+    return int.from_bytes(chunk[-4:], "little") | _statistics_checksum(statistics) << 32
+
+
+def _statistics_checksum(statistics: Statistics) -> int:
+    value: int = google_crc32c.value(statistics.astype("<f4").tobytes())
     return value or 1
 
 
 def read_statistics(files: Files, layout: Layout, rows: npt.NDArray[np.int64]) -> Statistics:
-    """Statistics of some rows, in their order.
+    """Statistics of some rows that are ready, in their order.
 
     Raises
     ------
     CorruptDataError
-        If stored bytes are missing or damaged.
+        If stored bytes are missing or damaged, or are not those that the commit records vouch for.
+    RowNotReadyError
+        If no record vouches for a row any longer.
     """
     shards, positions = np.divmod(rows, layout.clips_per_shard)
     wanted = np.unique(shards).tolist()
     keys = [layout.statistics_key(shard) for shard in wanted]
     found = np.empty((len(rows), len(STATISTICS), layout.spec.n_mels), np.float32)
+    commits = dict(read_commits(files, layout.clips_per_shard, wanted, wanted))
     for shard, key, data in zip(wanted, keys, files.read_several(keys), strict=True):
         if data is None:
             raise CorruptDataError(f"{files.root}: {key} is missing")
         here = shards == shard
-        found[here] = unpack_statistics(data, layout, key)[positions[here]]
+        there, commit = unpack_statistics(data, layout, key), commits[shard]
+        for position in np.unique(positions[here]).tolist():
+            if not commit.is_ready(layout.spec.name, position):
+                raise RowNotReadyError(
+                    f"row {shard * layout.clips_per_shard + position} of {layout.spec.name} is no "
+                    f"longer ready: a run has changed {files.root}; open it again"
+                )
+            vouched = commit.checksum(layout.spec.name, position) >> 32
+            if _statistics_checksum(there[position]) != vouched:
+                raise CorruptDataError(
+                    f"{key}, clip {position}: other statistics than the commit record vouches for"
+                )
+            if not np.isfinite(there[position]).all():
+                raise CorruptDataError(f"{key}, clip {position}: statistics that are no numbers")
+        found[here] = there[positions[here]]
     return found

@@ -108,17 +108,23 @@ class FeatureStore:
                     f"{self.path}: the group {spec.name} is missing; "
                     "melgrid verify --repair mends it"
                 )
-            layouts[spec] = Layout.from_json(attributes, f"{self.path}/{spec.name}")
+            layout = Layout.from_json(attributes, f"{self.path}/{spec.name}")
+            if layout.spec != spec:
+                raise StoreFormatError(
+                    f"{self.path}: the group {spec.name} is that of {layout.spec.name}; "
+                    "melgrid verify --repair mends it"
+                )
+            layouts[spec] = layout
         return layouts
 
     @cached_property
     def table(self) -> ClipTable:
         """The clip table as stored, without what became of the clips."""
         digest = self._root.digests.get(TABLE)
-        if digest is None:
+        if digest is None and not self.n_clips:
             return ClipTable.empty()
         try:
-            return ClipTable.read(self.files, digest)
+            return ClipTable.read(self.files, digest or "", self.n_clips)
         except StoreFormatError:
             if Root.read(self.files) != self._root:
                 raise StoreFormatError(
@@ -134,11 +140,15 @@ class FeatureStore:
     @cached_property
     def outcomes(self) -> Outcomes:
         """What became of each clip."""
-        return Outcomes(self.files, self.layouts.values(), self.table.active)
+        return Outcomes(self.files, self.layouts.values(), self.table.active, self._root.records)
 
     def ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
         """Rows that can be read, ``(n_clips,)``; computed once, not to be written to."""
         return self.outcomes.ready[layout.spec.name]
+
+    def checksums(self, layout: Layout) -> npt.NDArray[np.uint32]:
+        """What the rows' chunks must end with, ``(n_clips,)``; not to be written to."""
+        return self.outcomes.checksums[layout.spec.name]
 
     @cached_property
     def clips(self) -> "pd.DataFrame":

@@ -16,13 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.clips import OUTCOME_COLUMNS, TABLE, read_outcomes
-from featurestore.commits import array_files, array_key, array_keys, commit_key
+from featurestore.commits import array_files, array_key, array_keys, commit_key, recorded
 from featurestore.encoding import Codec, CodecName, Encoding, EncodingName
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.files import RUN_FOLDER, Files
 from featurestore.integrity import Damage, RunOfClips, examine
 from featurestore.journal import JOURNAL, read_journal
-from featurestore.layout import ROOT_KEY, Layout, Root, digest_of, read_attributes
+from featurestore.layout import (
+    ROOT_KEY,
+    Layout,
+    Root,
+    digest_of,
+    is_length,
+    numbers_in,
+    read_attributes,
+)
 from featurestore.outcomes import PUBLISHED, Outcomes
 from featurestore.spec import FeatureSpec
 
@@ -114,8 +122,9 @@ def inspect(
     half_done = False
     try:
         half_done = read_journal(files) is not None
-    except CorruptDataError:
-        damage.append(Damage(key=JOURNAL, kind="corrupt", detail="the checksum does not match"))
+    except CorruptDataError as error:
+        told = str(error.args[0]).removeprefix(f"{JOURNAL}: ")
+        damage.append(Damage(key=JOURNAL, kind="corrupt", detail=told))
     if half_done:  # the next run does it, and until then metadata may be old or new
         unfinished.append("a run died while it changed metadata")
         layouts = {spec.name: layout for spec, layout in store.layouts.items()}
@@ -215,7 +224,8 @@ def _candidates(store: "FeatureStore", name: str, others: Sequence[Layout]) -> I
     left = re.search(r'"settings":\s*\{(.*?)\}', text, re.DOTALL)
     settings = [dict(layout.settings) for layout in others]
     settings += [dict(re.findall(r'"([^"]*)":\s*"([^"]*)"', left[1]))] if left else []
-    lengths = [int(length) for length in store.files.names("commits") if length.isdecimal()]
+    names = [key.removeprefix("commits/") for key in store._root.digests]
+    lengths = [int(name) for name in names if is_length(name)]
     for kept, length, encoding, codec in product(
         {str(kept): kept for kept in settings}.values(),
         lengths,
@@ -234,11 +244,14 @@ def _candidates(store: "FeatureStore", name: str, others: Sequence[Layout]) -> I
 
 @dataclasses.dataclass(kw_only=True)
 class _Rows:
-    """What was found of commit records and rows; see `RunOfClips` and `Report`."""
+    """What was found of commit records and rows; see `RunOfClips` and `Report`.
+
+    `there` are length and number of the shards that have a record.
+    """
 
     damage: list[Damage]
     settled: dict[str, npt.NDArray[np.bool_]]
-    without_record: list[tuple[int, int]]
+    there: set[tuple[int, int]]
     record_damaged: bool = False
     n_rows: int = 0
     nbytes: int = 0
@@ -256,13 +269,14 @@ def _look_at_rows(
     rows = _Rows(
         damage=[],
         settled={layout.spec.name: np.zeros(n_clips, np.bool_) for layout in layouts},
-        without_record=[],
+        there=set(),
     )
     todo: list[tuple[int, int]] = []
     for length in sorted(by_length):
-        there = set(files.names(f"{array_key(length)}/c"))
-        for shard in range(-(-n_clips // length)):
-            (todo if str(shard) in there else rows.without_record).append((length, shard))
+        n_shards = -(-n_clips // length)
+        todo += [(length, shard) for shard in recorded(files, length) if shard < n_shards]
+
+    rows.there.update(todo)
 
     def look(run: tuple[int, int]) -> RunOfClips:
         length, shard = run
@@ -295,24 +309,23 @@ def _clip_table(
             "featurize into another place with -o"
         )
         return [Damage(key=TABLE, kind="corrupt", detail=detail, can_repair=False)], []
+    missing = [
+        Damage(key=commit_key(length, shard), kind="missing", detail="its clips were done before")
+        for length in sorted({layout.clips_per_shard for layout in layouts})
+        for shard in sorted(numbers_in(store._root.records.get(str(length), ())))
+        if (length, shard) not in rows.there
+    ]
     pending = sum(int(np.count_nonzero(active & ~done)) for done in rows.settled.values())
     n_rows = int(np.count_nonzero(active)) * len(rows.settled)
     lines = [f"{pending:,} of {n_rows:,} rows are pending"] if pending else []
     digest = store._root.digests.get(OUTCOME_COLUMNS)
     if digest is None:
-        return [], [*lines, "no run has ended since clips or specs were added"]
+        return missing, [*lines, "no run has ended since clips or specs were added"]
     try:
-        columns = read_outcomes(store.files, PUBLISHED, digest)
+        columns = read_outcomes(store.files, PUBLISHED, digest, store.n_clips)
     except StoreFormatError:
         detail = "the outcome columns are not as they were written"
-        return [Damage(key=TABLE, kind="corrupt", detail=detail)], lines
-    # A clip is ready if it is so for every spec, and records are only ever replaced.
-    done = columns["status"] == "ready"
-    missing = [
-        Damage(key=commit_key(length, shard), kind="missing", detail="its clips were done before")
-        for length, shard in rows.without_record
-        if done[shard * length : (shard + 1) * length].any()
-    ]
+        return [*missing, Damage(key=TABLE, kind="corrupt", detail=detail)], lines
     if not missing and not rows.record_damaged and len(layouts) == len(store.specs):
         outcomes = Outcomes(store.files, layouts, active)
         if not all(np.array_equal(columns[name], outcomes.column(name)) for name in PUBLISHED):

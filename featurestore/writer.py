@@ -188,7 +188,11 @@ class StoreWriter:
         store = self.store()
         columns = outcome_files({name: store.outcomes.column(name) for name in PUBLISHED})
         digests = {**store._root.digests, OUTCOME_COLUMNS: digest_of(columns)}
-        root = dataclasses.replace(store._root, digests=dict(sorted(digests.items())))
+        root = dataclasses.replace(
+            store._root,
+            digests=dict(sorted(digests.items())),
+            records=dict(sorted(store.outcomes.records.items())),
+        )
         if root != store._root:
             write_together(self.files, {**columns, ROOT_KEY: root.to_bytes()})
             store._root = root
@@ -221,7 +225,7 @@ def write_shard(
     files.write(layout.shard_key(shard), pack(chunks, layout.clips_per_shard))
     files.write(layout.statistics_key(shard), pack_statistics(statistics, layout))
     checksums = [0 if row is None else row_checksum(*row) for row in rows]
-    return struct.pack(f"<{len(rows)}I", *checksums)
+    return struct.pack(f"<{len(rows)}Q", *checksums)
 
 
 def _differences(there: ClipWindow, wanted: ClipWindow) -> str:

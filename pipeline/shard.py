@@ -8,7 +8,15 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
-from featurestore.commits import PENDING, Checksums, ClipRecord, Commit, without, write_commit
+from featurestore.commits import (
+    CHECKSUM_NBYTES,
+    PENDING,
+    Checksums,
+    ClipRecord,
+    Commit,
+    without,
+    write_commit,
+)
 from featurestore.encoding import Encoding
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.files import Files
@@ -199,7 +207,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
         for spec, row in made.items():
             rows[spec][position] = row
 
-    grown = bytes(4 * (n_clips - len(task.before.clips)))
+    grown = bytes(CHECKSUM_NBYTES * (n_clips - len(task.before.clips)))
     checksums = {
         name: without(before + grown, retracted) for name, before in task.before.specs.items()
     }

@@ -137,9 +137,8 @@ class StoreMaker:
         return seal(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:
-        return ClipRecord(
-            status="ready", sr=44100, start=7, n_valid=22050, digest=f"{clip_id} digest", size=1
-        )
+        digest = f"{clip_id} digest".encode("ascii", "replace").decode()
+        return ClipRecord(status="ready", sr=44100, start=7, n_valid=22050, digest=digest, size=1)
 
     def _fill(
         self,
@@ -171,7 +170,7 @@ class StoreMaker:
             for row in rows
         ]
         before = read_commit(store.files, length, shard)
-        grown = bytes(4 * (len(rows) - len(before.clips)))
+        grown = bytes(8 * (len(rows) - len(before.clips)))
         specs = {name: checksums + grown for name, checksums in before.specs.items()} | written
         commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
         write_commit(store.files, length, shard, commit)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import re
 import shutil
@@ -12,6 +13,8 @@ from click.testing import CliRunner
 
 from cli import melgrid
 from featurestore import FeatureStore
+from featurestore.commits import read_commit, write_commit
+from featurestore.files import Files
 from pipeline.catalogs import open_catalog
 
 SR = 8000
@@ -147,8 +150,12 @@ def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
     assert same.stdout.endswith("\nthe same\n")
     assert "sr8000-mel16-x1-db (float16): 0 of 28 clips differ" in same.stdout
     other = shutil.copytree(path, tmp_path / "other.zarr")
-    shard = other / "sr8000-mel8-x1-db" / "values" / "c" / "1" / "0" / "0"
-    shard.write_bytes((path / "sr8000-mel8-x1-db" / "values" / "c" / "0" / "0" / "0").read_bytes())
+    name, files = "sr8000-mel8-x1-db", Files(other)
+    for part in ("values", "statistics"):  # and the record vouches for them
+        files.write(f"{name}/{part}/c/1/0/0", files.read(f"{name}/{part}/c/0/0/0"))
+    first, second = (read_commit(files, 8, shard) for shard in (0, 1))
+    specs = {**second.specs, name: first.specs[name]}
+    write_commit(files, 8, 1, dataclasses.replace(second, specs=specs))
     found = invoke("diff", path, other, "--json")
     assert found.exit_code == 1
     told = json.loads(found.stdout)
@@ -173,7 +180,7 @@ def test_gc_lists_with_sizes_and_takes_away_only_when_told(store, tmp_path):
     assert (path / "commits" / "16").exists()
     assert invoke("gc", path, "--yes").stdout.endswith("300 B taken away\n")
     assert json.loads(invoke("gc", path, "--json").stdout) == [
-        {"kind": "foreign", "key": "notes.txt", "nbytes": 50, "rows": []}
+        {"kind": "foreign", "key": "notes.txt", "nbytes": 50, "rows": [], "refused": ""}
     ]
 
 
@@ -220,6 +227,32 @@ def test_names_that_break_lines_or_steer_terminals_are_printed_in_one_line(make_
     assert told == "new\ufffdline: EmptyFile: 0 bytes\n\ufffd[31mred: EmptyFile: 0 bytes\n"
     assert refused("show", store.path, 0, code=1).count("\n") == 1
     assert json.loads(invoke("failures", store.path, "--json").stdout)[0]["clip_id"] == "new\nline"
+
+
+@pytest.mark.parametrize("command", ["ls", "info", "verify", "failures", "diff", "gc", "show"])
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_no_command_lets_names_turn_the_writing_or_hide(make_store, tmp_path, command, options):
+    steering = "\u202e\u2066\u200b\u200f\ufeff\xad\x9b\U000e0041"
+    name = f"gpj{steering}exe"
+    store = make_store(ids=[name, "other"], tags=[name], failed=(), pending=(), catalog=name)
+    failed = make_store(
+        "failed.zarr", ids=["a", name], failed=(1,), pending=(), settings={name: name}
+    )
+    store.files.write(f"{name}.txt", b"foreign")
+    words = {
+        "diff": ("diff", store.path, failed.path),
+        "show": ("show", store.path, "0", "-o", str(tmp_path / "out.png")),
+        "failures": ("failures", failed.path),
+        "info": ("info", failed.path, failed.specs[0].name),
+    }.get(command, (command, store.path))
+    told = invoke(*words, *options).output
+    assert not set(steering) & set(told)
+    if options:
+        for line in told.splitlines()[-1:]:
+            assert name in json.dumps(json.loads(line), ensure_ascii=False) or command in (
+                "ls",
+                "verify",
+            )
 
 
 def test_a_dry_run_fits_80_columns(corpus):

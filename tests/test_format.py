@@ -114,6 +114,7 @@ def test_bytes_lie_as_the_page_says(make_store, encoding, codec):
         length, shape = about["clips_per_shard"], (about["n_mels"], about["n_frames"])
         for shard in range(-(-store.n_clips // length)):
             record = record_of(path, length, shard)
+            assert (record["clips_per_shard"], record["shard"]) == (length, shard)
             checksums = base64.b64decode(record["specs"][spec.name])
             data = (path / spec.name / f"values/c/{shard}/0/0").read_bytes()
             index = np.frombuffer(opened(data[-16 * length - 4 :]), "<u8").reshape(length, 2)
@@ -121,7 +122,7 @@ def test_bytes_lie_as_the_page_says(make_store, encoding, codec):
             statistics = np.frombuffer(opened(packed), "<f4").reshape(length, 3, shape[0])
             for position, status in enumerate(record["clips"]["status"]):
                 row = shard * length + position
-                checksum = int.from_bytes(checksums[4 * position :][:4], "little")
+                checksum = int.from_bytes(checksums[8 * position :][:8], "little")
                 assert (status == "ready" and checksum != 0) == store[spec].ready[row]
                 if status != "ready":
                     assert index[position].tolist() == [2**64 - 1] * 2
@@ -130,8 +131,8 @@ def test_bytes_lie_as_the_page_says(make_store, encoding, codec):
                 offset, size = index[position].tolist()
                 chunk = data[offset : offset + size]
                 body = opened(chunk)
-                own = crc32c(chunk[-4:] + statistics[position].tobytes()) or 1
-                assert own == checksum
+                own = crc32c(statistics[position].tobytes()) or 1
+                assert chunk[-4:] + own.to_bytes(4, "little") == checksum.to_bytes(8, "little")
                 raw = body if codec == "none" else numcodecs.blosc.decompress(body)
                 clip = np.frombuffer(raw, np.dtype(encoding).newbyteorder("<")).reshape(shape)
                 if encoding == "uint8":

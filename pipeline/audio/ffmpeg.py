@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-
 from featurestore.errors import AudioError
 from pipeline.audio.stream import Samples, crop, mono, require_announced
 
@@ -119,8 +117,8 @@ class FfmpegStream:
                         # those that lie one after the other.
                         layout, resampler = frame.layout.name, av.AudioResampler(format="flt")
                     for converted in resampler.resample(frame):
-                        samples = converted.to_ndarray().reshape(-1, frame.layout.nb_channels)
-                        yield mono(samples)
+                        samples: Any = converted.to_ndarray()
+                        yield mono(samples.reshape(-1, frame.layout.nb_channels))
 
 
 class _Unnamed:

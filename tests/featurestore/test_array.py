@@ -1,6 +1,8 @@
 import contextlib
+import dataclasses
 import multiprocessing
 import pickle
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -10,8 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureSpec, FeatureStore
+from featurestore.commits import read_commit, without, write_commit
 from featurestore.encoding import Codec, Encoding
 from featurestore.errors import CorruptDataError, MelgridError, RowNotReadyError
+from featurestore.statistics import row_checksum
+from featurestore.writer import write_shard
 
 READY = [row for row in range(20) if row not in (5, 13)]
 
@@ -323,8 +328,46 @@ def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, sha
 
     chunk = seal(Codec().compress(np.zeros(3, np.float32)))
     shard.write_bytes(b"".join(pack([chunk] * 8, 8)))
+    with pytest.raises(CorruptDataError, match="clip 1: other values than the commit record vouch"):
+        tiny_store[tiny_store.specs[0]][9]
+    layout = tiny_store.layouts[tiny_store.specs[0]]
+    commit = read_commit(tiny_store.files, 8, 1)
+    own = struct.pack("<Q", row_checksum(chunk, np.zeros((3, 16), np.float32))) * 8
+    specs = {**commit.specs, layout.spec.name: own}
+    write_commit(tiny_store.files, 8, 1, dataclasses.replace(commit, specs=specs))
     with pytest.raises(CorruptDataError, match=r"values/c/1/0/0, clip 1: a chunk unpacks to 12"):
         tiny_store[tiny_store.specs[0]][9]
+
+
+def test_undamaged_values_in_the_place_of_others_are_told(tiny_store):
+    spec = tiny_store.specs[0]
+    one, other = (Path(tiny_store.path, f"{spec.name}/values/c/{shard}/0/0") for shard in (0, 1))
+    whole = one.read_bytes(), other.read_bytes()
+    one.write_bytes(whole[1])
+    other.write_bytes(whole[0])
+    with pytest.raises(CorruptDataError, match="clip 2: other values than the commit record vouch"):
+        FeatureStore.open(tiny_store.path)[spec][2]
+
+
+def test_a_row_whose_audio_has_changed_since_is_read_once_its_record_is_there(
+    make_store, tiny_store
+):
+    """A run takes the row back, writes the shard, then vouches for it; readers may come anywhen."""
+    layout = tiny_store.layouts[tiny_store.specs[0]]
+    array, name = tiny_store[tiny_store.specs[0]], layout.spec.name
+    assert array.ready[1]
+    commit = read_commit(tiny_store.files, 8, 0)
+    taken_back = {**commit.specs, name: without(commit.specs[name], [1])}
+    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=taken_back))
+    ids = tiny_store.table.clip_id
+    rows = [make_store.row("changed" if row == 1 else ids[row], layout) for row in range(8)]
+    written = write_shard(tiny_store.files, layout, 0, rows)
+    with pytest.raises(RowNotReadyError, match="holds no values yet"):
+        array[1]
+    np.testing.assert_array_equal(array[2], make_store.expected(ids[2], layout))
+    vouched = {**commit.specs, name: written}
+    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=vouched))
+    np.testing.assert_array_equal(array[1], make_store.expected("changed", layout))
 
 
 def test_a_shard_that_a_run_replaces_is_read_anew(make_store, tiny_store):

@@ -39,7 +39,7 @@ def stored(table, root):
     made = table.files()
     for key, data in made.items():
         files.write(key, data)
-    return files, digest_of(made)
+    return files, digest_of(made), len(table)
 
 
 @settings(max_examples=15)  # each writes many files to the disk
@@ -62,9 +62,9 @@ def test_long_and_odd_ids_are_kept(tmp_path, make_store):
 def test_a_table_of_more_rows_than_a_chunk_is_read_back(tmp_path, make_store, monkeypatch):
     monkeypatch.setattr("featurestore.clips._ROWS_PER_CHUNK", 7)
     table = make_store.table([str(row) for row in range(30)])
-    files, digest = stored(table, tmp_path)
+    files, digest, n_clips = stored(table, tmp_path)
     assert len(files.names("clips/clip_id/c")) == 5
-    assert_equal(ClipTable.read(files, digest), table)
+    assert_equal(ClipTable.read(files, digest, n_clips), table)
 
 
 def with_meta(table, **columns):
@@ -176,20 +176,20 @@ def test_the_digest_tells_apart_keys_and_bytes():
 def test_a_table_that_is_half_written_is_found_out(tmp_path, make_store, name):
     table = make_store.table(["a", "b"])
     newer = make_store.table(["a", "b", "c"], tags=["other"], album="newer")
-    files, digest = stored(table, tmp_path)
+    files, digest, n_clips = stored(table, tmp_path)
     files.write(f"clips/{name}", newer.files()[f"clips/{name}"] + b" ")
     with pytest.raises(StoreFormatError, match=r"clip table is being changed .* run featurize"):
-        ClipTable.read(files, digest)
+        ClipTable.read(files, digest, n_clips)
     files.write(f"clips/{name}", table.files()[f"clips/{name}"])
-    assert_equal(ClipTable.read(files, digest), table)
+    assert_equal(ClipTable.read(files, digest, n_clips), table)
 
 
 @pytest.mark.parametrize("name", ["clip_id/c/0", "labels/c/0/0", "fold/zarr.json", "zarr.json"])
 def test_a_table_that_lacks_a_file_is_found_out(tmp_path, make_store, name):
-    files, digest = stored(make_store.table(["a", "b"]), tmp_path)
+    files, digest, n_clips = stored(make_store.table(["a", "b"]), tmp_path)
     (tmp_path / "clips" / name).unlink()
     with pytest.raises(StoreFormatError, match="or was left half-written"):
-        ClipTable.read(files, digest)
+        ClipTable.read(files, digest, n_clips)
 
 
 @given(before=IDS, after=IDS)

@@ -21,14 +21,16 @@ from featurestore.files import Files
 from featurestore.shard import seal
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+SR = st.integers(0, 2**31 - 1)
+SAMPLES = st.integers(0, 2**40)
 COUNTS = st.integers(0, 2**62)
 READY = st.builds(
     ClipRecord,
     status=st.just("ready"),
-    sr=COUNTS,
-    start=COUNTS,
-    n_valid=COUNTS,
-    digest=TEXT,
+    sr=SR,
+    start=SAMPLES,
+    n_valid=SAMPLES,
+    digest=st.text("0123456789abcdef", max_size=32),
     size=COUNTS,
     mtime_ns=COUNTS,
 )
@@ -38,25 +40,25 @@ FAILED = st.builds(
 COMMITS = st.builds(
     Commit,
     clips=st.lists(READY | FAILED | st.just(PENDING), max_size=5).map(tuple),
-    specs=st.dictionaries(TEXT, st.binary(min_size=20, max_size=20), max_size=3),
+    specs=st.dictionaries(TEXT, st.binary(min_size=40, max_size=40), max_size=3),
     software=st.dictionaries(TEXT, TEXT, max_size=3),
 ).map(lambda commit: with_checksums_of_its_length(commit))
 READY_CLIP = ClipRecord(status="ready", sr=16000, digest="a")
 FAILED_CLIP = ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
 COMMIT = Commit(
     clips=(READY_CLIP, FAILED_CLIP, PENDING, READY_CLIP),
-    specs={"a": struct.pack("<4I", 7, 0, 0, 2**32 - 1), "b": struct.pack("<4I", 7, 0, 0, 0)},
+    specs={"a": struct.pack("<4Q", 7, 0, 0, 2**64 - 1), "b": struct.pack("<4Q", 7, 0, 0, 0)},
 )
 
 
 def with_checksums_of_its_length(commit):
-    specs = {name: checksums[: 4 * len(commit.clips)] for name, checksums in commit.specs.items()}
+    specs = {name: checksums[: 8 * len(commit.clips)] for name, checksums in commit.specs.items()}
     return dataclasses.replace(commit, specs=specs)
 
 
 @given(COMMITS)
 def test_a_record_is_read_back_from_its_json(commit):
-    assert Commit.from_json(commit.to_json()) == commit
+    assert Commit.from_json(commit.to_json(8, 3).encode(), 8, 3) == commit
 
 
 @given(commit=COMMITS)
@@ -80,7 +82,7 @@ def test_zarr_python_reads_records_as_strings(tmp_path):
     )
     write_commit(Files(tmp_path), 8, 1, COMMIT)
     texts = zarr.open_array(tmp_path / array_key(8), mode="r")[...]
-    assert list(texts) == ["", COMMIT.to_json(), ""]
+    assert list(texts) == ["", COMMIT.to_json(8, 1), ""]
 
 
 def test_what_was_never_written_is_an_empty_record(tmp_path):
@@ -112,7 +114,7 @@ def test_clips_are_of_the_same_audio_only_if_both_are_ready_with_one_digest():
 
 
 def test_a_record_keeps_the_checksum_of_each_row():
-    assert [COMMIT.checksum("a", position) for position in range(4)] == [7, 0, 0, 2**32 - 1]
+    assert [COMMIT.checksum("a", position) for position in range(4)] == [7, 0, 0, 2**64 - 1]
 
 
 def test_rows_taken_back_are_no_longer_vouched_for():
@@ -135,11 +137,11 @@ def test_a_clip_record_that_cannot_be_is_refused(fields, message):
 
 
 def changed_json(**changes):
-    return json.dumps({**json.loads(COMMIT.to_json()), **changes})
+    return json.dumps({**json.loads(COMMIT.to_json(8, 1)), **changes})
 
 
 def changed_clips(**changes):
-    return changed_json(clips={**json.loads(COMMIT.to_json())["clips"], **changes})
+    return changed_json(clips={**json.loads(COMMIT.to_json(8, 1))["clips"], **changes})
 
 
 @pytest.mark.parametrize(
@@ -166,11 +168,24 @@ def changed_clips(**changes):
         changed_clips(sr=[True] * 4),
         changed_clips(start=[0.5] * 4),
         changed_clips(digest=[None] * 4),
+        changed_clips(digest=["é"] * 4),
+        changed_clips(n_valid=[2**41] * 4),
+        changed_clips(n_valid=[-1] * 4),
+        changed_clips(sr=[2**31] * 4),
+        changed_clips(size=[2**63] * 4),
+        changed_json(software=[]),
+        changed_json(software={"numpy": 2}),
+        changed_json(software={"numpy": {}}),
+        changed_json(shard=2),
+        changed_json(shard="1"),
+        changed_json(clips_per_shard=16),
+        "[" * 900 + "]" * 900,
+        "[" * 10**6,
     ],
 )
 def test_json_that_is_no_record_is_refused(text):
     with pytest.raises(StoreFormatError, match="not a commit record"):
-        Commit.from_json(text)
+        Commit.from_json(text.encode(), 8, 1)
 
 
 def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):

@@ -164,7 +164,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(
     files = Files(tmp_path)
     files.write("a/b", b"old")
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise error
 
     with monkeypatch.context() as patched:

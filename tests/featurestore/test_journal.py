@@ -73,7 +73,7 @@ def test_a_run_that_dies_in_between_is_finished_by_the_next(files, monkeypatch, 
 def test_a_run_that_dies_before_its_journal_is_whole_changes_nothing(files, monkeypatch):
     before = contents_of(files)
 
-    def fail(*arguments):
+    def fail(*arguments, **options):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:

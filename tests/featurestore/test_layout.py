@@ -8,7 +8,16 @@ from featurestore import FeatureSpec
 from featurestore.encoding import Codec, Encoding
 from featurestore.errors import SettingsError, StoreFormatError
 from featurestore.files import Files
-from featurestore.layout import FORMAT, ROOT_KEY, Layout, Root, read_attributes
+from featurestore.layout import (
+    FORMAT,
+    ROOT_KEY,
+    Layout,
+    Root,
+    numbers_in,
+    read_attributes,
+    spans_of,
+    spans_without,
+)
 from featurestore.window import ClipWindow
 
 WINDOW = dataclasses.asdict(ClipWindow())
@@ -193,5 +202,21 @@ def test_a_foreign_group_has_no_melgrid_attributes(tmp_path, document):
 
 @pytest.mark.parametrize(("field", "value"), [("n_frames", 0), ("clips_per_shard", 0)])
 def test_a_layout_without_frames_or_clips_is_refused(field, value):
-    with pytest.raises(SettingsError, match=f"{field} is 0; it must be a whole number from 1 on"):
+    with pytest.raises(SettingsError, match=f"{field} is 0; it must be a whole number from 1 to"):
         layout(**{field: value})
+
+
+def test_a_clip_that_no_chunk_can_hold_is_refused_with_the_remedy(make_store):
+    made = make_store.layouts()[0]
+    message = r"n_frames is 16777217: .* would take 512 MiB, and may take 512; choose shorter clips"
+    with pytest.raises(SettingsError, match=message):
+        dataclasses.replace(made, n_frames=2**24 + 1)  # of 16 bands in float16
+    assert dataclasses.replace(made, n_frames=2**24).chunk_nbytes == 2**29
+
+
+def test_numbers_are_kept_as_spans_and_taken_out_of_them():
+    spans = spans_of([0, 1, 2, 5, 7, 8])
+    assert spans == [[0, 3], [5, 6], [7, 9]]
+    assert numbers_in(spans) == {0, 1, 2, 5, 7, 8}
+    assert spans_without(spans, [1, 5, 8, 20]) == [[0, 1], [2, 3], [7, 8]]
+    assert spans_of([]) == []

@@ -172,10 +172,10 @@ def test_a_file_begun_in_a_run_that_was_killed_is_not_put_in_place(tmp_path, mon
     next_run = RunLock(Files(tmp_path))
     replace = os.replace
 
-    def begin_and_replace(*paths):  # the last moment at which the next run may begin
+    def begin_and_replace(*paths, **folders):  # the last moment at which the next run may begin
         monkeypatch.undo()
         with next_run:
-            replace(*paths)
+            replace(*paths, **folders)
 
     monkeypatch.setattr(os, "replace", begin_and_replace)
     with pytest.raises(FileNotFoundError):

@@ -28,7 +28,7 @@ def test_a_row_that_one_spec_lacks_is_pending(make_store):
     length, name = layouts[0].clips_per_shard, layouts[0].spec.name
     record = ClipRecord(status="ready", digest="d", sr=8000, n_valid=8000)
     n_clips = min(length, store.n_clips)
-    specs = {layout.spec.name: b"\1" * 4 * n_clips for layout in layouts}
+    specs = {layout.spec.name: b"\1" * 8 * n_clips for layout in layouts}
     commit = Commit(clips=(record,) * n_clips, specs=specs | {name: without(specs[name], [1])})
     write_commit(store.files, length, 0, commit)
     outcomes = Outcomes(store.files, layouts, np.ones(store.n_clips, np.bool_))

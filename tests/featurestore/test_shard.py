@@ -49,7 +49,7 @@ def test_a_shard_is_its_chunks_and_an_index_of_fixed_size(chunks):
     body = b"".join(chunk for chunk in chunks if chunk is not None)
     assert shard.startswith(body)
     assert len(shard) == len(body) + index_nbytes(9) == len(body) + 9 * 16 + 4
-    index = read_index(shard[-index_nbytes(9) :], 9, "it")
+    index = read_index(shard[-index_nbytes(9) :], 9, len(shard), "it")
     assert [is_absent(entry) for entry in index] == [c is None for c in chunks] + [True] * (
         9 - len(chunks)
     )

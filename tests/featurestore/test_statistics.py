@@ -1,3 +1,4 @@
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -6,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureStore
+from featurestore.commits import read_commit, without, write_commit
 from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.statistics import pool, row_checksum, statistics_of
+from featurestore.writer import write_shard
 
 BANDS = 3
 
@@ -47,8 +50,6 @@ def test_a_stored_spec_knows_its_statistics_for_any_rows(shared_store, rows):
 
 
 def test_a_view_has_statistics_of_its_own_frames(shared_store):
-    import dataclasses
-
     wanted = dataclasses.replace(shared_store.specs[0], hop=shared_store.specs[0].hop * 3)
     found, frames = shared_store[wanted].statistics([2, 3]), frames_of(shared_store, wanted, [2, 3])
     np.testing.assert_allclose(found.mean, frames.mean(axis=1), atol=1e-4)
@@ -72,6 +73,46 @@ def test_damaged_or_missing_statistics_are_found_out(tiny_store):
     with pytest.raises(CorruptDataError, match="statistics/c/1/0/0 is missing"):
         FeatureStore.open(tiny_store.path)[spec].statistics()
     assert tiny_store[spec].statistics([0, 1]).n_clips == 2
+
+
+def test_undamaged_statistics_in_the_place_of_others_are_told(tiny_store):
+    spec = tiny_store.specs[0]
+    one, other = (Path(tiny_store.path, f"{spec.name}/statistics/c/{i}/0/0") for i in (0, 1))
+    whole = one.read_bytes(), other.read_bytes()
+    one.write_bytes(whole[1])
+    with pytest.raises(CorruptDataError, match="c/0/0/0, clip 3: other statistics than the commit"):
+        FeatureStore.open(tiny_store.path)[spec].statistics([9, 3])
+    one.write_bytes(whole[0])
+    other.write_bytes(whole[0])
+    with pytest.raises(CorruptDataError, match="c/1/0/0, clip 1: other statistics than the commit"):
+        FeatureStore.open(tiny_store.path)[spec].statistics([9, 3])
+
+
+def test_statistics_that_are_no_numbers_are_refused_though_a_record_vouches_for_them(
+    make_store, tiny_store
+):
+    layout = tiny_store.layouts[tiny_store.specs[0]]
+    rows = [make_store.row(f"{row}", layout) for row in range(8)]
+    rows[2][1][0, 1] = np.inf
+    commit = read_commit(tiny_store.files, 8, 0)
+    specs = {**commit.specs, layout.spec.name: write_shard(tiny_store.files, layout, 0, rows)}
+    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=specs))
+    array = FeatureStore.open(tiny_store.path)[layout.spec]
+    assert array.statistics([0, 1]).n_clips == 2
+    with pytest.raises(CorruptDataError, match="clip 2: statistics that are no numbers"):
+        array.statistics([0, 2])
+
+
+def test_rows_taken_back_since_the_store_was_opened_have_no_statistics(tiny_store):
+    spec = tiny_store.specs[0]
+    assert tiny_store[spec].ready[3]
+    commit = read_commit(tiny_store.files, 8, 0)
+    specs = {**commit.specs, spec.name: without(commit.specs[spec.name], [3])}
+    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=specs))
+    with pytest.raises(
+        RowNotReadyError, match=r"row 3 of .* is no longer ready: a run has changed"
+    ):
+        tiny_store[spec].statistics([2, 3])
 
 
 def test_zarr_reads_the_statistics_with_their_names(shared_store):

@@ -18,7 +18,11 @@ from featurestore.errors import (
     StoreNotFoundError,
     UnknownSpecError,
 )
+from featurestore.repair import repair
+from featurestore.window import ClipWindow
+from featurestore.writer import StoreWriter
 
+WINDOW = ClipWindow(duration=0.5)
 READY = [row for row in range(20) if row not in (5, 13)]
 
 
@@ -261,14 +265,41 @@ def test_a_damaged_record_is_found_out_and_named(tiny_store):
         _ = FeatureStore.open(tiny_store.path).clips
 
 
-def test_rows_without_a_record_are_pending(tiny_store):
-    Path(tiny_store.path, "commits/8/c/1").unlink()
+def test_rows_whose_record_was_never_written_are_pending(make_store, tiny_store):
+    with StoreWriter(tiny_store.path, WINDOW) as writer:
+        writer.prepare(make_store.table([f"more {i}" for i in range(20)]), [])
     store = FeatureStore.open(tiny_store.path)
     array = store[store.specs[0]]
-    assert list(np.flatnonzero(array.ready)) == [0, 1, 2, 3, 4, 6, 7, 16, 17, 18, 19]
-    assert (store.clips["status"][8:16] == "pending").all()
+    assert list(np.flatnonzero(array.ready)) == [
+        *(0, 1, 2, 3, 4, 6, 7, 8, 9, 10, 11, 12, 14, 15, 16, 17, 18, 19)
+    ]
+    assert (store.clips["status"][20:] == "pending").all()
     with pytest.raises(LookupError, match="holds no values yet"):
-        array[8]
+        array[25]
+
+
+def test_a_record_that_was_there_when_the_last_run_ended_and_has_gone_is_told(tiny_store):
+    Path(tiny_store.path, "commits/8/c/1").unlink()
+    for read in (lambda store: store.clips, lambda store: store[store.specs[0]].ready):
+        with pytest.raises(CorruptDataError, match="commits/8/c/1 is missing: its clips were done"):
+            read(FeatureStore.open(tiny_store.path))
+    [damage] = FeatureStore.open(tiny_store.path).verify().damage
+    assert str(damage) == "missing commits/8/c/1: its clips were done before"
+    repair(FeatureStore.open(tiny_store.path))
+    store = FeatureStore.open(tiny_store.path)
+    assert (store.clips["status"][8:16] == "pending").all()
+    assert store.verify().is_healthy
+
+
+def test_a_record_in_the_place_of_another_is_told(tiny_store):
+    one, other = (Path(tiny_store.path, f"commits/8/c/{shard}") for shard in (0, 1))
+    whole = one.read_bytes(), other.read_bytes()
+    one.write_bytes(whole[1])
+    other.write_bytes(whole[0])
+    with pytest.raises(CorruptDataError, match=r"c/0: .* it is that of shard 1 of 8 clips each"):
+        _ = FeatureStore.open(tiny_store.path).clips
+    keys = [damage.key for damage in FeatureStore.open(tiny_store.path).verify().damage]
+    assert keys == ["commits/8/c/0", "commits/8/c/1"]
 
 
 def test_values_without_a_record_do_not_count(make_store):
@@ -280,7 +311,7 @@ def test_values_without_a_record_do_not_count(make_store):
 def test_a_record_of_more_clips_than_there_are_is_cut(tiny_store):
     before = read_commit(tiny_store.files, 8, 2)
     more = ClipRecord(status="ready", digest="beyond")
-    specs = {n: without(c, [3]) + b"\1" * 4 + bytes(4) for n, c in before.specs.items()}
+    specs = {n: without(c, [3]) + b"\1" * 8 + bytes(8) for n, c in before.specs.items()}
     commit = Commit(clips=(*before.clips, more, more), specs=specs, software={})
     write_commit(tiny_store.files, 8, 2, commit)
     store = FeatureStore.open(tiny_store.path)

@@ -21,7 +21,7 @@ from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio import ffmpeg, libsndfile
 from pipeline.audio.clip import Cutter
-from pipeline.audio.decode import read_track
+from pipeline.audio.decode import DECODERS, read_track
 from pipeline.catalogs import Catalog
 from pipeline.plan import arrange
 from pipeline.run import preview, run
@@ -233,6 +233,7 @@ def test_what_failed_is_tried_again_when_other_decoders_are_there(featurize, mus
     assert featurize().n_computed == 20
     again = featurize()
     assert (again.n_computed, len(again.failures)) == (0, 1)
+    assert again.store.clips["decoder"][3] == DECODERS
     monkeypatch.setattr("pipeline.missing.DECODERS", "libsndfile 9")
     again = featurize()
     assert (again.n_computed, len(again.failures)) == (1, 1)
