@@ -18,8 +18,9 @@ from featurestore.errors import AudioError
 from featurestore.window import ClipWindow
 from pipeline.audio import containers, ffmpeg, libsndfile
 from pipeline.audio.file import Signature, opened
-from pipeline.audio.mpeg import MpegStream, id3_nbytes
+from pipeline.audio.mpeg import MpegStream
 from pipeline.audio.stream import Samples, Stream, require_few
+from pipeline.audio.tags import id3_nbytes
 
 T = TypeVar("T")
 

@@ -80,7 +80,7 @@ class FfmpegStream:
                 if not container.streams.audio:
                     raise AudioError("DecodeError", "no audio in it")
                 stream = container.streams.audio[0]
-                if not stream.rate or not stream.codec_context:
+                if stream.codec_context is None or not stream.rate:
                     raise AudioError("DecodeError", "no audio in it that FFmpeg knows")
                 stream.codec_context.thread_count = 1
                 yield container, stream
@@ -103,8 +103,8 @@ class FfmpegStream:
                 try:
                     frames = packet.decode()
                 except av.InvalidDataError:
-                    if self._is_exact:
-                        raise
+                    if self._is_exact and self._is_guessed:
+                        raise  # nothing would tell that a part is missing
                     continue  # as FFmpeg's own programs do; what is missing is counted
                 for frame in frames:
                     if frame.sample_rate != self.sr:

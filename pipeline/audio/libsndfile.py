@@ -16,7 +16,8 @@ import numpy as np
 import soundfile
 
 from featurestore.errors import AudioError
-from pipeline.audio import containers
+from pipeline.audio import containers, flac
+from pipeline.audio.ogg import Link, ogg_links, pieces
 from pipeline.audio.stream import Samples, crop, mono, require_announced
 
 DECODER = f"libsndfile {soundfile.__libsndfile_version__}"
@@ -26,9 +27,6 @@ _BLOCK = 2**20
 
 _SEEKABLE = ("PCM_", "FLOAT", "DOUBLE", "ULAW", "ALAW")
 """Beginnings of the subtypes whose every sample lies at a place of its own."""
-
-_READ_AHEAD = 2**16
-"""Bytes that libsndfile and libFLAC may not have read when the last sample is decoded."""
 
 
 class _Reader(soundfile.SoundFile):  # type: ignore[misc]  # it has no types
@@ -61,40 +59,29 @@ class SoundFileStream:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
-        self._n_bytes = os.fstat(descriptor).st_size
-        links = containers.ogg_links(descriptor)
+        links = ogg_links(descriptor)
         self._links = links if len(links) > 1 else [None]
         unknown = not links and containers.require_whole(descriptor)
         with self._part(self._links[0]) as first, _decoding(first) as file:
             if file.format == "MP3" or file.subtype.startswith("MPEG"):
                 raise AudioError("DecodeError", "not frames of MPEG audio that can be counted")
             self.sr = file.samplerate
+            if file.format == "FLAC" and file.frames != flac.length(descriptor):
+                raise AudioError("DecodeError", "its last frame is not where its header says")
             self._exact = file.subtype.startswith(_SEEKABLE) or file.format == "FLAC"
-            self._seeks = self._exact and not unknown and self._goes_to_its_end(file)
+            self._seeks = self._exact and not unknown
             self.n_samples = file.frames
         if unknown and not self.n_samples:
             raise AudioError("DecodeError", "its length is not told")
 
-    def _goes_to_its_end(self, file: soundfile.SoundFile) -> bool:
-        """Whether its last sample is there, and no more audio after it."""
-        if file.format != "FLAC":
-            return True  # `containers` has compared its length with the file's
-        try:
-            file.seek(file.frames - 1)
-            is_there = len(file.read(1)) == 1
-        except (soundfile.LibsndfileError, RuntimeError):
-            return False
-        position = os.lseek(self._descriptor, 0, os.SEEK_CUR)
-        return is_there and self._n_bytes - position <= _READ_AHEAD
-
     @contextlib.contextmanager
-    def _part(self, link: containers.Link | None) -> Iterator[int]:
+    def _part(self, link: Link | None) -> Iterator[int]:
         """The file, or a file of one link."""
         if link is None:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             yield self._descriptor
             return
-        with in_memory(containers.pieces(self._descriptor, link.begin, link.end)) as descriptor:
+        with in_memory(pieces(self._descriptor, link.begin, link.end)) as descriptor:
             yield descriptor
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:

@@ -30,6 +30,7 @@ import numpy as np
 from featurestore.errors import AudioError
 from pipeline.audio import libsndfile
 from pipeline.audio.stream import Samples
+from pipeline.audio.tags import tag_nbytes
 
 _ALIGNED = 8
 """Frames after which the filter bank's rotation begins anew."""
@@ -165,6 +166,7 @@ class _Frames:
     def __init__(self, descriptor: int, position: int, kind: _Kind | None = None) -> None:
         self._descriptor = descriptor
         self._position = position
+        self._size = os.fstat(descriptor).st_size
         self.kind = kind
         self.skipped = 0
         self.end = position
@@ -188,7 +190,7 @@ class _Frames:
                 yield _Run(self._position, block, offsets, end)
                 self._position += end
                 self.end = self._position
-            elif (tag := _tag_nbytes(block)) > 0:
+            elif (tag := tag_nbytes(block)) > 0:
                 self._position += tag
             else:
                 skipped = self._search(block)
@@ -229,14 +231,19 @@ class _Frames:
         return _in_words(self.kind) if self.kind else "nothing"
 
     def _is_confirmed(self, block: bytes, position: int, kind: _Kind) -> bool:
-        """Whether frames of that kind follow one another there, up to the file's end if need be."""
+        """Whether frames of that kind follow one another there, if need be up to the file's end.
+
+        The end confirms no other kind than that of the frames before it: a piece of a frame that
+        was cut off may look like anything.
+        """
         lengths = _LENGTHS[kind]
         for _ in range(_CONFIRMED):
             header = block[position : position + _HEADER]
             if len(header) < _HEADER:  # beyond the block, or beyond the file
                 header = os.pread(self._descriptor, _HEADER, self._position + position)
                 if len(header) < _HEADER:
-                    return not header
+                    is_end = self._position + position == self._size
+                    return is_end and self.kind in (None, kind)
             nbytes = lengths.get(_bits(header, 0))
             if nbytes is None:
                 return False
@@ -247,26 +254,6 @@ class _Frames:
 def _in_words(kind: _Kind) -> str:
     version = {3: "MPEG-1", 2: "MPEG-2", 0: "MPEG-2.5"}[kind.version]
     return f"{version} layer {'I' * kind.layer} at {kind.sr} Hz"
-
-
-def id3_nbytes(data: bytes) -> int:
-    """Size of an ID3v2 tag that `data` begins with [bytes]; 0 where there is none."""
-    if data[:3] != b"ID3" or len(data) < 10 or any(byte & 0x80 for byte in data[6:10]):
-        return 0
-    size = 0
-    for byte in data[6:10]:
-        size = size << 7 | byte
-    return 10 + size + (10 if data[5] & 0x10 else 0)
-
-
-def _tag_nbytes(data: bytes) -> int:
-    """Size of a tag that `data` begins with, as they lie between joined files; 0 for none."""
-    if data.startswith(b"APETAGEX") and len(data) >= 32:
-        size = int.from_bytes(data[12:16], "little")
-        return size + 32 if data[23] & 0x20 else 32  # a header, which its size leaves out
-    if data.startswith(b"TAG"):
-        return 128
-    return id3_nbytes(data)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -99,13 +99,13 @@ def test_a_table_without_metadata_has_the_bytes_that_it_had_before_there_were_an
 @pytest.mark.parametrize("injury", ["changed", "missing"])
 def test_metadata_that_are_damaged_are_found_out(tmp_path, make_store, name, injury):
     table = with_meta(make_store.table(["a", "b"]), year=[1999, 2000])
-    files, digest = stored(table, tmp_path)
+    files, digest, n_clips = stored(table, tmp_path)
     if injury == "missing":
         (tmp_path / "clips" / name).unlink()
     else:
         files.write(f"clips/{name}", table.files()[f"clips/{name}"] + b" ")
     with pytest.raises(StoreFormatError, match="or is damaged"):
-        ClipTable.read(files, digest)
+        ClipTable.read(files, digest, n_clips)
 
 
 @pytest.fixture
@@ -120,7 +120,7 @@ def read_with_names(tmp_path, make_store):
         files = Files(tmp_path / "store")
         for key, data in made.items():
             files.write(key, data)
-        return ClipTable.read(files, digest_of(made))
+        return ClipTable.read(files, digest_of(made), 1)
 
     return read
 

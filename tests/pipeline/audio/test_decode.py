@@ -100,13 +100,13 @@ def test_a_truncated_mp3_is_found_out(tmp_path, tone):
     assert "s there of 20.1 s announced" in detail
 
 
-@pytest.mark.parametrize(("kind", "reason"), [("wav", "TruncatedAudio"), ("flac", "DecodeError")])
-def test_other_truncated_files_are_found_out(tmp_path, tone, kind, reason):
+@pytest.mark.parametrize("kind", ["wav", "flac", "aiff", "au", "ogg"])
+def test_other_truncated_files_are_found_out(tmp_path, tone, kind):
     whole = tmp_path / f"whole.{kind}"
     write(whole, tone)
     part = tmp_path / f"part.{kind}"
     part.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    assert failure(part)[0] == reason
+    assert failure(part)[0] == "TruncatedAudio"
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
