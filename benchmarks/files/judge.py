@@ -4,6 +4,7 @@ Nothing here uses melgrid's own decoding, resampling or spectrum: it is what the
 """
 
 import dataclasses
+from collections import Counter
 from collections.abc import Iterator
 
 import av
@@ -47,7 +48,7 @@ class Heard:
     sr : int
         The first frame's [Hz].
     seconds : float
-        Length, each frame counted at its own rate [s].
+        Length at the rate that most of it has: a frame or two of another file, cut, are junk [s].
     n_errors : int
         Packets that could not be decoded.
     """
@@ -60,15 +61,17 @@ class Heard:
 
 def hear(path: str) -> Heard:
     """Decode a whole file and count; a file that FFmpeg refuses has no samples."""
-    n_samples, sr, seconds, n_errors = 0, 0, 0.0, 0
+    n_samples, sr, n_errors = 0, 0, 0
+    seconds: Counter[int] = Counter()
     for frame in _frames(path):
         if frame is None:
             n_errors += 1
             continue
         sr = sr or frame.sample_rate
-        seconds += frame.samples / frame.sample_rate
+        seconds[frame.sample_rate] += frame.samples
         n_samples += frame.samples
-    return Heard(n_samples=n_samples, sr=sr, seconds=seconds, n_errors=n_errors)
+    longest = max((n / rate for rate, n in seconds.items()), default=0.0)
+    return Heard(n_samples=n_samples, sr=sr, seconds=longest, n_errors=n_errors)
 
 
 def stretch(path: str, start: int, length: int) -> Samples:

@@ -9,6 +9,9 @@ from collections.abc import Iterator
 
 from featurestore.errors import AudioError
 
+_ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
+_ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
+
 _UNKNOWN = 0x7FFFF000
 """Sizes from here to 2**31, and 2**32 - 1, are what programs write that cannot go back."""
 
@@ -16,7 +19,7 @@ _UNKNOWN = 0x7FFFF000
 def require_whole(descriptor: int) -> bool:
     """Make sure that a file holds all of the data that its header announces.
 
-    WAV (RIFF, RIFX, RF64), W64, AIFF, AU and CAF; of other files nothing is said.
+    WAV (RIFF, RIFX, RF64), W64, AIFF, AU, CAF and WMA; of other files nothing is said.
 
     Returns
     -------
@@ -71,6 +74,8 @@ def audio_chunk(descriptor: int) -> tuple[int, int, int | None] | None:
     if head[:4] == b"caff":
         found = _chunk(descriptor, 8, size, b"data", ">4sq", 1)
         return found and (0, found[0] + 4, None if found[1] < 0 else found[1] - 4)
+    if head[:16] == _ASF:
+        return _asf(descriptor)
     if head[:16] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00":
         return _w64(descriptor, size)
     return None
@@ -103,6 +108,16 @@ def _is_chained(descriptor: int, begin: int, size: int, header: str) -> bool:
             return False
         end = start + nbytes + nbytes % 2
     return end >= size
+
+
+def _asf(descriptor: int) -> tuple[int, int, int | None] | None:
+    """WMA: one of its objects tells the size of the whole file."""
+    head = os.pread(descriptor, 2**16, 0)
+    place = head.find(_ASF_FILE_PROPERTIES)
+    if place < 0 or len(head) < place + 48:
+        return None
+    size = int.from_bytes(head[place + 40 : place + 48], "little")
+    return 0, 0, size or None
 
 
 def _w64(descriptor: int, size: int) -> tuple[int, int, int | None] | None:

@@ -176,6 +176,7 @@ def _decoders(file: BinaryIO, path: str) -> Iterator[Callable[[], Stream]]:
     chunk = containers.audio_chunk(descriptor)
     if chunk is not None and chunk[0] in _MPEG_IN_WAV:
         begin = chunk[1]
+        containers.require_whole(descriptor)
         yield lambda: MpegStream(descriptor, begin)
     elif not start.startswith(_OTHERS) and start[4:8] != b"ftyp":
         is_frame = len(start) > 2 and start[0] == 0xFF and start[1] & 0xE0 == 0xE0

@@ -26,8 +26,8 @@ _FORMATS = (
 
 _LOSSLESS = {"alac", "ape", "flac", "mlp", "shorten", "tak", "truehd", "tta", "wavpack", "als"}
 
-_GUESSED = {"aac", "ac3", "eac3", "amr", "mp3"}
-"""Containers that say nothing of their length."""
+_GUESSED = {"aac", "ac3", "amr", "asf", "eac3", "mp3"}
+"""Containers that say nothing of their length, or (ASF) as much as their file has, cut or not."""
 
 
 def decoder() -> str:
@@ -84,8 +84,13 @@ class FfmpegStream:
                     raise AudioError("DecodeError", "no audio in it that FFmpeg knows")
                 stream.codec_context.thread_count = 1
                 yield container, stream
+        except AudioError:
+            raise
         except av.FFmpegError as error:
             raise AudioError("DecodeError", f"FFmpeg: {error.strerror}") from None
+        except (LookupError, AttributeError, ValueError, ArithmeticError) as error:
+            # PyAV's own, of streams that damaged headers lead it to expect.
+            raise AudioError("DecodeError", f"PyAV: {error}") from None
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
         """As `Stream.read`."""
@@ -99,26 +104,36 @@ class FfmpegStream:
 
         with self._opened() as (container, stream):
             layout, resampler = None, None
-            for packet in container.demux(stream):
-                try:
-                    frames = packet.decode()
-                except av.InvalidDataError:
-                    if self._is_exact and self._is_guessed:
-                        raise  # nothing would tell that a part is missing
-                    continue  # as FFmpeg's own programs do; what is missing is counted
-                for frame in frames:
-                    if frame.sample_rate != self.sr:
-                        raise AudioError(
-                            "DecodeError",
-                            f"it changes from {self.sr} to {frame.sample_rate} Hz",
-                        )
-                    if resampler is None or frame.layout.name != layout:
-                        # Only to floats, channels side by side: PyAV reads beyond the eighth of
-                        # those that lie one after the other.
-                        layout, resampler = frame.layout.name, av.AudioResampler(format="flt")
-                    for converted in resampler.resample(frame):
-                        samples: Any = converted.to_ndarray()
-                        yield mono(samples.reshape(-1, frame.layout.nb_channels))
+            for frame in self._frames(container, stream):
+                if frame.sample_rate != self.sr:
+                    raise AudioError(
+                        "DecodeError", f"it changes from {self.sr} to {frame.sample_rate} Hz"
+                    )
+                if resampler is None or frame.layout.name != layout:
+                    # Only to floats, channels side by side: PyAV reads beyond the eighth of those
+                    # that lie one after the other.
+                    layout, resampler = frame.layout.name, av.AudioResampler(format="flt")
+                for converted in resampler.resample(frame):
+                    samples: Any = converted.to_ndarray()
+                    yield mono(samples.reshape(-1, frame.layout.nb_channels))
+
+    def _frames(self, container: Any, stream: Any) -> "Iterator[av.AudioFrame]":
+        """All that can be decoded, as FFmpeg's own programs do; what is missing is counted."""
+        import av
+
+        packets = container.demux(stream)
+        while True:
+            packet = None
+            try:
+                packet = next(packets, None)
+                if packet is None:
+                    return
+                yield from packet.decode()
+            except av.InvalidDataError:
+                if self._is_guessed and self._is_exact:
+                    raise  # nothing would tell that a part is missing
+                if packet is None:  # junk behind the audio
+                    return
 
 
 class _Unnamed:
@@ -131,7 +146,10 @@ class _Unnamed:
         return self._file.read(size)
 
     def seek(self, position: int, whence: int = os.SEEK_SET) -> int:
-        return self._file.seek(position, whence)
+        try:
+            return self._file.seek(position, whence)
+        except (OSError, ValueError):  # a place that a damaged header names
+            return -1
 
     def tell(self) -> int:
         return self._file.tell()

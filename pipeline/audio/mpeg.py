@@ -352,7 +352,7 @@ class MpegStream:
                 "TruncatedAudio", f"{missing:.1f} s amid it are damaged: {frames.skipped} bytes"
             )
         if announced is not None:
-            self._require_whole(announced, os.fstat(descriptor).st_size - begin)
+            self._require_whole(announced, frames.end - begin)
         n_samples = self._n_frames * self._kind.samples_per_frame
         self._trimmed, end = announced.trimmed(self._n_frames) if announced else (0, 0)
         if self._trimmed + end >= n_samples:
