@@ -44,6 +44,9 @@ _N_EACH = 2
 _STUMBLES = 20
 """Errors of FFmpeg's decoder in a file of seconds that tell bytes which are no audio."""
 
+_GO_ON = (".mp3", ".mp2", ".aac", ".ogg", ".oga", ".opus")
+"""Endings of files that may follow one another in one."""
+
 _MOST_LINES = 20
 """Of a list on the page."""
 
@@ -132,9 +135,10 @@ def judge(path: str, made: Made, clip: Clip) -> Finding | None:
         if made.effect == "cut" and made.tells_end:
             return found("cut, but ready")
     if heard.seconds - taken > tolerance:
-        # More than was encoded is there only if something was added; FLAC's frames are numbered,
-        # so that a repeated one is none of it. And what FFmpeg stumbles through is no audio.
-        is_more = "joined" in made.name or ("repeated" in made.name and "flac" not in made.name)
+        # More than was encoded is there only if something was added to a file that may go on: the
+        # others say where their audio ends. And what FFmpeg stumbles through is no audio.
+        is_added = "joined" in made.name or "repeated" in made.name
+        is_more = is_added and made.name.endswith(_GO_ON)
         if (is_less or is_more) and heard.n_errors < _STUMBLES:
             return found("short in silence")
         return found("FFmpeg decodes more than was encoded")

@@ -233,21 +233,26 @@ class _Frames:
     def _is_confirmed(self, block: bytes, position: int, kind: _Kind) -> bool:
         """Whether frames of that kind follow one another there, if need be up to the file's end.
 
+        A frame that says what it is needs no others.
         The end confirms no other kind than that of the frames before it: a piece of a frame that
         was cut off may look like anything.
         """
         lengths = _LENGTHS[kind]
-        for _ in range(_CONFIRMED):
+        nbytes = lengths[_bits(block, position)]
+        if _Announced.parse(block[position : position + nbytes], kind) is not None:
+            return True
+        position += nbytes
+        for _ in range(_CONFIRMED - 1):
             header = block[position : position + _HEADER]
             if len(header) < _HEADER:  # beyond the block, or beyond the file
                 header = os.pread(self._descriptor, _HEADER, self._position + position)
                 if len(header) < _HEADER:
                     is_end = self._position + position == self._size
                     return is_end and self.kind in (None, kind)
-            nbytes = lengths.get(_bits(header, 0))
-            if nbytes is None:
+            following = lengths.get(_bits(header, 0))
+            if following is None:
                 return False
-            position += nbytes
+            position += following
         return True
 
 
@@ -327,6 +332,25 @@ class MpegStream:
         self._only: _Run | None = None  # all frames, of a small file
         self._n_frames = 0
         frames = _Frames(descriptor, position)
+        first, announced = self._count(frames)
+        self._kind, self._first = frames.known_kind, next(first.frames())[:_HEADER]
+        self.sr = self._kind.sr
+        nbytes = frames.end - first.position - first.offsets[0]
+        if announced is not None:
+            self._require_whole(announced, nbytes)
+        missing = frames.skipped / nbytes * self._n_frames * self._kind.samples_per_frame / self.sr
+        if missing > _MISSING:
+            raise AudioError(
+                "TruncatedAudio", f"{missing:.1f} s amid it are damaged: {frames.skipped} bytes"
+            )
+        n_samples = self._n_frames * self._kind.samples_per_frame
+        self._trimmed, end = announced.trimmed(self._n_frames) if announced else (0, 0)
+        if self._trimmed + end >= n_samples:
+            self._trimmed, end = 0, 0
+        self.n_samples = n_samples - self._trimmed - end
+
+    def _count(self, frames: _Frames) -> tuple[_Run, _Announced | None]:
+        """Count the frames of audio; the first run, and what its first frame announces."""
         first: _Run | None = None
         announced = None
         for run in frames:
@@ -340,24 +364,9 @@ class MpegStream:
             self._marks.extend(run.position + offset for offset in marked)
             self._only = None if self._n_frames else run
             self._n_frames += len(run.offsets)
-        if first is None or not self._n_frames:
+        if first is None:
             raise AudioError("DecodeError", "no frames of MPEG audio in it")
-        self._kind, self._first = frames.known_kind, next(first.frames())[:_HEADER]
-        self.sr = self._kind.sr
-        seconds = self._kind.samples_per_frame / self.sr
-        begin = first.position + first.offsets[0]
-        missing = frames.skipped / (frames.end - begin) * self._n_frames * seconds
-        if missing > _MISSING:
-            raise AudioError(
-                "TruncatedAudio", f"{missing:.1f} s amid it are damaged: {frames.skipped} bytes"
-            )
-        if announced is not None:
-            self._require_whole(announced, frames.end - begin)
-        n_samples = self._n_frames * self._kind.samples_per_frame
-        self._trimmed, end = announced.trimmed(self._n_frames) if announced else (0, 0)
-        if self._trimmed + end >= n_samples:
-            self._trimmed, end = 0, 0
-        self.n_samples = n_samples - self._trimmed - end
+        return first, announced
 
     def _require_same_channels(self, first: _Run, run: _Run) -> None:
         places = np.array(run.offsets, np.int64) + 3
