@@ -233,9 +233,8 @@ class _Frames:
     def _is_confirmed(self, block: bytes, position: int, kind: _Kind) -> bool:
         """Whether frames of that kind follow one another there, if need be up to the file's end.
 
-        A frame that says what it is needs no others.
-        The end confirms no other kind than that of the frames before it: a piece of a frame that
-        was cut off may look like anything.
+        A frame that says what it is needs no others. The end confirms only what is all there is:
+        a piece of a frame that was cut off, or junk, may look like anything.
         """
         lengths = _LENGTHS[kind]
         nbytes = lengths[_bits(block, position)]
@@ -247,8 +246,7 @@ class _Frames:
             if len(header) < _HEADER:  # beyond the block, or beyond the file
                 header = os.pread(self._descriptor, _HEADER, self._position + position)
                 if len(header) < _HEADER:
-                    is_end = self._position + position == self._size
-                    return is_end and self.kind in (None, kind)
+                    return self.kind is None and self._position + position == self._size
             following = lengths.get(_bits(header, 0))
             if following is None:
                 return False

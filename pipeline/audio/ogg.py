@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import struct
+import zlib
 from collections.abc import Iterator
 
 from featurestore.errors import AudioError
@@ -11,6 +12,9 @@ _BLOCK = 2**20
 
 _PAGE = struct.Struct("<5xBQII4xB")
 """A page's flags, last sample, stream, number in it, and number of segments."""
+
+_MIRRORED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
+"""Each byte with its bits in reverse order."""
 
 _NO_POSITION = 2**64 - 1
 """Of a page on which no packet ends."""
@@ -38,6 +42,7 @@ def ogg_links(descriptor: int) -> list[Link]:
     links: list[Link] = []
     begin, serial, following, is_open = 0, -1, 0, False
     end = reached = 0
+    last = 0, 0
     for position, flags, reaches, number, sequence, page_end in _pages(descriptor):
         if flags & 2:  # the first page of a stream
             if is_open and following == 1:
@@ -54,15 +59,26 @@ def ogg_links(descriptor: int) -> list[Link]:
             if reaches < reached:  # a decoder would leave out all that lies beyond
                 raise AudioError("DecodeError", f"positions go back at byte {position}")
             reached = reaches
-        following, end = sequence + 1, page_end
+        following, end, last = sequence + 1, page_end, (position, page_end)
         is_open = is_open and not flags & 4  # the last page of a stream
     _require_ended(is_open)
+    _require_sound(descriptor, last)
     return [*links, Link(begin, end)]
 
 
 def _require_ended(is_open: bool) -> None:
     if is_open:
         raise AudioError("TruncatedAudio", "an Ogg stream without its last page")
+
+
+def _require_sound(descriptor: int, page: tuple[int, int]) -> None:
+    """Make sure that the last page is all there, and not its header alone and other bytes."""
+    data = os.pread(descriptor, page[1] - page[0], page[0])
+    checked = data[:22] + bytes(4) + data[26:]
+    # Ogg's CRC-32 is zlib's with each byte's bits, and the sum's, in reverse order, and begun at 0.
+    summed = zlib.crc32(checked.translate(_MIRRORED), 0xFFFFFFFF) ^ 0xFFFFFFFF
+    if int(f"{summed:032b}"[::-1], 2) != int.from_bytes(data[22:26], "little"):
+        raise AudioError("TruncatedAudio", f"the last page, at byte {page[0]}, is damaged")
 
 
 def _pages(descriptor: int) -> Iterator[tuple[int, int, int, int, int, int]]:

@@ -39,3 +39,9 @@ def test_a_page_that_is_missing_is_told(descriptor, written):
 
 def test_other_files_have_no_links(descriptor, written):
     assert ogg_links(descriptor(written("WAV"))) == []
+
+
+def test_a_last_page_that_is_there_in_part_is_told(descriptor, written):
+    data = written("OGG", "VORBIS", 160_000)
+    with pytest.raises(AudioError, match=f"at byte {last_page(data)}, is damaged"):
+        ogg_links(descriptor(data[:-20] + bytes(1000)))
