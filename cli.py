@@ -16,15 +16,15 @@ if TYPE_CHECKING:
     from fractions import Fraction
     from pathlib import Path
 
-    from featurestore.diff import Difference
-    from featurestore.profile import Profile
-    from featurestore.spec import FeatureSpec
+    from featurestore.inspect.diff import Difference
+    from featurestore.maintenance.verify import Report
+    from featurestore.process.profile import Profile
+    from featurestore.specs.mel import FeatureSpec
     from featurestore.store import FeatureStore
-    from featurestore.verify import Report
-    from models.judgement import Judgement
+    from models.study.comparison import Judgement
     from pipeline.catalogs import TableSettings
-    from pipeline.run import RunSummary
-    from pipeline.settings import FailureLimit
+    from pipeline.run.run import RunSummary
+    from pipeline.run.settings import FailureLimit
 
 # Heavy imports live inside the commands, so that --help answers at once.
 
@@ -271,7 +271,7 @@ def _specs(
     fmax: float | None,
     window: Any,
 ) -> "tuple[FeatureSpec, ...]":
-    from featurestore.grid import GRIDS, grid
+    from featurestore.specs.grid import GRIDS, grid
 
     if grid_name is not None:
         if any((sr, mels, hop, log)) or (n_fft, fmin, fmax) != (512, 0, None):
@@ -453,13 +453,13 @@ def featurize(
     Run again to continue after an interruption, or to add tracks or specs: only
     what is missing is computed.
     """
-    from featurestore.encoding import Codec, Encoding
-    from featurestore.window import ClipWindow
+    from featurestore.specs.encoding import Codec, Encoding
+    from featurestore.specs.window import ClipWindow
 
     specs = _specs(**spec_values)
     from pipeline.catalogs import open_catalog
-    from pipeline.run import preview, run
-    from pipeline.settings import FailureLimit, RunSettings
+    from pipeline.run.run import preview, run
+    from pipeline.run.settings import FailureLimit, RunSettings
 
     settings = RunSettings(
         window=ClipWindow(duration=duration, take=take, short=short),
@@ -519,7 +519,7 @@ def _progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]
 
 
 def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
-    from pipeline.demo import make_demo
+    from pipeline.demo.demo import make_demo
 
     with _progress(f"demo corpus in {folder}/", quiet=quiet) as progress:
         return str(make_demo(folder, progress=progress, **options))
@@ -617,7 +617,7 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
 def ls(store: str, as_json: bool) -> None:
     """List the specs that STORE holds, and those it was asked to serve as views."""
     from featurestore import FeatureStore
-    from featurestore.info import describe_spec
+    from featurestore.inspect.info import describe_spec
 
     opened = FeatureStore.open(store)
     specs = [describe_spec(opened, spec) for spec in (*opened.specs, *opened.views)]
@@ -646,7 +646,7 @@ def ls(store: str, as_json: bool) -> None:
 def info(store: str, spec: str | None, as_json: bool) -> None:
     """Say what STORE holds, or one SPEC of it."""
     from featurestore import FeatureStore
-    from featurestore.info import describe, describe_spec, describe_values
+    from featurestore.inspect.info import describe, describe_spec, describe_values
 
     opened = FeatureStore.open(store)
     facts = (
@@ -735,7 +735,7 @@ def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_
     CLIP is a clip's id, or its row's number.
     """
     from featurestore import FeatureStore
-    from featurestore.picture import draw_clip
+    from featurestore.inspect.picture import draw_clip
 
     opened = FeatureStore.open(store)
     picture = draw_clip(opened, opened.table.row_of(clip), output, specs)
@@ -796,7 +796,7 @@ def sonify(
     among it, is made up: all sounds of a call have the same gain.
     """
     from featurestore import FeatureStore
-    from pipeline.sonify import write_sounds
+    from pipeline.sonify.sonify import write_sounds
 
     opened = FeatureStore.open(store)
     row = opened.table.row_of(clip)
@@ -903,7 +903,7 @@ def export(
     """
     from featurestore import FeatureStore
     from featurestore.export import export as write
-    from featurestore.selection import Selection
+    from featurestore.export.selection import Selection
 
     selection = Selection.of(FeatureStore.open(store), specs, splits, encoding)
     written = write(selection, out, form, force=force, quiet=quiet or as_json)
@@ -984,10 +984,10 @@ def import_(
     which say themselves what --sr, --window and so on tell of the others. Run
     again to continue, or to add files.
     """
-    from featurestore.encoding import Codec, Encoding
-    from featurestore.spec import FeatureSpec
+    from featurestore.specs.encoding import Codec, Encoding
+    from featurestore.specs.mel import FeatureSpec
     from pipeline.npz import NpzFolder, import_npz
-    from pipeline.settings import FailureLimit, RunSettings
+    from pipeline.run.settings import FailureLimit, RunSettings
 
     limit = FailureLimit.parse(max_failures)
     like = FeatureSpec(sr=sr, n_mels=8, n_fft=n_fft, window=window)
@@ -1026,8 +1026,8 @@ def verify(store: str, quick: bool, mend: bool, as_json: bool) -> None:
     Exits with 1 if there is damage; what is unfinished is none.
     """
     from featurestore import FeatureStore
-    from featurestore.repair import repair
-    from featurestore.verify import verify as verify_store
+    from featurestore.maintenance.repair import repair
+    from featurestore.maintenance.verify import verify as verify_store
 
     opened = FeatureStore.open(store)
     look = repair if mend else verify_store
@@ -1071,7 +1071,7 @@ def diff(a: str, b: str, as_json: bool) -> None:
     differ.
     """
     from featurestore import FeatureStore
-    from featurestore.diff import diff as compare
+    from featurestore.inspect.diff import diff as compare
 
     found = compare(FeatureStore.open(a), FeatureStore.open(b), progress=not as_json)
     if as_json:
@@ -1125,7 +1125,7 @@ def gc(store: str, yes: bool, as_json: bool) -> None:
     spec. Foreign things are listed and never touched.
     """
     from featurestore import FeatureStore
-    from featurestore.garbage import collect, find_garbage
+    from featurestore.maintenance.garbage import collect, find_garbage
 
     opened = FeatureStore.open(store)
     found = (collect if yes else find_garbage)(opened)
@@ -1196,7 +1196,7 @@ def macs(
     that a clip is judged by.
     """
     specs = _specs(**spec_values)
-    from models.macs import macs_table
+    from models.networks.cost import macs_table
 
     rows = macs_table(
         specs,
@@ -1309,8 +1309,8 @@ def train(
         raise click.UsageError(f"say which --spec: {names}")
 
     from models.data import training_data
-    from models.settings import TrainSettings
-    from models.train import train_to_checkpoint
+    from models.training.loop import train_to_checkpoint
+    from models.training.settings import TrainSettings
 
     data = training_data(opened, spec or opened.specs[0], tags=tags, fold=fold)
     trained = train_to_checkpoint(
@@ -1401,10 +1401,10 @@ def study(
     if drawn == Path(results):
         raise click.UsageError(f"{results} is where the picture goes: name it results.jsonl, say")
     opened = [FeatureStore.open(store) for store in stores]
-    from models.judgement import judge
     from models.report import draw, frontier, table
-    from models.settings import TrainSettings
-    from models.study import study as run_study
+    from models.study.comparison import judge
+    from models.study.study import study as run_study
+    from models.training.settings import TrainSettings
 
     rows = run_study(
         opened,
@@ -1442,7 +1442,7 @@ def _listening_page(
     seed: int = 0,
 ) -> "Path":
     from featurestore import FeatureStore
-    from pipeline.listening import write_listening_page
+    from pipeline.sonify.listening import write_listening_page
 
     opened = FeatureStore.open(store)
     with _progress("listening page", quiet=quiet) as progress:
@@ -1497,11 +1497,11 @@ def report(
     """
     if (n_clips is None) != (store is None):
         raise click.UsageError("--listen N and --store STORE go together")
-    from featurestore.grid import thinned
-    from models.judgement import judge
+    from featurestore.specs.grid import thinned
     from models.report import table, write_report
-    from models.results import read_results
-    from pipeline.sonify import MOST
+    from models.study.comparison import judge
+    from models.study.results import read_results
+    from pipeline.sonify.sonify import MOST
 
     rows, note = read_results(results)
     if note:
@@ -1563,7 +1563,7 @@ def profile(
     """  # noqa: D205
     from featurestore import FeatureStore
     from featurestore.errors import StoreNotFoundError
-    from featurestore.profile import picture
+    from featurestore.process.profile import picture
 
     of_audio = {name: options.pop(name) for name in _OF_AUDIO}
     try:
@@ -1615,13 +1615,13 @@ def _profile_audio(
     clips: int,
     **spec_values: Any,
 ) -> "Iterator[Profile]":
-    from featurestore.encoding import Codec, Encoding
-    from featurestore.window import ClipWindow
+    from featurestore.specs.encoding import Codec, Encoding
+    from featurestore.specs.window import ClipWindow
 
     specs = _specs(**spec_values)
     from pipeline.catalogs import open_catalog
     from pipeline.profile import profile
-    from pipeline.settings import RunSettings
+    from pipeline.run.settings import RunSettings
 
     settings = RunSettings(
         window=ClipWindow(duration=duration),
@@ -1643,7 +1643,7 @@ def _profile_store(
 ) -> "Iterator[Profile]":
     from models.data import folds_of, training_data
     from models.profile import profile
-    from models.settings import TrainSettings
+    from models.training.settings import TrainSettings
 
     fold, training = folds_of(store)[0], TrainSettings(**settings)
     for spec in specs or store.specs[:1]:

@@ -23,17 +23,17 @@ from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table
 from benchmarks.rounds import interleaved
-from featurestore.encoding import Codec, Encoding
-from featurestore.grid import ferraro2020
-from featurestore.spec import FeatureSpec
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.grid import ferraro2020
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Clip, Cutter
 from pipeline.audio.decode import read_track
-from pipeline.backends import native
-from pipeline.mel import Analysis, amplitude
-from pipeline.plan import arrange
+from pipeline.features.backends import native
+from pipeline.features.mel import Analysis, amplitude
+from pipeline.features.plan import arrange
 from pipeline.profile import time_tasks
-from pipeline.settings import RunSettings
+from pipeline.run.settings import RunSettings
 
 FULL = FeatureSpec(sr=16000, n_mels=96, hop=1, log="db")
 """The spec whose frames and values most of this is measured on."""

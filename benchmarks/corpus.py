@@ -8,7 +8,7 @@ import click
 import numpy as np
 
 from pipeline.catalogs import Catalog, open_catalog
-from pipeline.demo import make_demo
+from pipeline.demo.demo import make_demo
 
 DEMO = "melgrid-demo"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmarks.corpus import Corpus
-from featurestore.spec import FeatureSpec
+from featurestore.specs.mel import FeatureSpec
 from featurestore.store import FeatureStore
-from pipeline.cluster import connect
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.cluster import connect
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 T = TypeVar("T")
 

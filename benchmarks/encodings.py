@@ -17,15 +17,15 @@ from benchmarks.crew import Crew, crew, scratch
 from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
-from featurestore.encoding import Codec, CodecName, Encoding, EncodingName
-from featurestore.grid import ferraro2020
-from featurestore.spec import FeatureSpec
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Codec, CodecName, Encoding, EncodingName
+from featurestore.specs.grid import ferraro2020
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
 from pipeline.audio.decode import read_track
-from pipeline.plan import _encoded, arrange
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.features.plan import _encoded, arrange
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 ENCODINGS: tuple[EncodingName, ...] = ("float32", "float16", "uint8")
 

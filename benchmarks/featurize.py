@@ -11,8 +11,8 @@ from benchmarks.corpus import audio_option, open_corpus
 from benchmarks.crew import crew
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
-from featurestore.grid import ferraro2020
-from featurestore.spec import FeatureSpec
+from featurestore.specs.grid import ferraro2020
+from featurestore.specs.mel import FeatureSpec
 
 SPEC = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
 

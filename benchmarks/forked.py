@@ -116,7 +116,7 @@ def _import_all() -> None:
 
     for name in (
         "cli", "distributed.deploy.local", "distributed.nanny", "featurestore.writer", "pandas",
-        "pipeline.catalogs", "pipeline.cluster", "pipeline.run", "zarr",
+        "pipeline.catalogs", "pipeline.run.cluster", "pipeline.run.run", "zarr",
     ):  # fmt: skip
         importlib.import_module(name)
     assert threading.active_count() == 1
@@ -141,7 +141,7 @@ def _become(arguments: Sequence[str], stderr: str) -> None:
     sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
     resource_tracker.ensure_running()
     sys.warnoptions.pop()
-    forkserver.set_forkserver_preload(["distributed", "pipeline.shard"])
+    forkserver.set_forkserver_preload(["distributed", "pipeline.run.task"])
     spawn = forkserver.util.spawnv_passfds
     forkserver.util.spawnv_passfds = _fork_server
     forkserver.ensure_running()

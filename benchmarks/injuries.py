@@ -32,9 +32,9 @@ from benchmarks.crew import scratch
 from benchmarks.files.injury import Made, injure, whole_files
 from benchmarks.files.judge import UNHEARD, Clip, deviation, hear
 from benchmarks.page import publish, save_option, table, verdict
-from featurestore.spec import FeatureSpec
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
-from featurestore.window import ClipWindow
 
 SPEC = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
 WINDOW = ClipWindow(duration=1.5)

@@ -20,11 +20,11 @@ from benchmarks.crew import crew, scratch
 from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, interleaved
-from featurestore.encoding import Encoding
-from featurestore.grid import ferraro2020
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.grid import ferraro2020
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
-from pipeline.plan import arrange
+from pipeline.features.plan import arrange
 
 essentia.log.infoActive = False
 import essentia.standard as es  # noqa: E402 - talks on import, if not told before

@@ -22,11 +22,11 @@ from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.array import FeatureArray
-from featurestore.encoding import Encoding, EncodingName
-from featurestore.shard import unpack
+from featurestore.format.shard import unpack
+from featurestore.specs.encoding import Encoding, EncodingName
 from featurestore.store import FeatureStore
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 ENCODINGS: tuple[EncodingName, ...] = ("float16", "uint8")
 

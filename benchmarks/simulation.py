@@ -11,17 +11,17 @@ from unittest import mock
 
 import numpy as np
 
-import pipeline.cluster
-import pipeline.run
+import pipeline.run.cluster
+import pipeline.run.run
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
-from featurestore.commits import CHECKSUM_NBYTES, ClipRecord, Commit, write_commit
-from featurestore.files import Files
+from featurestore.format.commits import CHECKSUM_NBYTES, ClipRecord, Commit, write_commit
+from featurestore.storage.files import Files
 from pipeline.catalogs import Catalog
-from pipeline.cluster import compute, connect
-from pipeline.run import run
-from pipeline.settings import RunSettings
-from pipeline.shard import Job, ShardResult, ShardTask
+from pipeline.run.cluster import compute, connect
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
+from pipeline.run.task import Job, ShardResult, ShardTask
 
 _TAGS = 50
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -123,8 +123,8 @@ def simulate(n_tracks: int) -> Simulation:
     catalog = imagined_catalog(n_tracks)
     phase = "prepare"
     with (
-        mock.patch.object(pipeline.cluster, "compute_shard", imagine),
-        mock.patch.object(pipeline.run, "compute", observed),
+        mock.patch.object(pipeline.run.cluster, "compute_shard", imagine),
+        mock.patch.object(pipeline.run.run, "compute", observed),
         scratch("imagined.zarr") as store,
     ):
         summary = run(catalog, str(store), [SPEC], RunSettings(workers=2))
@@ -139,7 +139,7 @@ def overhead(n_tasks: int) -> tuple[float, float]:
     job = Job(
         store="",
         run="",
-        layouts=pipeline.run.layouts(10**6, [SPEC], RunSettings()),
+        layouts=pipeline.run.run.layouts(10**6, [SPEC], RunSettings()),
         window=RunSettings().window,
         backend="native",
         timeout=300.0,
@@ -153,7 +153,7 @@ def overhead(n_tasks: int) -> tuple[float, float]:
 
     say: Callable[[str], None] = print
     with (
-        mock.patch.object(pipeline.cluster, "compute_shard", pass_by),
+        mock.patch.object(pipeline.run.cluster, "compute_shard", pass_by),
         connect(2, None) as client,
     ):
         client.wait_for_workers(2)

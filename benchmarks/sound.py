@@ -12,14 +12,14 @@ import numpy.typing as npt
 from benchmarks.choices import FULL
 from benchmarks.corpus import audio_option, open_corpus
 from benchmarks.page import publish, save_option, table
-from featurestore.encoding import Encoding
-from featurestore.spec import FeatureSpec
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Clip, Cutter
 from pipeline.audio.decode import read_track
-from pipeline.mel import Analysis, power
-from pipeline.plan import arrange
-from pipeline.sonify import Method, Power, sonify, spread
+from pipeline.features.mel import Analysis, power
+from pipeline.features.plan import arrange
+from pipeline.sonify.sonify import Method, Power, sonify, spread
 
 SPECS = tuple(
     FeatureSpec(sr=FULL.sr, n_mels=n_mels, hop=hop, log="db")

@@ -8,10 +8,10 @@ from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table
-from featurestore.grid import ferraro2020
-from featurestore.spec import FeatureSpec
+from featurestore.specs.grid import ferraro2020
+from featurestore.specs.mel import FeatureSpec
 from pipeline.profile import TaskTimes, in_worker, time_tasks
-from pipeline.settings import RunSettings
+from pipeline.run.settings import RunSettings
 
 _COLLECTION = 8192
 """Clips of the collection whose first tasks are done: enough for shards of full length."""

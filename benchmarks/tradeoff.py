@@ -10,15 +10,15 @@ import click
 
 from benchmarks.page import publish, save_option, table
 from featurestore import FeatureStore
-from featurestore.encoding import Encoding
-from featurestore.spec import FeatureSpec
-from featurestore.window import ClipWindow
-from models.judgement import Point, judge
-from models.settings import TrainSettings
-from models.study import study
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
+from models.study.comparison import Point, judge
+from models.study.study import study
+from models.training.settings import TrainSettings
 from pipeline.catalogs import open_catalog
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 RESOLUTIONS = ((96, 1), (48, 1), (16, 1), (48, 2), (48, 4), (48, 10))
 """Bands and hop, as float16."""

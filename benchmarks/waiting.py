@@ -10,13 +10,13 @@ from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import crew, scratch
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.reading import ENCODINGS
-from featurestore.encoding import Encoding, EncodingName
-from featurestore.profile import Profile
+from featurestore.process.profile import Profile
+from featurestore.specs.encoding import Encoding, EncodingName
 from models.data import training_data
 from models.profile import WAIT, profile
-from models.settings import TrainSettings
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from models.training.settings import TrainSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 
 def measure(

@@ -5,7 +5,7 @@ Knows nothing of audio, Dask or PyTorch.
 
 from typing import TYPE_CHECKING
 
-from featurestore.spec import FeatureSpec
+from featurestore.specs.mel import FeatureSpec
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore

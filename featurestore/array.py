@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.commits import read_commit
 from featurestore.errors import CorruptDataError, RowNotReadyError
-from featurestore.layout import Layout
-from featurestore.ranges import RemoteChunks
-from featurestore.shard import Index, index_nbytes, is_absent, read_index, unseal
-from featurestore.spec import FeatureSpec
-from featurestore.statistics import BandStatistics, pool, read_statistics, statistics_of
-from featurestore.views import max_error, to_log
+from featurestore.format.commits import read_commit
+from featurestore.format.layout import Layout
+from featurestore.format.shard import Index, index_nbytes, is_absent, read_index, unseal
+from featurestore.format.statistics import BandStatistics, pool, read_statistics, statistics_of
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.views import max_error, to_log
+from featurestore.storage.remote import RemoteChunks
 
 if TYPE_CHECKING:
-    from featurestore.files import LocalFile
+    from featurestore.storage.files import LocalFile
     from featurestore.store import FeatureStore
 
 _THREADS = 2
@@ -59,7 +59,7 @@ class FeatureArray:
     spec : FeatureSpec
         What is served.
     layout : Layout
-        What is stored: of the same spec, or of one that serves it (see `featurestore.views`).
+        What is stored: of the same spec, or of one that serves it (see `featurestore.specs.views`).
     """
 
     def __init__(self, store: "FeatureStore", spec: FeatureSpec, layout: Layout) -> None:

@@ -8,25 +8,25 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.array import FeatureArray
-from featurestore.clips import TABLE, ClipTable
-from featurestore.commits import read_commit
 from featurestore.errors import (
     StoreFormatError,
     StoreNotFoundError,
     UnknownSpecError,
 )
-from featurestore.files import Files
-from featurestore.layout import Layout, Root, read_attributes
-from featurestore.outcomes import OUTCOMES, Outcomes
-from featurestore.spec import FeatureSpec
-from featurestore.views import source_of
-from featurestore.window import ClipWindow
+from featurestore.format.clips import TABLE, ClipTable
+from featurestore.format.commits import read_commit
+from featurestore.format.layout import Layout, Root, read_attributes
+from featurestore.format.status import OUTCOMES, Outcomes
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.views import source_of
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from featurestore.checks import Checks
-    from featurestore.verify import Report
+    from featurestore.inspect.data_quality import Checks
+    from featurestore.maintenance.verify import Report
 
 
 class FeatureStore:
@@ -179,8 +179,8 @@ class FeatureStore:
 
     @cached_property
     def checks(self) -> "Checks":
-        """What may be wrong with its clips all the same; see `featurestore.checks.check`."""
-        from featurestore.checks import check
+        """What may be wrong with its clips all the same; see `inspect.data_quality`."""
+        from featurestore.inspect.data_quality import check
 
         return check(self)
 
@@ -217,8 +217,8 @@ class FeatureStore:
         )
 
     def verify(self, *, quick: bool = False) -> "Report":
-        """Say what is missing, damaged or unfinished; see `featurestore.verify.verify`."""
-        from featurestore.verify import verify
+        """Say what is missing, damaged or unfinished; see `maintenance.verify`."""
+        from featurestore.maintenance.verify import verify
 
         return verify(self, quick=quick)
 

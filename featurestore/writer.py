@@ -7,19 +7,19 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from featurestore.clips import OUTCOME_COLUMNS, TABLE, ClipTable, outcome_files
-from featurestore.commits import Checksums, array_files, array_key
 from featurestore.errors import StoreFormatError, StoreMismatchError
-from featurestore.files import RUN_FOLDER, Files
-from featurestore.journal import finish, write_together
-from featurestore.layout import ROOT_KEY, Layout, Root, digest_of
-from featurestore.lock import lock_of
-from featurestore.outcomes import PUBLISHED
-from featurestore.shard import pack
-from featurestore.spec import FeatureSpec
-from featurestore.statistics import Statistics, pack_statistics, row_checksum
+from featurestore.format.clips import OUTCOME_COLUMNS, TABLE, ClipTable, outcome_files
+from featurestore.format.commits import Checksums, array_files, array_key
+from featurestore.format.layout import ROOT_KEY, Layout, Root, digest_of
+from featurestore.format.shard import pack
+from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
+from featurestore.format.status import PUBLISHED
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import RUN_FOLDER, Files
+from featurestore.storage.journal import finish, write_together
+from featurestore.storage.lock import lock_of
 from featurestore.store import FeatureStore
-from featurestore.window import ClipWindow
 
 
 class StoreWriter:

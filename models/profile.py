@@ -15,10 +15,10 @@ from torch.optim.optimizer import (
 from torch.optim.swa_utils import AveragedModel
 from torch.utils.data import DataLoader
 
-import models.train
+import models.training.loop
 from featurestore.errors import TrainingSettingsError
-from featurestore.profile import Profile, StageCost
-from featurestore.stages import (
+from featurestore.process.profile import Profile, StageCost
+from featurestore.process.stages import (
     OTHER,
     Clock,
     Memory,
@@ -29,16 +29,16 @@ from featurestore.stages import (
     watched,
 )
 from models.data import TrainingData
-from models.order import OrderSampler
-from models.settings import TrainSettings
-from models.train import train
+from models.data.sampler import OrderSampler
+from models.training.loop import train
+from models.training.settings import TrainSettings
 
 WAIT, OPTIMIZER = "wait for data", "optimizer"
 
 STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     WAIT: (),  # each step of the loader
     "to device": ((torch.Tensor, "to"),),
-    "augment": ((models.train, "augmented"),),
+    "augment": ((models.training.loop, "augmented"),),
     "forward": (
         (nn.Module, "__call__"),
         (nn.functional, "binary_cross_entropy_with_logits"),
@@ -91,8 +91,8 @@ def profile(
 ) -> Profile:
     """Train for some batches, and say what the stages of a step take.
 
-    `models.train.train` itself is run, twice: for the time, then for the memory. On a GPU, which
-    works on its own, each stage waits until it is done; that costs a step a little.
+    `models.training.loop.train` itself is run, twice: for the time, then for the memory. On a GPU,
+    which works on its own, each stage waits until it is done; that costs a step a little.
 
     Parameters
     ----------
@@ -181,7 +181,7 @@ def _train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(_EnoughError))
         if from_store:
-            stack.enter_context(replaced(models.train, "HOLD_BYTES", 0))
+            stack.enter_context(replaced(models.training.loop, "HOLD_BYTES", 0))
         stack.enter_context(replaced(DataLoader, "__iter__", endless))
         for hook in (
             register_optimizer_step_pre_hook(lambda *_: meter.begin(OPTIMIZER)),

@@ -1,4 +1,4 @@
-"""Rows from the study's npz files instead of from audio: see `featurestore.npz`.
+"""Rows from the study's npz files instead of from audio: see `featurestore.export.npz`.
 
 The rest is a run's own: the same tasks, commits and resume, in one process.
 
@@ -34,8 +34,6 @@ from typing import Any, Literal, Self
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.commits import PENDING, ClipRecord
-from featurestore.encoding import UINT8_RANGE
 from featurestore.errors import (
     AudioError,
     CatalogError,
@@ -44,22 +42,24 @@ from featurestore.errors import (
     StoreFormatError,
     StoreMismatchError,
 )
-from featurestore.export import MARK, read_mark
-from featurestore.layout import Layout
-from featurestore.npz import CLIP_FACTS, IMPORTED, specs_of, was_imported
-from featurestore.shard import seal
-from featurestore.spec import FeatureSpec, n_valid_frames
-from featurestore.statistics import Statistics
-from featurestore.window import ClipWindow
+from featurestore.export.manifest import MANIFEST, read_manifest
+from featurestore.export.npz import CLIP_FACTS, IMPORTED, specs_of, was_imported
+from featurestore.format.commits import PENDING, ClipRecord
+from featurestore.format.layout import Layout
+from featurestore.format.shard import seal
+from featurestore.format.statistics import Statistics
+from featurestore.specs.encoding import UINT8_RANGE
+from featurestore.specs.mel import FeatureSpec, n_valid_frames
+from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio.file import opened
 from pipeline.catalogs import Catalog, TableSettings, open_catalog
-from pipeline.missing import take_back_changed
-from pipeline.rows import clip_table, rows_of
-from pipeline.run import RunSummary, complete, jobs_of, layouts, summary_of
-from pipeline.settings import RunSettings
-from pipeline.shard import compute_shard
-from pipeline.summary import summarise
+from pipeline.features.statistics import summarise
+from pipeline.run.missing import take_back_changed
+from pipeline.run.rows import clip_table, rows_of
+from pipeline.run.run import RunSummary, complete, jobs_of, layouts, summary_of
+from pipeline.run.settings import RunSettings
+from pipeline.run.task import compute_shard
 
 LABELS = "labels.csv"
 """What an export leaves in its folder: the table of tracks."""
@@ -137,7 +137,7 @@ class NpzFolder:
         found: dict[str, FeatureSpec] = {}
         window = ClipWindow(duration=duration)
         settings: dict[str, str] = {IMPORTED: "npz", "decibels": f"{decibels} log10"}
-        mark = read_mark(Path(folder))
+        mark = read_manifest(Path(folder))
         if mark is not None and mark["melgrid_export"] == "npz":
             try:
                 found = {key: FeatureSpec.parse(f["spec"]) for key, f in mark["specs"].items()}
@@ -145,7 +145,7 @@ class NpzFolder:
                 (origin, *_) = [facts["settings"] for facts in mark["specs"].values()]
                 settings = {**{k: str(v) for k, v in origin.items()}, IMPORTED: "npz"}
             except (KeyError, TypeError, ValueError, AttributeError) as error:
-                raise StoreFormatError(f"{folder}/{MARK} is damaged: {error!r}") from None
+                raise StoreFormatError(f"{folder}/{MANIFEST} is damaged: {error!r}") from None
             decibels = 20
         else:
             found = specs_of(_first_names(folder), like)
@@ -196,7 +196,7 @@ class NpzFolder:
         own = f"{self.folder}/{LABELS}"
         if labels is None and os.path.isfile(own):
             labels = own
-            mark = read_mark(Path(self.folder)) or {}
+            mark = read_manifest(Path(self.folder)) or {}
             table = table or TableSettings(meta=mark.get("meta", ()))
         if labels is not None:
             catalog = open_catalog(labels, name, table)

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import soxr
 
-import pipeline.shard
-from featurestore.encoding import Codec
+import pipeline.run.task
 from featurestore.errors import RunError, SettingsError
-from featurestore.profile import Profile, StageCost
-from featurestore.spec import FeatureSpec
-from featurestore.stages import (
+from featurestore.process.profile import Profile, StageCost
+from featurestore.process.stages import (
     Clock,
     Memory,
     Stages,
@@ -25,17 +23,19 @@ from featurestore.stages import (
     process_memory,
     watched,
 )
+from featurestore.specs.encoding import Codec
+from featurestore.specs.mel import FeatureSpec
 from featurestore.writer import StoreWriter
-from pipeline import plan
 from pipeline.audio import decode
 from pipeline.audio.clip import Clip, Cutter
-from pipeline.backends import BACKENDS, BackendName, native
-from pipeline.cluster import WorkerDiedError, connect, each
-from pipeline.missing import incomplete, task
-from pipeline.rows import audio_of, clip_table
-from pipeline.run import jobs_of, layouts, run
-from pipeline.settings import RunSettings
-from pipeline.shard import Job, ShardTask, compute_shard, probe_clip
+from pipeline.features import plan
+from pipeline.features.backends import BACKENDS, BackendName, native
+from pipeline.run.cluster import WorkerDiedError, connect, each
+from pipeline.run.missing import incomplete, task
+from pipeline.run.rows import audio_of, clip_table
+from pipeline.run.run import jobs_of, layouts, run
+from pipeline.run.settings import RunSettings
+from pipeline.run.task import Job, ShardTask, compute_shard, probe_clip
 
 if TYPE_CHECKING:
     from pipeline.catalogs import Catalog
@@ -51,10 +51,10 @@ def stages_of(backend: BackendName) -> Stages:
     else:
         spectrum = {"STFT, mel product": ((BACKENDS, backend),)}
     return {
-        "read": ((pipeline.shard, "read_track"),),
+        "read": ((pipeline.run.task, "read_track"),),
         "digest": ((decode, "_digest"),),
         "decode": ((decode, "_any_decoder"),),
-        "crop": ((pipeline.shard, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
+        "crop": ((pipeline.run.task, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
         "resample": ((soxr, "resample"),),
         **spectrum,
         "amplitude": ((plan, "amplitude"),),
@@ -62,9 +62,9 @@ def stages_of(backend: BackendName) -> Stages:
         "encode": ((plan, "_encoded"),),
         "cut": ((plan.Plan, "compute"),),
         "compress": ((Codec, "compress"),),
-        "checksum": ((pipeline.shard, "seal"),),
-        "write": ((pipeline.shard, "write_specs"),),
-        "commit": ((pipeline.shard, "write_commit"),),
+        "checksum": ((pipeline.run.task, "seal"),),
+        "write": ((pipeline.run.task, "write_specs"),),
+        "commit": ((pipeline.run.task, "write_commit"),),
     }
 
 
@@ -232,7 +232,7 @@ def _first_tasks(
     settings: RunSettings,
     n_clips: int,
 ) -> Iterator[tuple[Job, list[ShardTask]]]:
-    """The first tasks of a run into a new store, as `pipeline.run.run` makes them.
+    """The first tasks of a run into a new store, as `pipeline.run.run.run` makes them.
 
     One clip is computed before, for nothing: constants are made, and libraries loaded.
     """

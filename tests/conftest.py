@@ -10,15 +10,15 @@ import pytest
 import soundfile
 from hypothesis import HealthCheck, settings
 
-from featurestore.clips import ClipTable
-from featurestore.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
-from featurestore.encoding import Codec, Encoding
-from featurestore.layout import Layout
-from featurestore.shard import seal
-from featurestore.spec import FeatureSpec
-from featurestore.statistics import Statistics, statistics_of
+from featurestore.format.clips import ClipTable
+from featurestore.format.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
+from featurestore.format.layout import Layout
+from featurestore.format.shard import seal
+from featurestore.format.statistics import Statistics, statistics_of
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
-from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter, write_shard
 
 # The same examples each time, and no deadline: CI must not fail by chance or by load.

@@ -24,13 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from featurestore.clips import COLUMNS, TABLE
-from featurestore.encoding import Codec, Encoding
 from featurestore.errors import CorruptDataError, MelgridError
-from featurestore.journal import JOURNAL, read_journal
-from featurestore.layout import _own_digest, digest_of
-from featurestore.shard import seal
-from featurestore.statistics import read_statistics
+from featurestore.format.clips import COLUMNS, TABLE
+from featurestore.format.layout import _own_digest, digest_of
+from featurestore.format.shard import seal
+from featurestore.format.statistics import read_statistics
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.storage.journal import JOURNAL, read_journal
 from featurestore.store import FeatureStore
 
 LIBC = ctypes.CDLL(None, use_errno=True)

@@ -1,6 +1,7 @@
 """The house rules of DESIGN §2, as far as a program can tell."""
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+from setuptools import find_packages
 
 HOUSE = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())
@@ -82,11 +84,11 @@ def test_imports_run_one_way(package):
 
 def test_only_models_data_touches_the_store():
     """Errors, specs and types are words, which all may use; so is what touches no store at all."""
-    words = ("errors", "spec", "grid", "stages", "profile", "whole")
+    words = ("errors", "specs.mel", "specs.grid", "process", "storage.atomic")
     wrong = [
         f"{path} imports {module}"
         for path in of_package("models")
-        if path != Path("models/data.py")
+        if path.parts[:2] != ("models", "data")
         for module, for_typing in imports(path)
         if is_within(module, "featurestore") and not for_typing
         if not is_within(module, *(f"featurestore.{word}" for word in words))
@@ -95,14 +97,43 @@ def test_only_models_data_touches_the_store():
     assert wrong == []
 
 
+def test_modules_import_one_another_without_circles():
+    """Within functions too; imports for typing alone need not be there at run time."""
+    names = {
+        path: ".".join(path.with_suffix("").parts).removesuffix(".__init__") for path in SOURCES
+    }
+    known = set(names.values())
+    uses = {
+        names[path]: {
+            found
+            for module, for_typing in imports(path)
+            if not for_typing
+            if (found := module if module in known else module.rpartition(".")[0]) in known
+            if found != names[path]
+        }
+        for path in SOURCES
+    }
+    graphlib.TopologicalSorter(uses).prepare()  # raises CycleError, which names the circle
+
+
+def test_a_room_holds_a_dozen_at_most():
+    full = {
+        str(folder): len(inside)
+        for folder in {path.parent for path in SOURCES}
+        if len(inside := [p for p in SOURCES if p.parent == folder and p.stem != "__init__"]) > 14
+    }
+    assert full == {}
+
+
 def test_essentia_is_imported_by_its_backend_alone():
     users = [p for p in SOURCES if any(is_within(module, "essentia") for module, _ in imports(p))]
-    assert users == [Path("pipeline/backends/essentia.py")]
+    assert users == [Path("pipeline/features/backends/essentia.py")]
 
 
 def test_every_package_is_listed_in_pyproject():
     packages = {".".join(path.parent.parts) for path in SOURCES if path.name == "__init__.py"}
-    assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages
+    found = find_packages(str(HOUSE), **PYPROJECT["tool"]["setuptools"]["packages"]["find"])
+    assert set(found) == packages
     assert PYPROJECT["tool"]["setuptools"]["py-modules"] == ["cli"]
     folders = {".".join(path.parent.parts) for path in SOURCES if len(path.parts) > 1}
     assert folders == packages, "a folder of sources without __init__.py is no package"
@@ -207,7 +238,7 @@ HEAVY = (
 # fmt: on
 
 
-@pytest.mark.parametrize("module", ["cli", "featurestore", "featurestore.spec"])
+@pytest.mark.parametrize("module", ["cli", "featurestore", "featurestore.specs.mel"])
 def test_importing_loads_nothing_heavy(module):
     program = f"import {module}, sys; print(*sys.modules)"
     loaded = subprocess.run(
@@ -218,16 +249,14 @@ def test_importing_loads_nothing_heavy(module):
 
 
 def test_tests_mirror_the_packages():
-    # a package within, such as backends, counts as a module
-    stems = {
-        package: {name for path in of_package(package) for name in (path.stem, path.parent.name)}
-        for package in PACKAGES
-    }
-    strays = [
-        str(path.relative_to(HOUSE))
-        for package in PACKAGES
-        for path in (HOUSE / "tests" / package).glob("test_*.py")
-        if path.stem.removeprefix("test_") not in stems[package]
-    ]
+    """What tests several modules is called after their folder, or lies beside the folders."""
+    strays = []
+    for path in sorted((HOUSE / "tests").rglob("test_*.py")):
+        *folder, file = path.relative_to(HOUSE / "tests").parts
+        name = Path(file).stem.removeprefix("test_")
+        modules = {p.stem for p in SOURCES if p.parts[:-1] == tuple(folder)}
+        rooms = {p.parts[len(folder)] for p in SOURCES if p.parts[: len(folder)] == tuple(folder)}
+        if folder and name not in modules | rooms | {folder[-1], "conformance"}:
+            strays.append("/".join([*folder, file]))
     assert strays == []
     assert list((HOUSE / "tests").rglob("__init__.py")) == []

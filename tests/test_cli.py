@@ -13,8 +13,8 @@ from click.testing import CliRunner
 
 from cli import melgrid
 from featurestore import FeatureStore
-from featurestore.commits import read_commit, write_commit
-from featurestore.files import Files
+from featurestore.format.commits import read_commit, write_commit
+from featurestore.storage.files import Files
 from pipeline.catalogs import open_catalog
 
 SR = 8000

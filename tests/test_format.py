@@ -16,11 +16,11 @@ import numpy as np
 import pytest
 import xarray
 
-from featurestore.clips import TABLE
-from featurestore.encoding import Codec, Encoding
 from featurestore.errors import StoreFormatError
+from featurestore.format.clips import TABLE
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
-from featurestore.window import ClipWindow
 from featurestore.writer import StoreWriter
 
 FORMAT = Path(__file__).parents[1] / "docs" / "FORMAT.md"

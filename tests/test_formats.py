@@ -11,11 +11,11 @@ from benchmarks.files.judge import UNHEARD, Clip, Heard, deviation, hear
 from benchmarks.files.kinds import KINDS, Kind
 from benchmarks.files.music import Music, compose
 from featurestore import FeatureSpec, FeatureStore
-from featurestore.encoding import Encoding
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.window import ClipWindow
 from pipeline.catalogs import open_catalog
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 SPEC = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
 WINDOW = ClipWindow(duration=1.5)

@@ -18,12 +18,12 @@ from click.testing import CliRunner
 
 from cli import melgrid
 from featurestore import FeatureStore
-from featurestore.clips import COLUMNS, TABLE
-from featurestore.encoding import Codec
 from featurestore.errors import CorruptDataError, StoreFormatError
-from featurestore.journal import JOURNAL, finish
-from featurestore.layout import _own_digest, digest_of
-from featurestore.shard import index_nbytes, pack, read_index, seal
+from featurestore.format.clips import COLUMNS, TABLE
+from featurestore.format.layout import _own_digest, digest_of
+from featurestore.format.shard import index_nbytes, pack, read_index, seal
+from featurestore.specs.encoding import Codec
+from featurestore.storage.journal import JOURNAL, finish
 
 FUZZ = Path(__file__).with_name("fuzz_reader.py")
 SPEC = "sr8000-mel8-x2-db"
@@ -212,8 +212,8 @@ def _zstd(data):
 
 def reseal(store, chunk, position=1):
     """Put a chunk in a shard's row, and let the record vouch for it."""
-    from featurestore.commits import read_commit, write_commit
-    from featurestore.statistics import row_checksum, unpack_statistics
+    from featurestore.format.commits import read_commit, write_commit
+    from featurestore.format.statistics import row_checksum, unpack_statistics
     from featurestore.writer import write_shard
 
     opened = FeatureStore.open(store)

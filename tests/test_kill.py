@@ -3,15 +3,15 @@
 import pytest
 
 from benchmarks.kills import PHASES, audio, contents_of, kill_runs, make_music
-from featurestore.spec import FeatureSpec
-from featurestore.window import ClipWindow
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.catalogs import open_catalog
-from pipeline.missing import task
-from pipeline.rows import audio_of, clip_table
-from pipeline.run import jobs_of, layouts
-from pipeline.settings import RunSettings
-from pipeline.shard import compute_shard
+from pipeline.run.missing import task
+from pipeline.run.rows import audio_of, clip_table
+from pipeline.run.run import jobs_of, layouts
+from pipeline.run.settings import RunSettings
+from pipeline.run.task import compute_shard
 
 
 @pytest.mark.timeout(3600)

@@ -13,11 +13,11 @@ from click.testing import CliRunner
 from cli import melgrid
 from featurestore import FeatureStore
 from featurestore.errors import StoreFormatError
-from featurestore.files import Files
-from featurestore.garbage import collect, find_garbage
-from featurestore.lock import RunLock
-from featurestore.repair import repair
-from featurestore.window import ClipWindow
+from featurestore.maintenance.garbage import collect, find_garbage
+from featurestore.maintenance.repair import repair
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import Files
+from featurestore.storage.lock import RunLock
 from featurestore.writer import StoreWriter, write_shard
 
 WINDOW = ClipWindow(duration=0.5)

@@ -8,15 +8,15 @@ import pytest
 import soundfile
 
 from featurestore import FeatureStore
-from featurestore.commits import read_commit, without, write_commit
-from featurestore.encoding import Encoding
-from featurestore.files import Files
-from featurestore.grid import grid
-from featurestore.repair import repair
-from featurestore.window import ClipWindow
+from featurestore.format.commits import read_commit, without, write_commit
+from featurestore.maintenance.repair import repair
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.grid import grid
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import Files
 from pipeline.catalogs import open_catalog
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 SR = 8000
 SPECS = grid(sr=[SR], n_mels=[16, 8], hop=[1, 2], log=["db"])

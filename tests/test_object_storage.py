@@ -23,26 +23,26 @@ from distributed import LocalCluster
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import WSGIRequestHandler, make_server
 
-import featurestore.lock
+import featurestore.storage.lock
 from cli import melgrid
 from featurestore import FeatureStore
-from featurestore.encoding import Codec
 from featurestore.errors import (
     CorruptDataError,
     SettingsError,
     StorageError,
     StoreLockedError,
 )
-from featurestore.files import RUN_FOLDER, Files
-from featurestore.grid import grid
-from featurestore.lock import RunLease
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Codec
+from featurestore.specs.grid import grid
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import RUN_FOLDER, Files
+from featurestore.storage.lock import RunLease
 from featurestore.writer import StoreWriter
 from pipeline.audio.decode import read_track
 from pipeline.audio.file import Signature, signature_of
 from pipeline.catalogs import open_catalog
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 SR = 8000
 SPECS = grid(sr=[SR], n_mels=[16, 8], hop=[1, 2], log=["db"])
@@ -392,8 +392,8 @@ def test_a_second_run_is_refused_and_a_lock_leaves_nothing_behind(bucket, window
 
 HOLD = """
 import sys
-from featurestore.files import Files
-from featurestore.lock import RunLease
+from featurestore.storage.files import Files
+from featurestore.storage.lock import RunLease
 RunLease(Files(sys.argv[1])).__enter__()
 print("held", flush=True)
 sys.stdin.read()
@@ -420,7 +420,7 @@ def test_a_run_not_seen_for_long_is_overtaken_and_writes_no_more(bucket, monkeyp
     with RunLease(files) as hung:
         workers = Files(files.root, hung.run)
         workers.write("a", b"1")
-        monkeypatch.setattr(featurestore.lock, "LEASE", -1.0)
+        monkeypatch.setattr(featurestore.storage.lock, "LEASE", -1.0)
         with RunLease(files) as taker:
             assert taker.abandoned_by == f"process {os.getpid()} on {os.uname().nodename}"
             with pytest.raises(StoreLockedError, match=r"another run has taken .* over"):
@@ -436,7 +436,7 @@ def test_a_run_not_seen_for_long_is_overtaken_and_writes_no_more(bucket, monkeyp
 
 
 def test_a_run_is_seen_as_long_as_it_lasts(bucket, monkeypatch, s3):
-    monkeypatch.setattr(featurestore.lock, "RENEWAL", 0.01)
+    monkeypatch.setattr(featurestore.storage.lock, "RENEWAL", 0.01)
     renewed = threading.Event()
 
     def seen():

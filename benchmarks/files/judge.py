@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import soxr
 
-from featurestore.spec import FeatureSpec
+from featurestore.specs.mel import FeatureSpec
 
 Samples = npt.NDArray[np.float32]
 

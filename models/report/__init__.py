@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from featurestore.errors import TrainingError
-from models.judgement import Judgement
 from models.report.drawing import draw
 from models.report.frontier import frontier
 from models.report.page import write_page
 from models.report.resolution import resolutions
 from models.report.table import table
-from models.results import Row
+from models.study.comparison import Judgement
+from models.study.results import Row
 
 __all__ = ["draw", "frontier", "table", "write_report"]
 
@@ -27,7 +27,7 @@ def write_report(
     Parameters
     ----------
     rows : sequence of dict
-        As `models.results.read_results` gives them.
+        As `models.study.results.read_results` gives them.
     judgement : Judgement
         Of these rows.
     folder : path

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from featurestore.errors import TrainingError
-from featurestore.whole import whole
+from featurestore.storage.atomic import whole
 from models.report.figure import Dot, Figure, Panel
 from models.report.labels import Box, obstacles, place_labels
 from models.report.marks import MARKS

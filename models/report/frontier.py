@@ -3,11 +3,11 @@
 import math
 from collections.abc import Callable, Sequence
 
-from models.judgement import Judgement, Point
 from models.report.axis import Axis
 from models.report.figure import Dot, Figure, Key, Line, Panel
 from models.report.marks import marks_of
 from models.report.words import describe
+from models.study.comparison import Judgement, Point
 
 _COSTS: tuple[tuple[str, str, Callable[[Point], float]], ...] = (
     ("gmac", "multiply-accumulates a clip [GMAC]", lambda p: p.gmac),

@@ -12,8 +12,7 @@ from typing import Any
 import jinja2
 
 from featurestore.errors import TrainingError
-from featurestore.whole import whole
-from models.judgement import Judgement
+from featurestore.storage.atomic import whole
 from models.report import words
 from models.report.figure import Panel
 from models.report.frontier import frontier
@@ -22,7 +21,8 @@ from models.report.marks import MARKS
 from models.report.published import DATA_SETS, compare
 from models.report.resolution import resolutions
 from models.report.tags import tag_losses
-from models.results import Row
+from models.study.comparison import Judgement
+from models.study.results import Row
 
 
 def write_page(rows: Sequence[Row], judgement: Judgement, folder: Path) -> Path:

@@ -12,8 +12,8 @@ import math
 from collections.abc import Sequence
 from importlib import resources
 
-from featurestore.spec import FeatureSpec
-from models.judgement import Judgement, Point
+from featurestore.specs.mel import FeatureSpec
+from models.study.comparison import Judgement, Point
 
 DATA_SETS = {"mtat": "MagnaTagATune", "msd": "the Million Song Dataset"}
 """Catalogs with the clips, the 50 tags and the splits of the study."""

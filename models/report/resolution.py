@@ -3,12 +3,12 @@
 import math
 from collections.abc import Callable, Sequence
 
-from models.judgement import Judgement, Point
 from models.report.axis import Axis
 from models.report.figure import Dot, Figure, Line, Panel
 from models.report.frontier import legend
 from models.report.marks import marks_of
 from models.report.words import describe, hop_name, rest, settings
+from models.study.comparison import Judgement, Point
 
 _ROWS: tuple[tuple[str, str, Callable[[Point], float], Callable[[Point], float]], ...] = (
     ("roc_auc", "ROC AUC", lambda p: p.roc_auc, lambda p: p.roc_auc_std),

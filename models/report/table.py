@@ -2,8 +2,8 @@
 
 import textwrap
 
-from models.judgement import Judgement
 from models.report.words import percent, plus_minus, significant
+from models.study.comparison import Judgement
 
 _WIDTH = 80
 

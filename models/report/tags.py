@@ -3,8 +3,8 @@
 import dataclasses
 import math
 
-from models.judgement import Judgement, Point
 from models.report.words import rest, settings
+from models.study.comparison import Judgement, Point
 
 _COLUMNS = 12
 

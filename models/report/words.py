@@ -2,8 +2,8 @@
 
 import math
 
-from featurestore.spec import FeatureSpec
-from models.judgement import Point
+from featurestore.specs.mel import FeatureSpec
+from models.study.comparison import Point
 
 
 def plus_minus(mean: float, std: float) -> str:

@@ -6,8 +6,8 @@ import numpy as np
 import soxr
 
 from featurestore.errors import AudioError
-from featurestore.spec import n_valid_frames
-from featurestore.window import ClipWindow
+from featurestore.specs.mel import n_valid_frames
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.stream import Samples
 
 RESAMPLER = f"soxr {soxr.__version__} HQ"

@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, TypeVar
 import numpy as np
 
 from featurestore.errors import AudioError
-from featurestore.window import ClipWindow
+from featurestore.specs.window import ClipWindow
 from pipeline.audio import containers, ffmpeg, libsndfile
 from pipeline.audio.file import Signature, opened
 from pipeline.audio.mpeg import MpegStream

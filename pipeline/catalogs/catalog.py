@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.clips import COLUMNS, is_meta_name
 from featurestore.errors import CatalogError
+from featurestore.format.clips import COLUMNS, is_meta_name
 
 # fmt: off
 ARCHIVES = (

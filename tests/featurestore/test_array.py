@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureSpec, FeatureStore
-from featurestore.commits import read_commit, without, write_commit
-from featurestore.encoding import Codec, Encoding
 from featurestore.errors import CorruptDataError, MelgridError, RowNotReadyError
-from featurestore.statistics import row_checksum
+from featurestore.format.commits import read_commit, without, write_commit
+from featurestore.format.statistics import row_checksum
+from featurestore.specs.encoding import Codec, Encoding
 from featurestore.writer import write_shard
 
 READY = [row for row in range(20) if row not in (5, 13)]
@@ -316,7 +316,7 @@ def test_a_missing_shard_is_corrupt_and_not_silence(tiny_store, shard):
 
 
 def test_a_committed_clip_that_is_not_in_its_shard_is_corrupt(tiny_store, shard):
-    from featurestore.shard import pack
+    from featurestore.format.shard import pack
 
     shard.write_bytes(b"".join(pack([], 8)))
     with pytest.raises(CorruptDataError, match=r"clip 1: committed, but not in the shard"):
@@ -324,7 +324,7 @@ def test_a_committed_clip_that_is_not_in_its_shard_is_corrupt(tiny_store, shard)
 
 
 def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, shard):
-    from featurestore.shard import pack, seal
+    from featurestore.format.shard import pack, seal
 
     chunk = seal(Codec().compress(np.zeros(3, np.float32)))
     shard.write_bytes(b"".join(pack([chunk] * 8, 8)))

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from featurestore import FeatureSpec, FeatureStore
-from featurestore.commits import ClipRecord, Commit, read_commit, without, write_commit
 from featurestore.errors import (
     CorruptDataError,
     MelgridError,
@@ -18,8 +17,9 @@ from featurestore.errors import (
     StoreNotFoundError,
     UnknownSpecError,
 )
-from featurestore.repair import repair
-from featurestore.window import ClipWindow
+from featurestore.format.commits import ClipRecord, Commit, read_commit, without, write_commit
+from featurestore.maintenance.repair import repair
+from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 
 WINDOW = ClipWindow(duration=0.5)

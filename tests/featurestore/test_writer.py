@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from featurestore import FeatureSpec, FeatureStore
-from featurestore.clips import ClipTable
-from featurestore.encoding import Codec, Encoding
 from featurestore.errors import (
     StoreFormatError,
     StoreLockedError,
     StoreMismatchError,
 )
-from featurestore.files import RUN_FOLDER, Files
-from featurestore.window import ClipWindow
+from featurestore.format.clips import ClipTable
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.writer import StoreWriter
 
 WINDOW = ClipWindow(duration=0.5)
@@ -297,8 +297,8 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
 
 DIE_PREPARING = """
 import os, pickle, signal, sys
-from featurestore.files import Files
-from featurestore.window import ClipWindow
+from featurestore.storage.files import Files
+from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 
 path, key = sys.argv[1:]

@@ -8,12 +8,12 @@ import pytest
 import torch
 
 from featurestore import FeatureSpec, FeatureStore
-from featurestore.commits import ClipRecord, Commit, write_commit
-from featurestore.encoding import Codec, Encoding
-from featurestore.layout import Layout
-from featurestore.shard import seal
-from featurestore.statistics import statistics_of
-from featurestore.window import ClipWindow
+from featurestore.format.commits import ClipRecord, Commit, write_commit
+from featurestore.format.layout import Layout
+from featurestore.format.shard import seal
+from featurestore.format.statistics import statistics_of
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter, write_shard
 
 WriteStore = Callable[..., FeatureStore]

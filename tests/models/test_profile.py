@@ -6,13 +6,13 @@ from torch import nn
 from torch.optim import optimizer
 from torch.utils.data import DataLoader
 
-import models.train
+import models.training.loop
 from featurestore.errors import TrainingError
-from featurestore.stages import process_memory
+from featurestore.process.stages import process_memory
 from models.data import training_data
 from models.profile import STAGES, profile
-from models.settings import TrainSettings
-from models.train import train
+from models.training.loop import train
+from models.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(width=0.03, epochs=1, batch_size=6, device="cpu", amp="off")
 
@@ -55,7 +55,7 @@ def test_stages_have_their_memory(profiled):
 
 
 def test_nothing_is_validated_and_no_random_number_taken(data, monkeypatch):
-    monkeypatch.setattr(models.train, "predict", None)  # would raise
+    monkeypatch.setattr(models.training.loop, "predict", None)  # would raise
     torch.manual_seed(3)
     expected = torch.rand(1)
     torch.manual_seed(3)

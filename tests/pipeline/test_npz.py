@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from featurestore import FeatureStore
-from featurestore.encoding import Encoding
 from featurestore.errors import (
     AudioError,
     CatalogError,
@@ -16,14 +15,15 @@ from featurestore.errors import (
     StoreMismatchError,
 )
 from featurestore.export import export
-from featurestore.selection import Selection
-from featurestore.spec import FeatureSpec
-from featurestore.window import ClipWindow
+from featurestore.export.selection import Selection
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from pipeline.catalogs import open_catalog
 from pipeline.npz import NpzFolder, import_npz
-from pipeline.run import layouts as planned_layouts
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import layouts as planned_layouts
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 LIKE = FeatureSpec(sr=16000, n_mels=8, window="hann-symmetric")
 X1 = FeatureSpec(sr=16000, n_mels=16, window="hann-symmetric")

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 
 from featurestore.errors import RunError, SettingsError
-from featurestore.spec import FeatureSpec
-from featurestore.stages import OTHER, process_memory
+from featurestore.process.stages import OTHER, process_memory
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
-from featurestore.window import ClipWindow
 from pipeline.audio import decode
 from pipeline.catalogs import Catalog, open_catalog
 from pipeline.profile import memory_of_tasks, profile, stages_of, time_tasks
-from pipeline.run import run
-from pipeline.settings import RunSettings
+from pipeline.run.run import run
+from pipeline.run.settings import RunSettings
 
 SETTINGS = RunSettings(window=ClipWindow(duration=0.5), workers=1)
 SPECS = (FeatureSpec(sr=8000, n_mels=16), FeatureSpec(sr=8000, n_mels=8, hop=2))

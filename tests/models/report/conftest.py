@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from featurestore import FeatureSpec
-from featurestore.grid import ferraro2020
-from models.judgement import Judgement, judge
-from models.results import Row
+from featurestore.specs.grid import ferraro2020
+from models.study.comparison import Judgement, judge
+from models.study.results import Row
 
 TAGS = ["guitar", "slow", "techno", "<script>alert(1)</script>", "声楽"]
 

@@ -5,10 +5,10 @@ import matplotlib.image
 import pytest
 
 from featurestore.errors import TrainingError
-from models.judgement import judge
 from models.report.drawing import draw
 from models.report.frontier import frontier
 from models.report.marks import MARKS
+from models.study.comparison import judge
 
 
 def test_a_figure_is_a_png_in_the_colours_of_its_marks_and_nothing_is_left_beside_it(

@@ -2,8 +2,8 @@ from itertools import pairwise
 
 import pytest
 
-from models.judgement import judge
 from models.report.frontier import frontier
+from models.study.comparison import judge
 
 
 def test_there_is_a_panel_for_each_cost_and_a_dot_for_each_point(judged):

@@ -1,4 +1,4 @@
-from featurestore.grid import ferraro2020
+from featurestore.specs.grid import ferraro2020
 from models.report.marks import MARKS, marks_of
 
 

@@ -6,9 +6,9 @@ from html.parser import HTMLParser
 
 import pytest
 
-from models.judgement import judge
 from models.report.frontier import frontier
 from models.report.page import facts, headline, heat, labels, render
+from models.study.comparison import judge
 
 
 class Page(HTMLParser):

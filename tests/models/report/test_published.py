@@ -3,9 +3,9 @@ import math
 import pytest
 
 from featurestore import FeatureSpec
-from featurestore.grid import ferraro2020
-from models.judgement import judge
+from featurestore.specs.grid import ferraro2020
 from models.report.published import compare, published
+from models.study.comparison import judge
 
 
 def test_the_headline_of_the_study_is_in_its_scores():

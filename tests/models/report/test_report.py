@@ -6,9 +6,9 @@ import shutil
 import pytest
 
 from featurestore.errors import TrainingError
-from models.judgement import judge
 from models.report import write_report
 from models.report.page import write_page
+from models.study.comparison import judge
 
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
 

@@ -1,5 +1,5 @@
-from models.judgement import judge
 from models.report.resolution import resolutions
+from models.study.comparison import judge
 
 
 def test_the_studys_grid_is_its_figure_1_a_figure_a_network(many):

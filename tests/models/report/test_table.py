@@ -1,8 +1,8 @@
 import re
 
 from featurestore import FeatureSpec
-from models.judgement import judge
 from models.report.table import table
+from models.study.comparison import judge
 
 
 def test_the_table_reads_as_written(judged):

@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from models.judgement import judge
 from models.report.tags import tag_losses
+from models.study.comparison import judge
 
 
 def test_losses_are_the_baselines_score_minus_the_points_the_worst_tag_first(judged):

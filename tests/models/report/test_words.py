@@ -47,7 +47,7 @@ def test_a_point_is_described_with_its_numbers_and_verdict(judged):
 
 def test_names_and_settings_are_what_the_labels_say(make_rows, judged):
     from featurestore import FeatureSpec
-    from models.judgement import judge
+    from models.study.comparison import judge
 
     assert words.name(judged.baseline) == "96 bands, hop x1"
     assert words.settings(judged.baseline) == ""

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 import soxr
 
-from featurestore.encoding import Encoding
 from featurestore.errors import AudioError
-from featurestore.grid import grid
-from featurestore.window import ClipWindow
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.grid import grid
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
-from pipeline.plan import arrange
+from pipeline.features.plan import arrange
 
 FLOAT32 = Encoding(name="float32")
 

@@ -8,7 +8,7 @@ import pytest
 import soundfile
 
 from featurestore.errors import AudioError
-from featurestore.window import ClipWindow
+from featurestore.specs.window import ClipWindow
 from pipeline.audio.decode import digest_file, read_length, read_track
 from pipeline.audio.file import Signature
 

@@ -7,7 +7,7 @@ import pytest
 import soundfile
 
 from featurestore.errors import AudioError
-from featurestore.window import ClipWindow
+from featurestore.specs.window import ClipWindow
 from pipeline.audio import decode, ffmpeg
 from pipeline.audio.decode import read_track
 

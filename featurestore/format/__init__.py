@@ -1,0 +1,1 @@
+"""What lies where in a store, and how it is read and written."""

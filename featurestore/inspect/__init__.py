@@ -1,0 +1,1 @@
+"""What a store holds, to look at."""

@@ -1,0 +1,274 @@
+"""Whether stored rows are those that their commit records vouch for."""
+
+import dataclasses
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import CorruptDataError, StoreFormatError
+from featurestore.format.commits import Commit, commit_key, read_commit
+from featurestore.format.layout import Layout
+from featurestore.format.shard import Index, index_nbytes, is_absent, read_index, unseal
+from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
+from featurestore.storage.files import Files
+
+_BLOCK = 2**23
+"""Bytes read at once, or one chunk if that is longer."""
+
+Kind = Literal["missing", "corrupt"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Damage:
+    """Something in a store that is not what it should be.
+
+    Parameters
+    ----------
+    key : str
+        Of the file, or of the folder.
+    kind : {'missing', 'corrupt'}
+    detail : str
+        What is wrong with it.
+    spec : str
+        Name of the spec that it is of; empty where it is of none, or of all.
+    rows : tuple of int
+        Rows of the spec that cannot be trusted therefore.
+    can_repair : bool
+        Whether it can be derived or computed again.
+    """
+
+    key: str
+    kind: Kind
+    detail: str
+    spec: str = ""
+    rows: tuple[int, ...] = ()
+    can_repair: bool = True
+
+    def __str__(self) -> str:
+        rows = f" ({_spans(self.rows)})" if self.rows else ""
+        return f"{self.kind} {self.key}: {self.detail}{rows}"
+
+
+def _spans(rows: Sequence[int]) -> str:
+    """``row 3``, ``rows 3-7, 9``."""
+    spans: list[list[int]] = []
+    for row in rows:
+        if spans and row == spans[-1][-1] + 1:
+            spans[-1][1:] = [row]
+        else:
+            spans.append([row])
+    text = ", ".join("-".join(map(str, span)) for span in spans)
+    return f"row{'s' if len(rows) > 1 else ''} {text}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunOfClips:
+    """One commit record, and the shards that it covers, as they were found.
+
+    Attributes
+    ----------
+    first : int
+        Its first row.
+    record_damaged : bool
+    settled : dict of str to np.ndarray [shape=(n_clips,), dtype=bool]
+        By spec, clips with nothing to be computed; empty if the record is damaged.
+    n_rows : int
+        Rows vouched for, all specs together.
+    nbytes : int
+        What was read to see whether they are there [bytes].
+    damage : tuple of Damage
+    """
+
+    first: int
+    record_damaged: bool
+    settled: dict[str, npt.NDArray[np.bool_]]
+    n_rows: int
+    nbytes: int
+    damage: tuple[Damage, ...]
+
+
+def examine(
+    files: Files, layouts: Sequence[Layout], shard: int, n_clips: int, *, quick: bool
+) -> RunOfClips:
+    """Look at a commit record and at all that it vouches for.
+
+    Bytes that no record vouches for, which killed runs leave, are nobody's: they are not looked
+    at. Of a run that is at work, shards may be newer than a record read before them; where rows
+    are not as they should be, and the record has changed since, they are looked at again.
+
+    Parameters
+    ----------
+    files : Files
+    layouts : sequence of Layout
+        Of all specs whose shards are of that length.
+    shard : int
+    n_clips : int
+        Rows of the store.
+    quick : bool
+        Whether to leave the chunks themselves unread.
+    """
+    length = layouts[0].clips_per_shard
+    key = commit_key(length, shard)
+    first = shard * length
+    while True:
+        commit = None
+        damage: list[Damage] = []
+        looked = [_Looked(files=files, layout=layout, shard=shard) for layout in layouts]
+        try:
+            commit = read_commit(files, length, shard)
+            if len(commit.clips) > min(length, n_clips - first):
+                raise StoreFormatError(f"it is of {len(commit.clips)} clips, which are not there")
+        except (CorruptDataError, StoreFormatError) as error:
+            told = str(error.args[0]).removeprefix(f"{key}: ")
+            damage.append(Damage(key=key, kind="corrupt", detail=told))
+        else:
+            for shards in looked:
+                shards.look(commit, quick=quick)
+            damage += [found for shards in looked for found in shards.damage]
+        if not damage or not _has_changed(files, length, shard, commit):
+            break
+    sound = None if damage and commit is None else commit
+    record_damaged = any(found.key == key for found in damage)
+    return RunOfClips(
+        first=first,
+        record_damaged=record_damaged,
+        settled={} if sound is None or record_damaged else _settled(sound, layouts),
+        n_rows=sum(shards.n_rows for shards in looked),
+        nbytes=sum(shards.nbytes for shards in looked),
+        damage=tuple(damage),
+    )
+
+
+def _has_changed(files: Files, length: int, shard: int, commit: Commit | None) -> bool:
+    try:
+        return read_commit(files, length, shard) != commit
+    except (CorruptDataError, StoreFormatError):
+        return commit is not None
+
+
+def _settled(commit: Commit, layouts: Sequence[Layout]) -> dict[str, npt.NDArray[np.bool_]]:
+    status = np.array([clip.status for clip in commit.clips], "U7")
+    settled = {}
+    for layout in layouts:
+        name = layout.spec.name
+        checksums = np.frombuffer(commit.specs.get(name, bytes(8 * len(status))), "<u8")
+        settled[name] = np.where(
+            status == "failed", name in commit.specs, (status == "ready") & (checksums != 0)
+        )
+    return settled
+
+
+@dataclasses.dataclass(kw_only=True)
+class _Looked:
+    """One spec's shard, with its statistics."""
+
+    files: Files
+    layout: Layout
+    shard: int
+    n_rows: int = 0
+    nbytes: int = 0
+    damage: list[Damage] = dataclasses.field(default_factory=list)
+
+    def look(self, commit: Commit, *, quick: bool) -> None:
+        """Note what is not as the record says."""
+        name = self.layout.spec.name
+        vouched = [p for p in range(len(commit.clips)) if commit.is_ready(name, p)]
+        self.n_rows = len(vouched)
+        if not vouched:
+            return
+        statistics = self._statistics(vouched)
+        index = self._index(vouched)
+        if index is None:
+            return
+        absent = [p for p in vouched if is_absent(index[p])]
+        key = self.layout.shard_key(self.shard)
+        self._note(key, "missing", "committed, but not in the shard", absent)
+        if quick or statistics is None:
+            return
+        unsound, others, misshapen = [], [], []
+        for position, chunk in self._chunks(index, sorted(set(vouched) - set(absent))):
+            self.nbytes += len(chunk)
+            try:
+                body = unseal(chunk, key)
+            except CorruptDataError:
+                unsound.append(position)
+                continue
+            try:
+                self.layout.require_chunk(body)
+            except CorruptDataError:
+                misshapen.append(position)
+                continue
+            if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
+                others.append(position)
+        self._note(key, "corrupt", "the checksum does not match", unsound)
+        self._note(key, "corrupt", "other values than the commit record vouches for", others)
+        self._note(key, "corrupt", "values of another shape or encoding", misshapen)
+
+    def _note(self, key: str, kind: Kind, detail: str, positions: Sequence[int]) -> None:
+        if positions:
+            first = self.shard * self.layout.clips_per_shard
+            rows = tuple(first + position for position in positions)
+            name = self.layout.spec.name
+            self.damage.append(Damage(key=key, kind=kind, detail=detail, spec=name, rows=rows))
+
+    def _statistics(self, vouched: Sequence[int]) -> Statistics | None:
+        key = self.layout.statistics_key(self.shard)
+        data = self.files.read(key)
+        if data is None:
+            self._note(key, "missing", "there is no such file", vouched)
+            return None
+        self.nbytes += len(data)
+        try:
+            return unpack_statistics(data, self.layout, key)
+        except CorruptDataError as error:
+            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
+            return None
+
+    def _index(self, vouched: Sequence[int]) -> Index | None:
+        """The shard's index, if it fits the file."""
+        key = self.layout.shard_key(self.shard)
+        size = self.files.size(key)
+        tail = index_nbytes(self.layout.clips_per_shard)
+        if size is None:
+            self._note(key, "missing", "there is no such file", vouched)
+            return None
+        try:
+            data = self.files.read_range(key, max(0, size - tail), size)
+            index = read_index(data, self.layout.clips_per_shard, size, key)
+        except CorruptDataError as error:
+            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
+            return None
+        except FileNotFoundError:  # a moment ago it was there
+            self._note(key, "missing", "there is no such file", vouched)
+            return None
+        self.nbytes += tail
+        present = [entry for entry in index.tolist() if not is_absent(np.array(entry, np.uint64))]
+        ends = np.cumsum([0, *[nbytes for _, nbytes in present]]).tolist()
+        if [offset for offset, _ in present] != ends[:-1] or ends[-1] + tail != size:
+            self._note(key, "corrupt", "its index does not fit its size", vouched)
+            return None
+        return index
+
+    def _chunks(self, index: Index, positions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+        """Sealed chunks, neighbours read together."""
+        key = self.layout.shard_key(self.shard)
+        blocks: list[list[int]] = []
+        for position in positions:
+            start, nbytes = index[position].tolist()
+            if blocks:
+                begin = int(index[blocks[-1][0], 0])
+                if start == int(index[blocks[-1][-1]].sum()) and start + nbytes - begin <= _BLOCK:
+                    blocks[-1].append(position)
+                    continue
+            blocks.append([position])
+        for block in blocks:
+            begin, end = int(index[block[0], 0]), int(index[block[-1]].sum())
+            try:
+                data = self.files.read_range(key, begin, end)
+            except FileNotFoundError:
+                data = b""
+            for position in block:
+                start, nbytes = index[position].tolist()
+                yield position, data[start - begin : start - begin + nbytes]

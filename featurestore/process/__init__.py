@@ -1,0 +1,1 @@
+"""Of the process that this is: its sockets, its time and its memory."""

@@ -1,0 +1,1 @@
+"""What the numbers mean: specs, grids of them, views, encodings."""

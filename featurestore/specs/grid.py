@@ -1,0 +1,72 @@
+"""Sets of specs."""
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from itertools import product
+
+from featurestore.specs.mel import FeatureSpec, Log, Window
+
+
+def grid(
+    *,
+    sr: Iterable[int],
+    n_mels: Iterable[int],
+    hop: Iterable[int | Fraction],
+    log: Iterable[Log],
+    n_fft: int = 512,
+    fmin: float = 0.0,
+    fmax: float | None = None,
+    window: Window = "hann",
+) -> tuple[FeatureSpec, ...]:
+    """Every combination of the values given, each once, in the order given.
+
+    Raises
+    ------
+    SpecError
+        If one of the combinations cannot be; the first such is reported.
+    """
+    return tuple(
+        dict.fromkeys(
+            FeatureSpec(
+                sr=a, n_mels=b, hop=c, log=d, n_fft=n_fft, fmin=fmin, fmax=fmax, window=window
+            )
+            for a, b, c, d in product(sr, n_mels, hop, log)
+        )
+    )
+
+
+def thinned(specs: Iterable[FeatureSpec], most: int) -> tuple[FeatureSpec, ...]:
+    """At most so many specs, finest first: the finest, the coarsest, and some evenly between.
+
+    Fineness is values a second, bands times frame rate. Where there are too many, of specs that
+    differ in the amplitude law alone one stays.
+    """
+    ordered = sorted(specs, key=lambda spec: (-spec.values_per_second, spec.name))
+    if len(ordered) <= most:
+        return tuple(ordered)
+    ordered = list({dataclasses.replace(s, log="db"): s for s in reversed(ordered)}.values())[::-1]
+    if len(ordered) <= most:
+        return tuple(ordered)
+    step = (len(ordered) - 1) / max(1, most - 1)
+    return tuple(ordered[round(place * step)] for place in range(most))
+
+
+def ferraro2020(window: Window = "hann") -> tuple[FeatureSpec, ...]:
+    """The 88 configurations of Ferraro et al. 2020 (their section 3.2).
+
+    The study's own numbers come from Essentia's symmetric window: ``window='hann-symmetric'``.
+    """
+    specs: list[FeatureSpec] = []
+    logs: tuple[Log, ...] = ("log", "db")
+    for sr, log in product((12000, 16000), logs):
+        for n_mels, hop in (
+            *product((128, 96, 48), (1, 2, 3, 4, 5, 10)),
+            *product((32, 24, 16, 8), (1,)),
+        ):
+            specs.append(FeatureSpec(sr=sr, n_mels=n_mels, hop=hop, log=log, window=window))
+    return tuple(specs)
+
+
+GRIDS: dict[str, Callable[[Window], tuple[FeatureSpec, ...]]] = {"ferraro2020": ferraro2020}
+"""Named grids: functions of the window."""

@@ -1,0 +1,1 @@
+"""Bytes under a root: files, the lock, the journal, atomic writes."""

@@ -1,0 +1,220 @@
+"""Multiply-accumulates and parameters, counted from the network itself.
+
+Conventions
+-----------
+Convolutions and dense layers count, and nothing else: no bias, no batch norm, no activation, no
+pooling, as in Ferraro et al. 2020. A convolution of ``k_h x k_w`` from ``c_in`` to ``c_out`` maps
+of ``h_out x w_out`` costs ``k_h k_w c_in c_out h_out w_out``, a dense layer ``n_in n_out``. What a
+network costs is for one clip: for all the segments that the clip is judged by, where it takes
+segments. 1 GMAC is 1e9 multiply-accumulates.
+"""
+
+import dataclasses
+import math
+from collections.abc import Iterable
+from fractions import Fraction
+from itertools import product
+from typing import Any, Literal, get_args
+
+import torch
+from torch import nn
+
+from featurestore.errors import TrainingSettingsError
+from featurestore.specs.mel import HOP_UNIT, FeatureSpec
+from models.networks import build, count_segments, segment_frames
+
+Frames = Literal["melgrid", "study"]
+
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One layer of a network that holds weights.
+
+    Attributes
+    ----------
+    name : str
+        In the network: ``network.get_submodule(name)`` is the layer.
+    kind : str
+        Its class, such as ``Conv2d``.
+    kernel : tuple of int
+        Cells that a convolution's filter spans; empty for other layers.
+    output : tuple of int
+        Shape of what it gives for one input, channels first, without the batch.
+    macs : int
+        Multiply-accumulates; none for a batch norm.
+    parameters : int
+        Trainable values.
+    """
+
+    name: str
+    kind: str
+    kernel: tuple[int, ...]
+    output: tuple[int, ...]
+    macs: int
+    parameters: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a network costs for one clip.
+
+    Attributes
+    ----------
+    n_segments : int
+        Segments of the clip that the network takes one by one; 1 where it takes the clip whole.
+    segment_frames : int
+        Frames in each.
+    layers : tuple of Layer
+        In the order in which they run. Their multiply-accumulates are for the whole clip, the
+        shapes of their outputs for one segment.
+    """
+
+    n_segments: int
+    segment_frames: int
+    layers: tuple[Layer, ...]
+
+    @property
+    def gmac(self) -> float:
+        """1e9 multiply-accumulates."""
+        return sum(layer.macs for layer in self.layers) / 1e9
+
+    @property
+    def parameters(self) -> int:
+        """Trainable values."""
+        return sum(layer.parameters for layer in self.layers)
+
+
+def clip_cost(
+    model: str, spec: FeatureSpec, *, n_frames: int, n_tags: int, width: float = 1.0
+) -> Cost:
+    """Count what the network named `model` costs for a clip of ``(spec.n_mels, n_frames)``.
+
+    Raises
+    ------
+    TrainingSettingsError
+        If there is no such network, or if it cannot be made so.
+    """
+    n_segments = count_segments(model, spec, n_frames)
+    frames = segment_frames(model, spec, n_frames) or n_frames
+    with torch.device("meta"):  # nothing is computed, and nothing is held
+        network = build(model, spec, n_frames=frames, n_tags=n_tags, width=width)
+    return Cost(
+        n_segments=n_segments,
+        segment_frames=frames,
+        layers=tuple(
+            dataclasses.replace(layer, macs=layer.macs * n_segments)
+            for layer in count_layers(network, spec.n_mels, frames)
+        ),
+    )
+
+
+def count_layers(network: nn.Module, n_mels: int, n_frames: int) -> tuple[Layer, ...]:
+    """Count multiply-accumulates and parameters by layer, for one input ``(n_mels, n_frames)``.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Takes ``(batch, n_mels, n_frames)``; run once, on whichever device it is on.
+
+    Returns
+    -------
+    tuple of Layer
+        The layers with weights of their own, in the order in which they first ran. What runs
+        twice costs twice.
+    """
+    layers: dict[str, Layer] = {}
+
+    def count(name: str) -> Any:
+        def hook(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
+            cost = 0
+            if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)):
+                # A weight is (c_out, c_in / groups, *kernel): one output value costs all but c_out.
+                cost = output[0].numel() * layer.weight[0].numel()
+            layers[name] = Layer(
+                name=name,
+                kind=type(layer).__name__,
+                kernel=tuple(layer.kernel_size) if isinstance(layer, _CONVOLUTIONS) else (),
+                output=tuple(output.shape[1:]),
+                macs=cost + (layers[name].macs if name in layers else 0),
+                parameters=_trainable(layer.parameters(recurse=False)),
+            )
+
+        return hook
+
+    handles = [
+        layer.register_forward_hook(count(name))
+        for name, layer in network.named_modules()
+        if any(True for _ in layer.parameters(recurse=False))
+    ]
+    device = next(network.parameters()).device
+    was_training = network.training
+    try:
+        with torch.no_grad():
+            # Evaluating: batch norm in training would move its statistics, and refuse one value.
+            network.eval()(torch.empty(1, n_mels, n_frames, device=device))
+    finally:
+        network.train(was_training)
+        for handle in handles:
+            handle.remove()
+    return tuple(layers.values())
+
+
+def _trainable(parameters: Iterable[nn.Parameter]) -> int:
+    return sum(p.numel() for p in parameters if p.requires_grad)
+
+
+def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 29.1) -> int:
+    """Frames in a clip of `duration` [s].
+
+    ``melgrid`` is the store's own count, `FeatureSpec.n_frames`: 1365 and 1819 at x1. ``study`` is
+    that of Ferraro et al., whose Essentia makes one frame more at x1 (1366 and 1820); hop k keeps
+    every k-th of those.
+    """
+    if frames not in get_args(Frames):
+        raise TrainingSettingsError(
+            f"frames is {frames!r}; it must be one of {', '.join(get_args(Frames))}"
+        )
+    n_samples = round(duration * spec.sr)
+    if frames == "melgrid":
+        return spec.n_frames(n_samples)
+    return math.ceil(Fraction(2 + n_samples // HOP_UNIT) / spec.hop)
+
+
+def macs_table(
+    specs: Iterable[FeatureSpec],
+    *,
+    models: Iterable[str] = ("vgg",),
+    width: float = 1.0,
+    n_tags: int = 50,
+    frames: Frames = "melgrid",
+    duration: float = 29.1,
+    layers: bool = False,
+) -> list[dict[str, Any]]:
+    """Count what each network costs at each spec: rows of ``melgrid macs``.
+
+    Returns
+    -------
+    list of dict
+        ``spec`` (its name), ``model``, ``n_frames`` (of a clip), ``n_segments``,
+        ``segment_frames``, ``gmac`` (for one clip) and ``parameters``; with `layers` also
+        ``layers``, a list of what `Layer` holds.
+    """
+    rows = []
+    for spec, model in product(specs, models):
+        n_frames = frames_of(spec, frames, duration)
+        cost = clip_cost(model, spec, n_frames=n_frames, n_tags=n_tags, width=width)
+        row: dict[str, Any] = {
+            "spec": spec.name,
+            "model": model,
+            "n_frames": n_frames,
+            "n_segments": cost.n_segments,
+            "segment_frames": cost.segment_frames,
+            "gmac": cost.gmac,
+            "parameters": cost.parameters,
+        }
+        if layers:
+            row["layers"] = [dataclasses.asdict(layer) for layer in cost.layers]
+        rows.append(row)
+    return rows

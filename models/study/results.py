@@ -1,0 +1,225 @@
+"""The results file of a study: JSON lines, one a run, only ever added to.
+
+A row holds at least the fields of `FIELDS`, and the report needs no more. A row is written with its
+newline in one go; what a kill leaves behind is at worst a last line cut short, which is recognised,
+reported and dropped.
+"""
+
+import fcntl
+import json
+import math
+import os
+import reprlib
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from featurestore.errors import RunError, SpecError, TrainingError
+from featurestore.specs.mel import FeatureSpec
+
+Row = dict[str, Any]
+
+
+def _is_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: object) -> bool:
+    return _is_whole(value) or (isinstance(value, float) and 0 <= value < math.inf)
+
+
+def _is_score(value: object) -> bool:
+    return isinstance(value, int | float) and -_ROUNDING <= value <= 1 + _ROUNDING
+
+
+def _are_scores(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_score, value))
+
+
+def _are_scores_of_tags(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_score, value.values()))
+
+
+def _are_texts(value: object) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _are_texts_by_name(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_text, value.values()))
+
+
+_ROUNDING = 1e-9  # an area is a sum, which may pass 1 by its last bits
+
+FIELDS: dict[str, Callable[[object], bool]] = {
+    "data": _is_text,
+    "spec": _is_text,
+    "encoding": _is_text,
+    "model": _is_text,
+    "width": _is_number,
+    "recipe": _is_text,
+    "augment": _is_text,
+    "seed": _is_whole,
+    "fold": lambda value: value is None or _is_whole(value),
+    "epochs": _is_whole,
+    "batch_size": _is_whole,
+    "learning_rate": _is_number,
+    "amp": _is_text,
+    "roc_auc": _is_score,
+    "pr_auc": _is_score,
+    "gmac": lambda value: _is_number(value) and value != 0,
+    "parameters": _is_whole,
+    "bytes_per_clip": lambda value: _is_number(value) and value != 0,
+    "train_seconds": _is_number,
+    "inference_seconds_per_clip": _is_number,
+    "roc_auc_per_tag": _are_scores_of_tags,
+    "pr_auc_per_tag": _are_scores_of_tags,
+    "bootstrap_roc_auc": _are_scores,
+    "bootstrap_pr_auc": _are_scores,
+    "versions": _are_texts_by_name,
+}
+"""What every row holds, and what it must be: scores from 0 to 1, and no number nan or infinite."""
+
+_MORE: dict[str, Callable[[object], bool]] = {
+    "catalog": _is_text,
+    "device": _is_text,
+    "n_tags_scored": _is_whole,
+    "tags_left_out": _are_texts,
+    "n_train": _is_whole,
+    "n_validation": _is_whole,
+    "n_test": _is_whole,
+}
+"""What a row may hold and the report shows."""
+
+IDENTITY = tuple(FIELDS)[:13]
+"""The fields that make a run what it is: two runs that agree in them are the same run."""
+
+
+def identity(row: Row) -> tuple[Any, ...]:
+    """Values of the fields in `IDENTITY`."""
+    return tuple(row[field] for field in IDENTITY)
+
+
+def read_results(path: str | os.PathLike[str]) -> tuple[list[Row], str | None]:
+    """Read the rows of a results file.
+
+    Returns
+    -------
+    rows : list of dict
+    note : str or None
+        What to tell the user of a last line that was cut short, and is left out of the rows.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such file, or if a line in it is not a row.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise TrainingError(f"there is no results file at {path}; melgrid study writes one")
+    rows, note, _ = _parse(path.read_bytes(), path)
+    return rows, note
+
+
+class ResultsFile:
+    """A results file, open for adding rows; made where there is none. A context manager.
+
+    Attributes
+    ----------
+    rows : list of dict
+        What the file held when opened, and what was added since.
+    note : str or None
+        What to tell the user of a last line that was cut short. It is gone from the file.
+
+    Raises
+    ------
+    RunError
+        If another study is writing to the file.
+    TrainingError
+        If the path is a folder's or has no folder, or if a line in the file is not a row.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        path = Path(path)
+        try:
+            self._file = path.open("a+b")
+        except OSError as error:
+            raise TrainingError(
+                f"the results file {path} cannot be written: {error.strerror}; name another"
+            ) from error
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._file.seek(0)
+            self.rows, self.note, whole = _parse(self._file.read(), path)
+            self._file.truncate(whole)
+        except BlockingIOError:
+            self._file.close()
+            raise RunError(
+                f"another study is writing to {path}; wait for it or name another file"
+            ) from None
+        except TrainingError:
+            self._file.close()
+            raise
+
+    def append(self, row: Row) -> None:
+        """Add a row; it is on disk when this returns."""
+        line = json.dumps(row, allow_nan=False, ensure_ascii=False)
+        self._file.write(line.encode() + b"\n")
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.rows.append(row)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._file.close()
+
+
+def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
+    """Rows, a note of what was cut short, and the bytes that whole lines take."""
+    whole = content.rfind(b"\n") + 1
+    note = None
+    if whole < len(content):
+        note = (
+            f"{path}: the last line was cut short ({len(content) - whole} bytes) and is dropped; "
+            "run the study again to make up for it"
+        )
+    rows = []
+    for number, line in enumerate(content[:whole].splitlines(), start=1):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise TrainingError(
+                f"{path}:{number} is not JSON ({error}); correct or delete the line"
+            ) from None
+        if not isinstance(row, dict):
+            raise TrainingError(f"{path}:{number} is not a row; correct or delete the line")
+        missing = [field for field in FIELDS if field not in row]
+        if missing and "spec" in row and "roc_auc" in row:
+            raise TrainingError(
+                f"{path}:{number} has no {', '.join(missing)}: another version of melgrid wrote "
+                "it; name another results file, or delete the line and run the study again"
+            )
+        for field, fits in (FIELDS | {f: _MORE[f] for f in _MORE if f in row}).items():
+            if field not in row or not fits(row[field]):
+                value = reprlib.repr(row.get(field, "missing"))
+                raise TrainingError(
+                    f"{path}:{number}: {field} is {value}; is this a file that melgrid study "
+                    "wrote? Correct or delete the line"
+                )
+        try:
+            FeatureSpec.parse(row["spec"])
+        except SpecError as error:
+            raise TrainingError(f"{path}:{number}: {error}; correct or delete the line") from None
+        rows.append(row)
+    return rows, note, whole

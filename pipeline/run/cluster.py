@@ -1,0 +1,424 @@
+"""Tasks over Dask workers: a bounded window of futures, and workers that may die.
+
+Who can connect to a Dask scheduler, worker or nanny can have it run code, and loopback is open to
+every user of the machine. So all that a cluster of `connect` listens on asks for a certificate
+which only its own processes have: it is made for this run, is never in a file that others can
+read, in an environment or on a command line, and goes to the workers through pipes.
+
+Measured with two workers on two cores, three starts each: a start takes 1.7 to 1.9 s by plain TCP
+and 1.8 to 2.0 s with Dask's own RSA key, of which the key is 0.05 to 0.09 s; with a key on an
+elliptic curve, made here, 1.7 to 1.8 s, the key 0.02 s. That is not worth thirty lines about
+certificates. A task there and back takes 10.6 to 10.8, 10.8 to 11.3 and 10.7 to 11.1 ms, one of a
+thousand 2.8 ms in all three. Dask has no Unix sockets, and in one process a file that crashes would
+end the run.
+"""
+
+import contextlib
+import errno
+import functools
+import itertools
+import logging
+import os
+import shutil
+import signal
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from featurestore.errors import RunError, StorageError, StoreLockedError, StoreNotFoundError
+from featurestore.process.sockets import keep_sockets_short
+from pipeline.run.task import Job, ShardResult, ShardTask, compute_shard, probe_clip
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+_TRIES = 3
+"""How often a shard is tried whose worker died though none of its clips is to blame."""
+
+_PATIENCE = 10.0
+"""How long nothing may end before it is looked whether there are workers [s]."""
+
+
+class WorkerDiedError(Exception):
+    """A task's worker died while it was at it; Dask has given the task up."""
+
+
+@contextlib.contextmanager
+def connect(
+    workers: int | None,
+    scheduler: str | None,
+    *,
+    dashboard: bool = False,
+    report: str | None = None,
+    timeout: float = 10.0,
+) -> "Iterator[Client]":
+    """A Dask client: of a scheduler that is running, or of a cluster on this machine.
+
+    Workers on this machine end with this process, even if it is killed, and take orders from
+    nobody else.
+
+    Parameters
+    ----------
+    workers : int
+        Processes of the local cluster, one thread each; None for one a core.
+    scheduler : str
+        Address of a running scheduler; None for a local cluster. For ``tls://`` the certificate is
+        the one of Dask's configuration, ``distributed.comm.tls``.
+    dashboard : bool
+        Whether the local cluster serves Dask's dashboard, on this machine only;
+        ``client.dashboard_link`` says where. Other users of the machine can look at it too.
+    report : str
+        File for Dask's performance report, in HTML; None for no report.
+    timeout : float
+        How long a scheduler may take to answer [s].
+
+    Raises
+    ------
+    RunError
+        If no scheduler answers at that address, the local cluster cannot be started, or the report
+        cannot be written.
+    """
+    import dask
+    from distributed.utils import silence_logging_cmgr
+
+    if report is not None:
+        try:  # now, and not after hours of work
+            open(report, "ab").close()
+        except OSError as error:
+            raise RunError(f"the report cannot be written: {error}") from None
+    with contextlib.ExitStack() as stack:
+        # Dask logs its last messages whole, each with its task's graph: 54 kB a task, not 1.
+        stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": 0}))
+        # What matters of this, `each` and `compute` say.
+        stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
+        if scheduler is None:
+            client = _start(stack, workers, dashboard=dashboard, profile=report is not None)
+        else:
+            client = stack.enter_context(_client_of(scheduler, timeout))
+        if report is not None:
+            stack.enter_context(_reported(report))
+        yield client
+
+
+def compute(
+    client: "Client", job: Job, tasks: Iterable[ShardTask], say: Callable[[str], None]
+) -> Iterator[ShardResult]:
+    """Results of tasks as they end; at any time no more are submitted than keep workers busy.
+
+    Tasks whose worker died come last, one at a time, when nothing else is there that could end
+    a worker: then it is found which clips do, and the task is done without them.
+
+    Parameters
+    ----------
+    client : distributed.Client
+    job : Job
+    tasks : iterable of ShardTask
+    say : callable
+        Is told what the user should know.
+
+    Raises
+    ------
+    RunError
+        If the store cannot be written to, if the scheduler is gone, or if workers keep dying for
+        no clip's fault.
+    StorageError, StoreLockedError, StoreNotFoundError
+        If object storage fails, or another run has taken the store over.
+    """
+    suspects = []
+    for task, result in each(client, functools.partial(compute_shard, job), tasks, say):
+        if isinstance(result, WorkerDiedError):
+            suspects.append(task)
+        else:
+            yield result
+    for task in suspects:
+        yield _compute_suspect(client, job, task, say)
+
+
+def each(
+    client: "Client", call: Callable[[T], R], arguments: Iterable[T], say: Callable[[str], None]
+) -> Iterator[tuple[T, R | WorkerDiedError]]:
+    """What `call` gives for each argument on the workers, as they end; a dead worker is an answer.
+
+    Raises
+    ------
+    RunError, StorageError, StoreLockedError, StoreNotFoundError
+        As `compute` says.
+    """
+    from distributed import as_completed
+
+    waiting = iter(arguments)
+    running: dict[Future[Any], T] = {}
+    missed = False
+    while True:
+        n_threads = sum(client.nthreads().values())
+        if not n_threads and not missed:
+            say("no Dask worker is there: waiting for one (Ctrl-C to stop)")
+        missed = not n_threads
+        completed = as_completed(running, timeout=_PATIENCE)
+        while True:
+            room = max(0, 2 * n_threads + 2 - len(running))
+            for argument in itertools.islice(waiting, room):
+                # Not pure: the same task again shall run again.
+                future = client.submit(call, argument, pure=False)
+                running[future] = argument
+                completed.add(future)
+            if not running:
+                return
+            try:
+                future = next(completed)
+            except TimeoutError:
+                break
+            yield running.pop(future), _outcome(future)
+
+
+def _start(
+    stack: contextlib.ExitStack, workers: int | None, *, dashboard: bool, profile: bool
+) -> "Client":
+    """A client of a new cluster on this machine; both end with `stack`."""
+    import dask
+    from distributed import Client, LocalCluster, Security
+    from distributed.utils import get_mp_context
+
+    no_pages: list[str] = []
+    stack.enter_context(
+        dask.config.set(
+            {
+                # Forked from a process that has the imports done, a worker starts at once, as
+                # one that takes a dead one's place must.
+                "distributed.worker.multiprocessing-method": "forkserver",
+                # Dask has glibc give memory back at once: a clip then costs 5,000 page faults, and
+                # twice the time. Left to itself glibc gives some back: 400. Told to keep it: none.
+                "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**28,
+                "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
+                # Dask looks at each worker's stack a hundred times a second, for the report.
+                "distributed.worker.profile.enabled": profile,
+                # A dead worker is looked into (`_compute_suspect`): Dask need not try again.
+                "distributed.scheduler.allowed-failures": 0,
+                # A worker gets a task when it is free, so that its death concerns few tasks.
+                "distributed.scheduler.worker-saturation": 1.0,
+                "temporary-directory": stack.enter_context(_private_folder()),
+                # Their web servers know no certificates: they listen, and have nothing to show.
+                "distributed.worker.http.routes": no_pages,
+            }
+            | ({} if dashboard else {"distributed.scheduler.http.routes": no_pages})
+        )
+    )
+    keep_sockets_short()
+    get_mp_context().set_forkserver_preload(["distributed", "pipeline.run.task"])
+    _start_tracker()
+    with _sigint_held():
+        try:
+            cluster = LocalCluster(
+                n_workers=workers,
+                threads_per_worker=1,
+                processes=True,
+                security=Security.temporary(),
+                # Never the default, which is open to the network.
+                dashboard_address="127.0.0.1:0",
+                scheduler_kwargs={"dashboard": dashboard},
+                silence_logs=logging.CRITICAL,
+            )
+        except RuntimeError as error:
+            raise _not_started(error) from None
+        stack.enter_context(cluster)
+        client: Client = stack.enter_context(Client(cluster))
+    return client
+
+
+@contextlib.contextmanager
+def _private_folder() -> Iterator[str]:
+    """A folder that no other user can enter, for what Dask keeps on the disk.
+
+    Dask's own choice, ``/tmp/dask-scratch-space``, may have been made by another user before, and
+    is put first where modules are looked for: what lies in it would run. The folder is the same
+    for each run of a user, so that Dask takes away what killed runs have left there.
+    """
+    import dask
+
+    place = dask.config.get("temporary-directory", None) or tempfile.gettempdir()
+    os.makedirs(place, exist_ok=True)
+    folder = os.path.join(place, f"melgrid-{os.getuid()}")
+    with contextlib.suppress(FileExistsError):
+        os.mkdir(folder, 0o700)
+    status = os.lstat(folder)
+    ours = stat.S_ISDIR(status.st_mode) and status.st_uid == os.getuid()
+    with contextlib.ExitStack() as stack:
+        if not ours or status.st_mode & 0o077:
+            made = tempfile.TemporaryDirectory(
+                prefix="melgrid-", dir=place, ignore_cleanup_errors=True
+            )
+            folder = stack.enter_context(made)
+        try:
+            yield folder
+        finally:  # whose name may be free for others now
+            sys.path[:] = [path for path in sys.path if not path.startswith(f"{folder}{os.sep}")]
+
+
+def _not_started(error: BaseException) -> RunError:
+    """Why a cluster could not be started: what the system refused, at the end of Dask's errors."""
+    cause: BaseException | None = error
+    while cause is not None and not (isinstance(cause, OSError) and cause.args):
+        cause = cause.__cause__ or cause.__context__
+    if cause is None:
+        return RunError(
+            "a Dask worker died while it was started: is memory short? Run again, "
+            "or with fewer --workers"
+        )
+    assert isinstance(cause, OSError)
+    if str(cause) == "AF_UNIX path too long":
+        remedy = f"set TMPDIR to a shorter path than {tempfile.gettempdir()}"
+    elif cause.errno in (errno.ENOSPC, errno.ENOENT, errno.EACCES) and not cause.filename:
+        # What processes share has no name in the message.
+        remedy = "look at /dev/shm, where processes need some room (docker run --shm-size 64m)"
+    elif cause.errno == errno.EMFILE:
+        remedy = "allow more open files (ulimit -n), or take fewer --workers"
+    else:
+        remedy = "mend that, or take fewer --workers"
+    return RunError(f"Dask's workers cannot be started: {cause}; {remedy}")
+
+
+@contextlib.contextmanager
+def _reported(path: str) -> Iterator[None]:
+    """Have Dask report on what is done within, to a file.
+
+    It is not told of `path`, which it takes for a chain of URLs if there is ``::`` in it.
+    """
+    from distributed import performance_report
+
+    with tempfile.TemporaryDirectory(prefix="melgrid-") as folder:
+        made = os.path.join(folder, "report.html")
+        try:
+            with performance_report(filename=made):
+                yield
+        finally:
+            if os.path.exists(made):
+                shutil.copyfile(made, path)
+
+
+def _start_tracker() -> None:
+    """Start what frees the semaphores of killed processes, and have it do so without a warning.
+
+    It does so before Ctrl-C is held, which it would let go.
+    """
+    from multiprocessing import resource_tracker
+
+    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
+    try:
+        resource_tracker.ensure_running()
+    finally:
+        sys.warnoptions.pop()
+
+
+@contextlib.contextmanager
+def _sigint_held() -> Iterator[None]:
+    """Let Ctrl-C wait, and let processes and threads that are started now never see it.
+
+    A cluster half started cannot be stopped. And a terminal sends Ctrl-C to workers too, which
+    are to end when their driver tells them, in silence: they inherit that it is blocked.
+    """
+    held: list[int] = []
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main:  # where Python handles signals, whatever thread the system gives them to
+        handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        if in_main:
+            signal.signal(signal.SIGINT, handler)
+        if held:
+            signal.raise_signal(signal.SIGINT)
+
+
+def _client_of(scheduler: str, timeout: float) -> "Client":
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout=timeout)
+    # The last two are what Dask has for TLS without a certificate, and where it is required.
+    except (OSError, ValueError, TypeError, RuntimeError) as error:
+        raise RunError(
+            f"no Dask scheduler answers at {scheduler}: {error}; look at the address, at "
+            "distributed.comm.tls in Dask's configuration if it is a tls:// one, "
+            "or leave --scheduler out to use this machine"
+        ) from None
+
+
+def _outcome(future: "Future[Any]") -> Any:
+    """A future's result, or a `WorkerDiedError`."""
+    from distributed.scheduler import KilledWorker
+
+    if future.cancelled():
+        raise RunError(
+            "the connection to the Dask scheduler is lost; what is done is kept: "
+            "run again to continue"
+        )
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        return WorkerDiedError()
+    if isinstance(error, StorageError | StoreLockedError | StoreNotFoundError):
+        raise error
+    if isinstance(error, OSError):
+        raise RunError(
+            f"cannot write to the store: {error}; what is done is kept: "
+            "make room or give permission, and run again to continue"
+        ) from None
+    if isinstance(error, RuntimeError) and "deserialization" in str(error):
+        raise RunError(
+            "the Dask scheduler cannot read tasks; install the same melgrid there"
+        ) from None
+    if isinstance(error, ImportError):
+        raise RunError(
+            f"the Dask workers cannot run tasks: {error}; install the same melgrid there"
+        ) from None
+    raise error
+
+
+def _compute_suspect(
+    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
+) -> ShardResult:
+    """The result of a task whose worker died, without the clips that are to blame."""
+    for _ in range(_TRIES):
+        task = task.without(_blame(client, job, task, say))
+        [(_, result)] = each(client, functools.partial(compute_shard, job), [task], say)
+        if not isinstance(result, WorkerDiedError):
+            return result
+    raise RunError(
+        f"workers died {_TRIES} times on the clips of shard {task.shard}, and none of these "
+        "alone is to blame: is memory short? What is done is kept; "
+        "run again with fewer --workers to continue"
+    )
+
+
+def _blame(
+    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
+) -> dict[int, str]:
+    """Positions of the clips that end their worker when computed alone, and why."""
+    positions: dict[str, list[int]] = {}
+    for position in task.unsettled(job):
+        positions.setdefault(str(task.paths[position]), []).append(position)
+    probe = functools.partial(probe_clip, job)
+    suspects = [
+        path
+        for path, result in each(client, probe, positions, say)
+        if isinstance(result, WorkerDiedError)
+    ]
+    blamed: dict[int, str] = {}
+    for path in suspects:  # again, alone: its worker may have died of something else
+        began = time.monotonic()
+        [(_, result)] = each(client, probe, [path], say)
+        if isinstance(result, WorkerDiedError):
+            too_long = time.monotonic() - began >= job.timeout
+            reason = f"not done after {job.timeout:g} s" if too_long else "it crashed its process"
+            blamed |= dict.fromkeys(positions[path], reason)
+    return blamed

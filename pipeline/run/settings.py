@@ -1,0 +1,101 @@
+"""How to featurize, apart from what the specs say."""
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from featurestore.errors import SettingsError
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.window import ClipWindow
+
+if TYPE_CHECKING:
+    from pipeline.features.backends import BackendName
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RunSettings:
+    """How to featurize, apart from what the specs say.
+
+    Parameters
+    ----------
+    window : ClipWindow
+    encoding : Encoding
+    codec : Codec
+    backend : {'native', 'librosa', 'essentia'}
+    workers : int
+        Worker processes of the local cluster, one thread each; None for one a core.
+    scheduler : str
+        Address of a running Dask scheduler to use instead; None for a local cluster.
+    timeout : float
+        How long one clip may take [s].
+    views : bool
+        Whether specs that can be derived from others asked for, or from stored ones, are not
+        stored, see `featurestore.specs.views`.
+    prune : bool
+        Whether clips whose tracks the catalog no longer has are no longer to be read.
+
+    Raises
+    ------
+    SettingsError
+        If a value is out of range.
+    """
+
+    window: ClipWindow = ClipWindow()
+    encoding: Encoding = Encoding()
+    codec: Codec = Codec()
+    backend: "BackendName" = "native"
+    workers: int | None = None
+    scheduler: str | None = None
+    timeout: float = 300.0
+    views: bool = False
+    prune: bool = False
+
+    def __post_init__(self) -> None:
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"workers is {self.workers}; it must be at least 1")
+        if not 0 < self.timeout <= 1e9:  # the system's timers know no more
+            raise SettingsError(
+                f"timeout is {self.timeout:g} s; it must be more than 0 s, and 1e9 s at most"
+            )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FailureLimit:
+    """How many clips may fail before a run counts as failed.
+
+    Parameters
+    ----------
+    share : float
+        Of the catalog's clips, from 0 to 1.
+    count : int
+        Used instead of the share, if given.
+    """
+
+    share: float = 0.05
+    count: int | None = None
+
+    @classmethod
+    def parse(cls, text: str) -> "FailureLimit":
+        """Read ``5%`` or ``100``.
+
+        Raises
+        ------
+        SettingsError
+            If it is neither.
+        """
+        try:
+            limit = (
+                cls(share=float(text.removesuffix("%")) / 100)
+                if text.endswith("%")
+                else cls(count=int(text))
+            )
+        except ValueError:
+            limit = cls(share=-1)
+        if not 0 <= limit.share <= 1 or (limit.count or 0) < 0:
+            raise SettingsError(
+                f"max-failures is {text!r}; it must be a share or a number: 5%, 100"
+            )
+        return limit
+
+    def allows(self, n_failed: int, n_clips: int) -> bool:
+        """Whether a run of `n_clips` clips counts as done with so many failures."""
+        return n_failed <= (self.share * n_clips if self.count is None else self.count)

@@ -1,0 +1,354 @@
+"""One task: a run of clips, computed whole by one worker, written once, committed last."""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+
+from featurestore.errors import AudioError, CorruptDataError
+from featurestore.format.commits import (
+    CHECKSUM_NBYTES,
+    PENDING,
+    Checksums,
+    ClipRecord,
+    Commit,
+    without,
+    write_commit,
+)
+from featurestore.format.layout import Layout
+from featurestore.format.shard import seal, unpack, unseal
+from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
+from featurestore.storage.files import Files
+from featurestore.writer import write_shard
+from pipeline.audio.clip import Cutter
+from pipeline.audio.decode import DECODERS, Track, read_track
+from pipeline.audio.file import signature_of
+from pipeline.features.backends import BackendName
+from pipeline.features.plan import Plan, arrange
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Job:
+    """What all tasks of a run have in common.
+
+    Parameters
+    ----------
+    store : str
+        Where the store is.
+    run : str
+        Names the run, so that its workers write to the store only as long as it lasts.
+    layouts : tuple of Layout
+        Of the specs to compute, all with shards of one length.
+    window : ClipWindow
+    backend : str
+    timeout : float
+        How long one clip may take before its worker is ended [s].
+    software : mapping of str to str
+        Versions, for the commit records.
+    """
+
+    store: str
+    run: str
+    layouts: tuple[Layout, ...]
+    window: ClipWindow
+    backend: BackendName
+    timeout: float
+    software: Mapping[str, str]
+
+    @property
+    def clips_per_shard(self) -> int:
+        """Length of the runs of clips."""
+        return self.layouts[0].clips_per_shard
+
+    @property
+    def encoding(self) -> Encoding:
+        """How values are kept: one way in all layouts, as a run has one."""
+        return self.layouts[0].encoding
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardTask:
+    """One shard's work.
+
+    Parameters
+    ----------
+    shard : int
+    paths : tuple of (str or None)
+        Where each clip's audio is; None leaves the clip as it is.
+    tiles : tuple of int
+        Which of its track's consecutive clips each is.
+    before : Commit
+        The record that is there, or an empty one.
+    unreadable : mapping of int to str
+        Positions whose audio must not be touched, and why: they ended a worker before.
+    """
+
+    shard: int
+    paths: tuple[str | None, ...]
+    tiles: tuple[int, ...]
+    before: Commit
+    unreadable: Mapping[int, str] = dataclasses.field(default_factory=dict)
+
+    def without(self, unreadable: Mapping[int, str]) -> "ShardTask":
+        """The same task, with more positions whose audio must not be touched."""
+        return dataclasses.replace(self, unreadable={**self.unreadable, **unreadable})
+
+    def unsettled(self, job: Job) -> list[int]:
+        """Positions whose audio the task would decode, as far as the record tells."""
+        names = [layout.spec.name for layout in job.layouts]
+        return [
+            position
+            for position, path in enumerate(self.paths)
+            if path is not None
+            and position not in self.unreadable
+            and not all(self.before.is_settled(name, position) for name in names)
+        ]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """What a task did.
+
+    Parameters
+    ----------
+    shard : int
+    n_computed : int
+        Clips that were decoded, failed ones among them.
+    failures : mapping of int to AudioError
+        By position, of those decoded now.
+    """
+
+    shard: int
+    n_computed: int
+    failures: Mapping[int, AudioError]
+
+
+_WRITES = 8
+"""Specs written at the same time: most of it is waiting, for the disk or for object storage."""
+
+_Row = tuple[bytes, Statistics]
+"""One clip at one spec: its sealed chunk, and its statistics ``(3, n_mels)``."""
+
+Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[FeatureSpec, _Row]]]
+"""Makes one clip: from a path, a tile and what is wanted, to its record and rows.
+
+It raises `AudioError` for what is the clip's fault.
+"""
+
+
+def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> ShardResult:
+    """Compute what a shard lacks, write the shards of all specs, then commit.
+
+    Rows that are there already are taken over as they are, byte for byte. Done twice, even at
+    the same time, it writes the same bytes.
+
+    Parameters
+    ----------
+    job : Job
+    task : ShardTask
+    source : Source
+        What makes the clips; None for decoding audio and computing.
+
+    Raises
+    ------
+    OSError
+        If the store cannot be written to, or no longer by this run. Bad audio raises nothing: it
+        becomes a failed row.
+    """
+    files = Files(job.store, job.run)
+    n_clips = len(task.paths)
+    clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
+    rows = {layout.spec: _kept(files, layout, task) for layout in job.layouts}
+    retracted: set[int] = set()
+    failures: dict[int, AudioError] = {}
+    n_computed = 0
+    compute = source or _Tracks(job).compute
+
+    for position, path in enumerate(task.paths):
+        wanted = tuple(
+            layout
+            for layout in job.layouts
+            if rows[layout.spec][position] is None
+            and not _is_known_failure(task.before, layout, position)
+        )
+        if path is None or not wanted:
+            continue
+        n_computed += 1
+        before = clips[position]
+        try:
+            if position in task.unreadable:
+                raise AudioError("Unreadable", task.unreadable[position])
+            record, made = compute(path, task.tiles[position], wanted)
+        except AudioError as error:
+            failures[position] = error
+            good_elsewhere = any(task.before.is_ready(n, position) for n in task.before.specs)
+            if not good_elsewhere:  # else that stays, and this clip is tried again
+                signature = signature_of(path)
+                clips[position] = ClipRecord(
+                    status="failed",
+                    reason=error.reason,
+                    detail=error.detail,
+                    size=signature.size,
+                    mtime_ns=signature.mtime_ns,
+                    decoder=DECODERS,
+                )
+            continue
+        clips[position] = record
+        if not record.same_audio(before):  # then other specs' values are of other audio
+            for spec_rows in rows.values():
+                spec_rows[position] = None
+            retracted.add(position)
+        for spec, row in made.items():
+            rows[spec][position] = row
+
+    grown = bytes(CHECKSUM_NBYTES * (n_clips - len(task.before.clips)))
+    checksums = {
+        name: without(before + grown, retracted) for name, before in task.before.specs.items()
+    }
+    checksums |= write_specs(files, job.layouts, task.shard, rows)
+    commit = Commit(clips=tuple(clips), specs=checksums, software=job.software)
+    write_commit(files, job.clips_per_shard, task.shard, commit)
+    return ShardResult(shard=task.shard, n_computed=n_computed, failures=failures)
+
+
+def write_specs(
+    files: Files,
+    layouts: Sequence[Layout],
+    shard: int,
+    rows: Mapping[FeatureSpec, Sequence[_Row | None]],
+) -> dict[str, Checksums]:
+    """Write one shard of several specs at the same time; the checksums of their rows, by name."""
+    with ThreadPoolExecutor(_WRITES) as pool:
+        written = pool.map(lambda k: write_shard(files, k, shard, rows[k.spec]), layouts)
+        return dict(zip((layout.spec.name for layout in layouts), written, strict=True))
+
+
+def probe_clip(job: Job, path: str) -> None:
+    """Compute one clip for nothing: to see whether it ends its worker."""
+    with contextlib.suppress(AudioError):
+        _Tracks(job).compute(path, 0, job.layouts)
+
+
+def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
+    """A spec's rows that stay: ready according to the record, and undamaged."""
+    kept: list[_Row | None] = [None] * len(task.paths)
+    ready = [p for p in range(len(kept)) if task.before.is_ready(layout.spec.name, p)]
+    key, statistics_key = layout.shard_key(task.shard), layout.statistics_key(task.shard)
+    stored, packed = files.read_several([key, statistics_key]) if ready else (None, None)
+    if stored is None or packed is None:
+        return kept
+    with contextlib.suppress(CorruptDataError):  # without its index, a shard keeps nothing
+        there = unpack(stored, layout.clips_per_shard, key)
+        statistics = unpack_statistics(packed, layout, statistics_key)
+        for position in ready:
+            with contextlib.suppress(CorruptDataError):
+                chunk = there[position]
+                if chunk is None:
+                    continue
+                unseal(chunk, key)
+                # Else it is an undamaged row, but another one.
+                vouched = task.before.checksum(layout.spec.name, position)
+                if row_checksum(chunk, statistics[position]) == vouched:
+                    kept[position] = chunk, statistics[position]
+    return kept
+
+
+def _is_known_failure(before: Commit, layout: Layout, position: int) -> bool:
+    name = layout.spec.name
+    return before.is_settled(name, position) and not before.is_ready(name, position)
+
+
+class _Tracks:
+    """Computes clips, and keeps the last track decoded: the next clip may be its next tile."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._path = ""
+
+    def compute(
+        self, path: str, tile: int, layouts: Iterable[Layout]
+    ) -> tuple[ClipRecord, dict[FeatureSpec, _Row]]:
+        """What became of one clip, and its row of every spec.
+
+        Raises
+        ------
+        AudioError
+            If the clip cannot be made.
+        """
+        by_spec = {layout.spec: layout for layout in layouts}
+        made = {}
+        with time_limit(self._job.timeout), _memory_errors_told():
+            track, cutter = self._open(path)
+            clip = cutter.clip(tile)
+            plan = _plan(tuple(by_spec))
+            for spec, values, statistics in plan.compute(
+                clip, self._job.backend, self._job.encoding
+            ):
+                made[spec] = seal(by_spec[spec].codec.compress(values)), statistics
+        record = ClipRecord(
+            status="ready",
+            sr=track.sr,
+            start=clip.start,
+            n_valid=clip.n_valid,
+            peak=clip.peak,
+            n_clipped=clip.n_clipped,
+            digest=track.digest,
+            size=track.signature.size,
+            mtime_ns=track.signature.mtime_ns,
+            decoder=track.decoder,
+        )
+        return record, made
+
+    def _open(self, path: str) -> tuple[Track, Cutter]:
+        if path != self._path:
+            self._path = ""  # what follows may fail
+            track = read_track(path, self._job.window)
+            self._cutter = Cutter(
+                track.samples,
+                track.sr,
+                self._job.window,
+                first=track.first,
+                n_samples=track.n_samples,
+            )
+            self._track = track
+            self._path = path
+        return self._track, self._cutter
+
+
+@contextlib.contextmanager
+def _memory_errors_told() -> Iterator[None]:
+    """Have a clip fail that does not fit into memory, and its neighbours be made."""
+    try:
+        yield
+    except MemoryError:
+        raise AudioError("Unreadable", "there is not enough memory for it") from None
+
+
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@contextlib.contextmanager
+def time_limit(seconds: float) -> Iterator[None]:
+    """End this process when the time is up.
+
+    The kernel does it (SIGALRM, whose default is that), for a decoder that hangs in C may hold
+    the GIL. A process has one such timer, and one file descriptor 2 that is captured while
+    decoding: a worker with several threads computes one clip at a time.
+    """
+    with _ONE_AT_A_TIME:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+@lru_cache(maxsize=64)
+def _plan(specs: tuple[FeatureSpec, ...]) -> Plan:
+    return arrange(specs)

@@ -1,0 +1,1 @@
+"""Stored values back to sound."""

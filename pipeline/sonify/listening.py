@@ -1,0 +1,167 @@
+"""The listening page: clips at several resolutions, to be heard beside their spectrograms."""
+
+import base64
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+import numpy.typing as npt
+
+from featurestore.errors import RowNotReadyError, SettingsError
+from featurestore.inspect.picture import draw_thumbnail, shortened, tags_of, valid_seconds
+from featurestore.specs.grid import thinned
+from featurestore.specs.mel import FeatureSpec
+from featurestore.storage.atomic import whole
+from featurestore.store import FeatureStore
+from pipeline.sonify.sonify import MOST, Format, Method, Sound, sonify_clip
+
+_MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
+"""Sample rates that MP3 knows [Hz]."""
+
+
+def write_listening_page(
+    store: FeatureStore,
+    folder: str | os.PathLike[str],
+    *,
+    n_clips: int = 3,
+    specs: Sequence[FeatureSpec | str] | None = None,
+    method: Method = "griffin-lim",
+    seed: int = 0,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Write ``listen.html``: one file that needs no network and nothing beside it.
+
+    Sounds are MP3, which every browser plays: a quarter of FLAC's bytes, and of a Griffin-Lim
+    sound's error in dB a fifth on top. Where MP3 does not know the sample rate they are FLAC.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    folder : path
+        Made if it is not there.
+    n_clips : int
+        Clips, spread over the tags; fewer if fewer are ready.
+    specs : sequence of FeatureSpec or str
+        Specs, or views; None for what is stored, and `MOST` of them spread over the fineness
+        where there are more. The finest comes first on the page.
+    method : {'griffin-lim', 'noise'}
+    seed : int
+        Which clips.
+    progress : callable
+        Called with the number of clips done and their total.
+
+    Returns
+    -------
+    path : Path
+        Of the page.
+
+    Raises
+    ------
+    SettingsError
+        If `n_clips` is less than 1, or `method` is neither.
+    RowNotReadyError
+        If no clip is ready at all of the specs.
+    SpecError, UnknownSpecError, CorruptDataError
+        As the store says.
+    """
+    if n_clips < 1:
+        raise SettingsError(f"clips is {n_clips}; it must be at least 1")
+    arrays = [store[spec] for spec in (thinned(store.specs, MOST) if specs is None else specs)]
+    chosen = thinned([array.spec for array in arrays], len(arrays))
+    ready = np.logical_and.reduce([array.ready for array in arrays]) if arrays else np.zeros(0)
+    rows = spread_over_tags(np.flatnonzero(ready), store.table.labels, n_clips, seed)
+    if not rows:
+        raise RowNotReadyError(
+            f"{store.path}: no clip is ready at {', '.join(s.name for s in chosen) or 'any spec'};"
+            " run featurize to compute some"
+        )
+    clips = []
+    for done, row in enumerate(rows):
+        progress(done, len(rows))
+        clips.append(_clip(store, row, sonify_clip(store, row, chosen, method=method)))
+    progress(len(rows), len(rows))
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("pipeline.sonify"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+    )
+    page = environment.get_template("listen.html")
+    path = Path(folder, "listen.html")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with whole(path) as partial:
+        text = page.render(catalog=store.catalog, made=_MADE[method], clips=clips)
+        partial.write_text(text, encoding="utf-8")
+    return path
+
+
+def spread_over_tags(
+    rows: npt.NDArray[np.intp], labels: npt.NDArray[np.uint8], n_clips: int, seed: int
+) -> list[int]:
+    """Choose clips by chance, each with the tag that was chosen least so far.
+
+    Parameters
+    ----------
+    rows : np.ndarray [shape=(n,)]
+        To choose from.
+    labels : np.ndarray [shape=(n_clips, n_tags)]
+    n_clips : int
+        How many; all of `rows` if they are fewer.
+    seed : int
+    """
+    rng = np.random.default_rng(seed)
+    order = rng.permutation(labels.shape[1])  # which of the tags that are chosen equally little
+    chosen: list[int] = []
+    left = list(rng.permutation(rows))
+    while left and len(chosen) < n_clips:
+        counts = labels[chosen][:, order].sum(axis=0)
+        for tag in order[np.argsort(counts, kind="stable")]:
+            with_tag = [row for row in left if labels[row, tag]]
+            if with_tag:
+                break
+        else:
+            with_tag = left
+        chosen.append(int(with_tag[0]))
+        left.remove(with_tag[0])
+    return chosen
+
+
+def _clip(store: FeatureStore, row: int, sounds: dict[FeatureSpec, Sound]) -> dict[str, Any]:
+    """What the page says of a clip."""
+    gain = next(iter(sounds.values())).gain
+    loudness = "as loud as the clip" if gain > -0.05 else f"{-gain:.1f} dB softer than the clip"
+    return {
+        "name": shortened(store.table.clip_id[row], 200),
+        "tags": tags_of(store, row),
+        "length": f"{valid_seconds(store, row):.1f} s, {loudness}",
+        "cards": [_card(store, row, spec, sound) for spec, sound in sounds.items()],
+    }
+
+
+def _card(store: FeatureStore, row: int, spec: FeatureSpec, sound: Sound) -> dict[str, Any]:
+    """What it says of the clip at one spec."""
+    array = store[spec]
+    file_format: Format = "mp3" if sound.sr in _MP3_RATES else "flac"
+    kind = "audio/mpeg" if file_format == "mp3" else "audio/flac"
+    thumbnail = draw_thumbnail(spec, array[row], valid_seconds(store, row))
+    kilobytes = array.nbytes_stored / np.count_nonzero(array.ready) / 1000
+    source = f" as {array.view_of}, which it is cut from" if array.view_of else ""
+    return {
+        "spec": spec,
+        "image": _data_uri("image/png", thumbnail),
+        "audio": _data_uri(kind, sound.encoded(file_format)),
+        "stored": f"{kilobytes:,.3g} kB a clip in {array.encoding}{source}",
+    }
+
+
+def _data_uri(kind: str, data: bytes) -> str:
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"
+
+
+_MADE: dict[Method, str] = {
+    "griffin-lim": "phases are found by Griffin and Lim's method",
+    "noise": "the magnitudes are imposed on white noise",
+}

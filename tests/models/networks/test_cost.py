@@ -1,0 +1,226 @@
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from featurestore import FeatureSpec
+from featurestore.errors import TrainingError
+from featurestore.specs.grid import ferraro2020
+from models.networks import NETWORKS, build, segment_frames
+from models.networks.cost import (
+    clip_cost,
+    count_layers,
+    frames_of,
+    macs_table,
+)
+from models.networks.vgg import MEL_POOLS, TIME_POOLS
+
+HOPS = (1, 2, 3, 4, 5, 10)
+
+# An independent count of the study's VGG-CNN [GMAC], at the study's frame counts.
+GMAC = {
+    (12000, 128): (13.197, 6.584, 4.342, 3.292, 2.574, 1.294),
+    (12000, 96): (10.011, 4.995, 3.285, 2.497, 1.945, 0.985),
+    (12000, 48): (5.005, 2.497, 1.643, 1.249, 0.973, 0.493),
+    (16000, 128): (17.581, 8.755, 5.809, 4.314, 3.508, 1.740),
+    (16000, 96): (13.327, 6.637, 4.399, 3.264, 2.659, 1.319),
+    (16000, 48): (6.664, 3.319, 2.200, 1.632, 1.330, 0.660),
+}
+
+
+@pytest.mark.parametrize(("sr", "n_mels"), GMAC)
+def test_gmac_agrees_with_the_independent_count_to_the_last_digit(sr, n_mels):
+    specs = [FeatureSpec(sr=sr, n_mels=n_mels, hop=hop) for hop in HOPS]
+    rows = macs_table(specs, frames="study")
+    assert tuple(round(row["gmac"], 3) for row in rows) == GMAC[sr, n_mels]
+
+
+def macs_by_layer(network, n_mels, n_frames):
+    """Of those layers that multiply."""
+    return {k.name: k.macs for k in count_layers(network, n_mels, n_frames) if k.macs}
+
+
+def values_in(network):
+    return sum(weights.numel() for weights in network.parameters())
+
+
+def test_macs_of_each_layer_are_the_formula_written_out():
+    spec = FeatureSpec(sr=16000, n_mels=96)
+    with torch.device("meta"):
+        network = build("vgg", spec, n_frames=1820, n_tags=50)
+    assert macs_by_layer(network, 96, 1820) == {
+        "blocks.0.0": 3 * 3 * 1 * 128 * 96 * 1820,
+        "blocks.1.0": 3 * 3 * 128 * 384 * 48 * 455,
+        "blocks.2.0": 3 * 3 * 384 * 768 * 12 * 91,
+        "blocks.3.0": 3 * 3 * 768 * 2048 * 4 * 10,
+        "dense": 2048 * 50,
+    }
+
+
+def vgg_by_hand(spec, n_frames):
+    pools = zip(MEL_POOLS[spec.n_mels], TIME_POOLS[spec.sr, spec.hop], strict=True)
+    height, width, total = spec.n_mels, n_frames, 2048 * 50
+    for c_in, c_out, (mel, time) in zip(
+        (1, 128, 384, 768), (128, 384, 768, 2048), pools, strict=True
+    ):
+        total += 3 * 3 * c_in * c_out * height * width
+        height, width = height // mel, width // time
+    return total
+
+
+def musicnn_by_hand(spec, n_frames, n_pooled):
+    total = 0
+    for height in (max(1, int(0.9 * spec.n_mels)), max(1, int(0.4 * spec.n_mels))):
+        rows = spec.n_mels - height + 1
+        total += (7 * 64 + 3 * 128 + 1 * 256) * height * rows * n_frames
+    total += (165 + 128 + 64 + 32) * 32 * n_frames
+    steps = n_frames - 6
+    total += 7 * 1024 * 512 * steps + 7 * 512 * 512 * steps + 7 * 512 * 512 * (steps // 2)
+    return total + n_pooled * 500 + 500 * 50
+
+
+BY_HAND = {
+    "vgg": vgg_by_hand,
+    "musicnn": lambda spec, n: musicnn_by_hand(spec, n, 2 * ((n - 6) // 2)),
+    "musicnn-original": lambda spec, n: musicnn_by_hand(spec, n, 2 * 512),
+}
+
+
+@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("spec", ferraro2020(), ids=str)
+def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(model, spec):
+    n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
+    with torch.device("meta"):
+        network = build(model, spec, n_frames=n_frames, n_tags=50).eval()
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            logits = network(torch.empty(1, spec.n_mels, n_frames))
+
+    assert logits.shape == (1, 50)
+    macs = sum(macs_by_layer(network, spec.n_mels, n_frames).values())
+    assert macs == BY_HAND[model](spec, n_frames)
+    assert macs == counter.get_total_flops() / 2  # a multiplication and an addition each
+
+
+@pytest.mark.parametrize(("sr", "hop", "n_segments"), [(16000, 1, 9), (16000, 10, 10)])
+def test_a_clip_costs_all_the_segments_that_it_is_judged_by(sr, hop, n_segments):
+    spec = FeatureSpec(sr=sr, n_mels=96, hop=hop)
+    cost = clip_cost("musicnn", spec, n_frames=frames_of(spec), n_tags=50)
+    (row,) = macs_table([spec], models=["musicnn"])
+    one = musicnn_by_hand(spec, cost.segment_frames, 2 * ((cost.segment_frames - 6) // 2))
+    assert cost.n_segments == row["n_segments"] == n_segments
+    assert cost.gmac == row["gmac"] == n_segments * one / 1e9
+    assert row["segment_frames"] == cost.segment_frames == 3 * sr // (256 * hop)
+    assert row["n_frames"] == frames_of(spec)
+
+
+def test_each_layer_says_what_it_gives_and_holds_and_they_add_up():
+    spec = FeatureSpec(sr=16000, n_mels=96)
+    (row,) = macs_table([spec], models=["musicnn"], layers=True)
+    by_name = {layer["name"]: layer for layer in row["layers"]}
+    assert by_name["timbre.3.0"] == {
+        "name": "timbre.3.0",
+        "kind": "Conv2d",
+        "kernel": (38, 7),
+        "output": (64, 59, 187),
+        "macs": 9 * 38 * 7 * 64 * 59 * 187,
+        "parameters": 38 * 7 * 64 + 64,
+    }
+    assert by_name["middle.2.0"]["output"] == (512, 90)
+    assert by_name["input_norm"]["macs"] == 0
+    assert by_name["input_norm"]["parameters"] == 2
+    assert sum(layer["macs"] for layer in row["layers"]) / 1e9 == row["gmac"]
+    assert sum(layer["parameters"] for layer in row["layers"]) == row["parameters"]
+    with torch.device("meta"):
+        network = build("musicnn", spec, n_frames=187, n_tags=50)
+    assert row["parameters"] == values_in(network)
+    assert {type(network.get_submodule(name)).__name__ for name in by_name} == {
+        "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d", "Linear"
+    }  # fmt: skip
+
+
+def test_parameters_are_the_formula_written_out():
+    with torch.device("meta"):
+        network = build("vgg", FeatureSpec(sr=16000, n_mels=96), n_frames=1820, n_tags=50)
+    convolutions = sum(
+        9 * c_in * c_out + c_out for c_in, c_out in ((1, 128), (128, 384), (384, 768), (768, 2048))
+    )
+    batch_norms = 2 * (1 + 128 + 384 + 768 + 2048)
+    assert values_in(network) == convolutions + batch_norms + 2048 * 50 + 50
+
+
+def test_a_layer_that_runs_twice_counts_twice_and_groups_count_their_share():
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv = nn.Conv1d(8, 8, 3, padding=1, groups=4)
+
+        def forward(self, values):
+            return self.conv(self.conv(values))
+
+    assert macs_by_layer(Twice(), 8, 10) == {"conv": 2 * 3 * 2 * 8 * 10}
+    (layer,) = count_layers(Twice(), 8, 10)
+    assert layer.parameters == 3 * 2 * 8 + 8  # but its weights are held once
+
+
+def test_counting_leaves_the_network_as_it_was():
+    network = build("vgg", FeatureSpec(sr=16000, n_mels=8), n_frames=40, n_tags=2, width=0.02)
+    before = {name: values.clone() for name, values in network.state_dict().items()}
+    count_layers(network, 8, 40)
+    assert network.training
+    assert all(torch.equal(before[name], v) for name, v in network.state_dict().items())
+    assert not any(module._forward_hooks for module in network.modules())
+
+
+@pytest.mark.parametrize(
+    ("sr", "hop", "melgrid", "study"),
+    [
+        (12000, 1, 1365, 1366),
+        (16000, 1, 1819, 1820),
+        (16000, 2, 910, 910),
+        (16000, 3, 607, 607),
+        (12000, 5, 273, 274),
+        (12000, 10, 137, 137),
+        (16000, 10, 182, 182),
+    ],
+)
+def test_frame_counts_are_the_stores_or_the_studys(sr, hop, melgrid, study):
+    spec = FeatureSpec(sr=sr, n_mels=48, hop=hop)
+    assert frames_of(spec) == melgrid
+    assert frames_of(spec, "study") == study
+    assert frames_of(spec) == spec.n_frames(round(29.1 * sr))
+
+
+def test_an_unknown_frame_count_is_refused():
+    with pytest.raises(TrainingError, match="frames is 'paper'; it must be one of melgrid, study"):
+        frames_of(FeatureSpec(sr=16000, n_mels=48), "paper")
+
+
+def test_the_table_has_a_row_for_each_spec_of_the_grid():
+    rows = macs_table(ferraro2020(), width=0.125, n_tags=12)
+    assert [row["spec"] for row in rows] == [spec.name for spec in ferraro2020()]
+    assert set(rows[0]) == {
+        "spec", "model", "n_frames", "n_segments", "segment_frames", "gmac", "parameters"
+    }  # fmt: skip
+    by_name = {row["spec"]: row for row in rows}
+    assert by_name["sr16000-mel96-x1-db"]["n_frames"] == 1819
+    # Half the bands, half the MACs: the study's text.
+    halved = by_name["sr16000-mel48-x1-db"]["gmac"] / by_name["sr16000-mel96-x1-db"]["gmac"]
+    assert halved == pytest.approx(0.5, abs=0.001)
+
+
+def test_counting_macs_loads_neither_scikit_learn_nor_matplotlib_nor_a_store():
+    code = (
+        "import sys, models.networks.cost; "
+        "print([m for m in ('sklearn', 'matplotlib', 'pandas', 'zarr') if m in sys.modules])"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "[]"
+
+
+def test_the_package_alone_does_not_load_torch():
+    code = "import sys, models; print('torch' in sys.modules)"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "False"

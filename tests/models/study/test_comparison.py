@@ -1,0 +1,455 @@
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from featurestore.errors import TrainingError
+from featurestore.specs.mel import FeatureSpec
+from models.evaluation.metrics import bootstrap, evaluate
+from models.study.comparison import judge, parse_loss
+from models.study.results import IDENTITY
+
+FINE, MIDDLE, COARSE = "sr16000-mel96-x1-db", "sr16000-mel48-x2-db", "sr16000-mel16-x4-db"
+GMAC = {FINE: 4.0, MIDDLE: 2.0, COARSE: 1.0}
+
+ROW = {
+    "data": "0123456789ab",
+    "spec": FINE,
+    "encoding": "float16",
+    "model": "vgg",
+    "width": 0.125,
+    "recipe": "ferraro2020",
+    "augment": "none",
+    "seed": 0,
+    "fold": None,
+    "epochs": 13,
+    "batch_size": 32,
+    "learning_rate": 0.001,
+    "amp": "off",
+    "roc_auc": 0.8,
+    "pr_auc": 0.5,
+    "gmac": 4.0,
+    "parameters": 274000,
+    "bytes_per_clip": 72000.0,
+    "train_seconds": 10.0,
+    "inference_seconds_per_clip": 0.01,
+    "bootstrap_roc_auc": [],
+    "bootstrap_pr_auc": [],
+    "roc_auc_per_tag": {},
+    "pr_auc_per_tag": {},
+}
+
+
+def rows_of(spec, aucs, *, clips=None, **changes):
+    """A row a seed; `clips` is what each draw of test clips does to the score."""
+    gmac = GMAC.get(spec, 1.0)
+    cost = {"gmac": gmac, "bytes_per_clip": 1000 * gmac}
+    return [
+        ROW | cost | {
+            "spec": spec, "seed": seed, "roc_auc": auc, "pr_auc": auc / 2,
+            "bootstrap_roc_auc": [] if clips is None else (auc + np.array(clips)).tolist(),
+            "bootstrap_pr_auc": [] if clips is None else (auc / 2 + np.array(clips)).tolist(),
+        } | changes
+        for seed, auc in enumerate(aucs)
+    ]  # fmt: skip
+
+
+def verdicts(judgement):
+    return {point.spec.name: point.verdict for point in judgement.points}
+
+
+# Judged without replicates, runs alone speak.
+
+
+def test_a_point_gathers_the_runs_of_a_spec_and_the_cheapest_comes_first():
+    tags = [{"roc_auc_per_tag": {"rock": auc}} for auc in (0.4, 0.6)]
+    rows = [r | tag for r, tag in zip(rows_of(COARSE, [0.6, 0.7]), tags, strict=True)]
+    judgement = judge([*rows_of(FINE, [0.9]), *rows])
+    coarse, fine = judgement.points
+    assert (coarse.spec, fine.spec) == (FeatureSpec.parse(COARSE), FeatureSpec.parse(FINE))
+    assert (coarse.n_runs, coarse.n_folds, fine.n_runs) == (2, 1, 1)
+    assert coarse.roc_auc == pytest.approx(0.65)
+    assert coarse.roc_auc_std == pytest.approx(0.1 / 2**0.5)  # of a sample: n - 1
+    assert coarse.pr_auc == pytest.approx(0.325)
+    assert math.isnan(fine.roc_auc_std)
+    assert (coarse.gmac, coarse.bytes_per_clip, coarse.parameters) == (1, 1000, 274000)
+    assert (coarse.train_seconds, coarse.inference_seconds_per_clip) == (10, 0.01)
+    assert coarse.loss == pytest.approx(0.25)
+    assert coarse.roc_auc_per_tag == {"rock": pytest.approx(0.5)}
+    assert judgement.baseline is fine
+    assert (fine.verdict, fine.loss) == ("baseline", 0)
+    assert math.isnan(fine.p_holm)
+
+
+@given(
+    a=st.lists(st.integers(0, 1000), min_size=2, max_size=6, unique=True),
+    b=st.lists(st.integers(0, 1000), min_size=2, max_size=6, unique=True),
+)
+def test_over_runs_alone_p_is_scipys_welch_test(a, b):
+    a, b = np.array(a) / 1000, np.array(b) / 1000
+    point = judge([*rows_of(FINE, a), *rows_of(COARSE, b)]).points[0]
+    expected = stats.ttest_ind(a, b, equal_var=False).pvalue
+    assert point.p == point.p_welch == pytest.approx(expected, rel=1e-6)
+
+
+@given(st.lists(st.floats(0, 1), min_size=2, max_size=20), st.integers(0, 99))
+def test_over_clips_alone_p_is_a_z_test_with_the_paired_replicates_deviation(clips, seed):
+    rng = np.random.default_rng(seed)
+    noise = rng.normal(0, 0.01, len(clips))
+    rows = [*rows_of(FINE, [0.8], clips=clips), *rows_of(COARSE, [0.79], clips=clips + noise)]
+    point = judge(rows).points[0]
+    expected = 2 * stats.norm.sf(0.01 / noise.std(ddof=1))  # `clips` is common to both: gone
+    assert point.p == point.p_holm == pytest.approx(expected, rel=1e-6)
+    moved = 0.01 + noise.mean() - noise
+    assert point.loss_interval == pytest.approx(np.quantile(moved, (0.025, 0.975)).tolist())
+    assert math.isnan(point.p_welch)
+
+
+def test_runs_and_clips_add_up_to_one_test():
+    rng = np.random.default_rng(0)
+    noise, runs = rng.normal(0, 0.01, 500), (np.array([0.80, 0.81, 0.83]), np.array([0.77, 0.79]))
+    judgement = judge([*rows_of(FINE, runs[0]), *rows_of(COARSE, runs[1])])
+    assert judgement.points[0].p == judgement.points[0].p_welch
+    rows = [*rows_of(FINE, runs[0], clips=noise), *rows_of(COARSE, runs[1], clips=0 * noise)]
+    point = judge(rows).points[0]
+    variances = np.array([runs[0].var(ddof=1) / 3, runs[1].var(ddof=1) / 2, noise.var(ddof=1)])
+    t = (runs[0].mean() - runs[1].mean()) / variances.sum() ** 0.5
+    freedom = variances.sum() ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
+    assert point.p == pytest.approx(2 * stats.t.sf(t, freedom))
+    assert point.p_welch == judgement.points[0].p_welch
+
+
+def test_holms_correction_is_that_of_his_paper_worked_by_hand():
+    p_values = {"mel48": 0.01, "mel32": 0.04, "mel24": 0.03, "mel16": 0.005, "mel8": 0.5}
+    # From the smallest: 5 x 0.005, 4 x 0.01, 3 x 0.03, 2 x 0.04 (but not below the one before).
+    holm = {"mel16": 0.025, "mel48": 0.04, "mel24": 0.09, "mel32": 0.09, "mel8": 0.5}
+    noise = np.array([-1, 1]) / 2**0.5  # standard deviation 1
+    rows = rows_of(FINE, [0.9], clips=[0, 0])
+    for mel, p in p_values.items():
+        loss = stats.norm.isf(p / 2)
+        rows += rows_of(f"sr16000-{mel}-x1-db", [0.9 - loss], clips=noise)
+    points = {p.label: p for p in judge(rows).points}
+    assert {k[:-3]: p.p for k, p in points.items() if p.verdict != "baseline"} == pytest.approx(
+        p_values
+    )
+    assert {k[:-3]: p.p_holm for k, p in points.items() if p.verdict != "baseline"} == (
+        pytest.approx(holm)
+    )
+    worse = {label for label, point in points.items() if point.verdict == "worse"}
+    assert worse == {"mel16 x1", "mel48 x1"}
+
+
+def test_the_four_verdicts():
+    runs = np.array([-0.001, 0, 0.001])
+    rows = [
+        *rows_of(FINE, 0.8 + runs),
+        *rows_of(MIDDLE, 0.9 + runs),
+        *rows_of(COARSE, 0.7 + runs),
+        *rows_of("sr16000-mel32-x1-db", 0.8005 + runs),
+        *rows_of("sr16000-mel24-x1-db", [0.8]),  # one run, and no replicates
+    ]
+    assert verdicts(judge(rows)) == {
+        FINE: "baseline",
+        MIDDLE: "better",
+        COARSE: "worse",
+        "sr16000-mel32-x1-db": "within noise",
+        "sr16000-mel24-x1-db": "unknown",
+    }
+
+
+def test_runs_that_never_differ_are_judged_without_dividing_by_nothing():
+    same, other = [0.8, 0.8], [0.7, 0.7]
+    rows = [*rows_of(FINE, same), *rows_of(MIDDLE, same), *rows_of(COARSE, other)]
+    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
+
+
+def test_a_difference_over_runs_that_other_clips_could_undo_is_noise():
+    """Ten runs that agree to the fourth digit, on so few clips that the second means nothing."""
+    rng = np.random.default_rng(0)
+    runs = rng.normal(0, 1e-4, 10)
+    rows = [
+        *rows_of(FINE, 0.80 + runs, clips=rng.normal(0, 0.02, 1000)),
+        *rows_of(COARSE, 0.79 + runs, clips=rng.normal(0, 0.02, 1000)),
+    ]
+    point = judge(rows).points[0]
+    assert point.p_welch < 1e-6
+    assert point.verdict == "within noise"
+
+
+@pytest.mark.parametrize("n_runs", [1, 3])
+def test_without_a_true_difference_one_study_in_twenty_claims_one(n_runs):
+    """Family-wise: six specs alike, their scores apart by seeds and by clips.
+
+    With one run, the seeds have no part: nothing could tell.
+    """
+    rng = np.random.default_rng(4)
+    n_clips, n_studies, alarms = 60, 400, 0
+    for _ in range(n_studies):
+        # A score is a mean over clips; hard clips are hard for all, and each spec likes some.
+        hardness = rng.normal(0.8, 0.3, n_clips)
+        draws = rng.integers(n_clips, size=(100, n_clips))
+        rows = []
+        for mel in (8, 16, 24, 32, 48, 96):
+            clips = hardness + rng.normal(0, 0.2, n_clips)
+            seeds = rng.normal(0, 0.025 if n_runs > 1 else 0, n_runs)
+            of_draws = clips[draws].mean(axis=1) - clips.mean()
+            rows += rows_of(f"sr16000-mel{mel}-x1-db", clips.mean() + seeds, clips=of_draws)
+        alarms += any(point.verdict in ("better", "worse") for point in judge(rows).points)
+    assert 0.02 < alarms / n_studies < 0.08
+
+
+def test_two_test_clips_prove_nothing():
+    """One with the tag, one without: every draw of both scores them 1, or 0."""
+    rows = [
+        *rows_of(FINE, [1.0], bootstrap_roc_auc=[1.0] * 100),
+        *rows_of(MIDDLE, [1.0], bootstrap_roc_auc=[1.0] * 100),
+        *rows_of(COARSE, [0.0], bootstrap_roc_auc=[0.0] * 100),
+    ]
+    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "unknown"}
+
+
+def test_a_true_difference_is_found():
+    rng = np.random.default_rng(5)
+    clips = rng.normal(0, 0.02, 500)
+    rows = [
+        *rows_of(FINE, rng.normal(0.80, 0.003, 5), clips=clips),
+        *rows_of(MIDDLE, rng.normal(0.80, 0.003, 5), clips=clips + rng.normal(0, 0.003, 500)),
+        *rows_of(COARSE, rng.normal(0.75, 0.003, 5), clips=clips + rng.normal(0, 0.003, 500)),
+    ]
+    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
+
+
+def test_intervals_lie_about_the_score_though_clips_drawn_twice_raise_pr_auc():
+    """40 clips and 8 tags: without a move, PR AUC may well lie below its own interval."""
+    rng = np.random.default_rng(3)
+    truth = (rng.random((40, 8)) < 0.25).astype(float)
+    scores = truth * 0.3 + rng.normal(size=truth.shape)
+    found = evaluate(truth, scores, [str(i) for i in range(8)])
+    roc, pr = bootstrap(truth, scores, replicates=500)
+    assert pr.mean() > found.pr_auc + 0.01
+    row = {"roc_auc": found.roc_auc, "pr_auc": found.pr_auc}
+    replicates = {"bootstrap_roc_auc": roc.tolist(), "bootstrap_pr_auc": pr.tolist()}
+    (point,) = judge([ROW | row | replicates]).points
+    for score, interval, drawn in (
+        (point.roc_auc, point.roc_auc_interval, roc),
+        (point.pr_auc, point.pr_auc_interval, pr),
+    ):
+        assert interval[0] < score < interval[1]
+        width = np.subtract(*np.quantile(drawn, (0.975, 0.025)))
+        assert interval[1] - interval[0] == pytest.approx(width)
+        assert np.mean(interval) == pytest.approx(score, abs=0.2 * width)
+
+
+def test_folds_are_averaged_for_each_seed_before_anything_else():
+    rows = [
+        ROW | {"seed": seed, "fold": fold, "roc_auc": 0.5 + 0.1 * seed + 0.2 * fold,
+               "bootstrap_roc_auc": [0.5 + 0.2 * fold, 0.6 + 0.2 * fold]}
+        for seed in (0, 1) for fold in (0, 1)
+    ]  # fmt: skip
+    (point,) = judge(rows).points
+    assert (point.n_runs, point.n_folds) == (2, 2)
+    assert point.roc_auc == pytest.approx(0.65)
+    assert point.roc_auc_std == pytest.approx(0.1 / 2**0.5)  # not the folds' 0.2
+    assert point.roc_auc_interval == pytest.approx((0.6025, 0.6975))
+
+
+def test_of_an_unfinished_study_whole_seeds_and_common_folds_are_compared():
+    folds = [ROW | {"fold": f, "seed": s, "roc_auc": 0.9 - 0.1 * f} for s in (0, 1) for f in (0, 1)]
+    coarse = {"spec": COARSE, "gmac": 1.0}
+    judgement = judge([*folds[:3], *(row | coarse for row in folds[:1])])
+    cheap, fine = judgement.points
+    assert (fine.n_runs, fine.n_folds, cheap.n_folds) == (1, 2, 1)
+    assert cheap.loss == 0
+    assert any(note.startswith("1 rows are of seeds") for note in judgement.notes)
+    none = judge([*folds[:2], folds[1] | coarse | {"fold": 2}])
+    assert none.points[0].verdict == "unknown"
+    assert math.isnan(none.points[0].loss)
+
+
+def test_a_point_tested_on_easy_folds_alone_is_not_taken_for_the_best():
+    """As an interrupted study leaves it: the last spec has but the first fold, which is easy."""
+    auc, noise = {0: 0.9, 1: 0.6}, [-0.01, 0.01] * 50
+    rows = [
+        row
+        for spec, folds in ((FINE, (0, 1)), (MIDDLE, (0, 1)), (COARSE, (0,)))
+        for fold in folds
+        for row in rows_of(spec, [auc[fold], auc[fold] - 0.001], clips=noise, fold=fold)
+    ]
+    judgement = judge(rows)
+    partial = judgement.points[0]
+    assert (partial.spec.name, partial.n_folds) == (COARSE, 1)
+    assert partial.roc_auc > judgement.best.roc_auc == pytest.approx(0.7495)
+    assert partial.loss == pytest.approx(0)  # over the fold that both have
+    assert not partial.on_frontier
+    assert judgement.recommended.spec.name == MIDDLE
+    assert judgement.notes[0].startswith("1 of 3 points have not been tested on all folds yet")
+
+
+def test_points_on_other_data_are_shown_and_not_compared():
+    rows = [
+        *rows_of(FINE, [0.9, 0.91]),
+        *rows_of(COARSE, [0.99, 0.98], data="ba9876543210"),
+        *rows_of(MIDDLE, [0.8, 0.82]),
+    ]
+    judgement = judge(rows)
+    strange = judgement.points[0]
+    assert (strange.verdict, strange.on_frontier) == ("unknown", False)
+    assert judgement.best.spec.name == FINE
+    assert judgement.recommended.spec.name != COARSE
+    assert judgement.notes[0] == (
+        "1 of 3 points are from other clips, splits or tags than the baseline "
+        "mel96 x1 data 0123456789ab: their scores cannot be compared with its."
+    )
+
+
+def test_the_frontier_is_what_nothing_beats_in_everything():
+    def point(mel, auc, gmac, nbytes):
+        return ROW | {
+            "spec": f"sr16000-mel{mel}-x1-db", "roc_auc": auc, "gmac": gmac,
+            "bytes_per_clip": nbytes,
+        }  # fmt: skip
+
+    rows = [
+        point(96, 0.90, 4, 40),
+        point(48, 0.91, 4, 30),  # beats the one before in all but GMAC, and ties there
+        point(32, 0.85, 2, 50),  # more bytes, but fewer GMAC
+        point(24, 0.85, 2, 60),  # the same with more bytes
+        point(16, 0.70, 1, 10),
+        point(8, 0.70, 1, 10),  # as good as the one before
+    ]
+    on = {p.label for p in judge(rows).points if p.on_frontier}
+    assert on == {"mel48 x1", "mel32 x1", "mel16 x1", "mel8 x1"}
+
+
+def test_equal_costs_are_equal_over_other_numbers_of_runs():
+    """The mean of three 0.8 is 0.8000000000000002 in floating point."""
+    cost = {"gmac": 0.8, "bytes_per_clip": 1000.0}
+    rows = [*rows_of(FINE, [0.9] * 3, **cost), *rows_of(COARSE, [0.8] * 2, **cost)]
+    points = {point.spec.name: point for point in judge(rows).points}
+    assert points[FINE].gmac == points[COARSE].gmac == 0.8
+    assert (points[FINE].on_frontier, points[COARSE].on_frontier) == (True, False)
+
+
+def test_the_cheapest_within_the_noise_of_the_best_is_recommended():
+    noise = np.array([-0.01, 0.01] * 50)
+    rows = [
+        *rows_of(FINE, [0.90], clips=0 * noise),
+        *rows_of(MIDDLE, [0.89], clips=noise),
+        *rows_of(COARSE, [0.70], clips=noise),
+    ]
+    judgement = judge(rows)
+    assert judgement.recommended.spec.name == MIDDLE
+    assert judgement.recommended_why == (
+        "the cheapest within the noise of the best, mel96 x1: 1 % less ROC AUC, at worst 2 % (95 %)"
+    )
+    assert judge(rows, max_loss="0.5%").recommended.spec.name == FINE
+    assert judge(rows, max_loss=0.25).recommended.spec.name == COARSE
+    assert judge(rows, max_loss=0.25).recommended_why == (
+        "the cheapest that loses at most 25 % of ROC AUC: 20 % less than the best, mel96 x1"
+    )
+
+
+def test_why_the_best_is_recommended_is_said():
+    noise = np.array([-0.01, 0.01] * 50)
+    rows = [*rows_of(FINE, [0.9], clips=noise), *rows_of(COARSE, [0.7], clips=0 * noise)]
+    best = "it has the best ROC AUC"
+    assert judge(rows).recommended_why == f"{best}, and nothing cheaper is within its noise"
+    assert judge(rows, max_loss=0.1).recommended_why == (
+        f"{best}; all that is cheaper loses over 10 %"
+    )
+    assert judge(rows[:1]).recommended_why == f"{best}, and nothing is cheaper"
+
+
+def test_a_baseline_is_named_by_spec_or_label():
+    rows = [
+        *rows_of(FINE, [0.9]),
+        *rows_of(MIDDLE, [0.8]),
+        *rows_of(MIDDLE, [0.8], encoding="uint8", bytes_per_clip=900.0),
+    ]
+    assert judge(rows).baseline.label == "mel96 x1 float16"
+    assert judge(rows, baseline=MIDDLE).baseline.label == "mel48 x2 float16"  # has more bytes
+    assert judge(rows, baseline="mel48 x2 uint8").baseline.encoding == "uint8"
+    with pytest.raises(TrainingError, match="no results of a baseline 'mel8'; there are mel48 x2"):
+        judge(rows, baseline="mel8")
+
+
+def test_encodings_of_one_spec_are_points_of_their_own():
+    rows = [
+        *rows_of(FINE, [0.9], encoding="float32", bytes_per_clip=400.0),
+        *rows_of(FINE, [0.9], encoding="uint8", bytes_per_clip=100.0),
+    ]
+    judgement = judge(rows)
+    assert [p.label for p in judgement.points] == ["mel96 x1 uint8", "mel96 x1 float32"]
+    assert [p.on_frontier for p in judgement.points] == [True, False]
+    expected = "16 kHz, db, vgg, width 0.125, ferraro2020, augment none, 13 epochs"
+    assert judgement.common == f"{expected}, batches of 32, learning rate 0.001, amp off"
+
+
+@pytest.mark.parametrize("field", sorted(set(IDENTITY) - {"seed", "fold"}))
+def test_whatever_makes_runs_differ_makes_points_and_labels_differ(field):
+    value = {"spec": COARSE, "width": 2, "epochs": 2, "batch_size": 2, "learning_rate": 0.5}
+    judgement = judge([ROW, ROW | {field: value.get(field, "other")}])
+    labels = [point.label for point in judgement.points]
+    assert len(set(labels)) == 2
+
+
+@given(
+    st.lists(
+        st.builds(
+            lambda spec, seed, fold, auc, clips: ROW | {
+                "spec": spec, "gmac": GMAC[spec], "seed": seed, "fold": fold, "roc_auc": auc,
+                "bootstrap_roc_auc": clips,
+            },
+            st.sampled_from([FINE, MIDDLE, COARSE]),
+            st.integers(0, 2),
+            st.sampled_from([0, 1]),
+            st.floats(0, 1),
+            st.lists(st.floats(0, 1), max_size=3),
+        ),
+        min_size=1,
+    )
+)  # fmt: skip
+def test_whatever_was_interrupted_is_judged(rows):
+    judgement = judge(rows)
+    assert judgement.baseline in judgement.points
+    assert judgement.recommended in judgement.points
+    assert judgement.best.on_frontier
+    for point in judgement.points:
+        assert (point.verdict == "unknown") == (
+            math.isnan(point.p_holm) and point is not judgement.baseline
+        )
+        assert not point.p_holm < point.p
+
+
+def test_the_same_rows_in_another_order_are_judged_alike():
+    rng = np.random.default_rng(0)
+    rows = [
+        row
+        for spec in (FINE, MIDDLE, COARSE)
+        for row in rows_of(spec, rng.normal(0.8, 0.01, 3), clips=rng.normal(0, 0.01, 50))
+    ]
+    first, second = judge(rows), judge(rows[::-1])
+    for a, b in zip(first.points, second.points, strict=True):
+        for field in dataclasses.fields(a):
+            x, y = getattr(a, field.name), getattr(b, field.name)
+            assert x == y or x == pytest.approx(y, nan_ok=True)
+
+
+@pytest.mark.parametrize("loss", ["0.5%", "0.5 %", "0.005", 0.005])
+def test_a_loss_is_percent_or_a_number(loss):
+    assert parse_loss(loss) == pytest.approx(0.005)
+
+
+@pytest.mark.parametrize("loss", ["half", "", "-1%", "100%", 5, "nan", "%"])
+def test_what_is_no_loss_is_refused(loss):
+    with pytest.raises(TrainingError, match=r"must be a loss of ROC AUC such as 0\.5% or 0\.005"):
+        parse_loss(loss)
+
+
+def test_nothing_to_judge_is_an_error():
+    with pytest.raises(TrainingError, match="there are no results to judge; melgrid study"):
+        judge([])

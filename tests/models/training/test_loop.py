@@ -1,0 +1,354 @@
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from featurestore import FeatureSpec
+from featurestore.errors import TrainingError
+from models.data import training_data
+from models.networks import segment_frames
+from models.training.checkpoint import load_checkpoint
+from models.training.loop import predict, train, train_to_checkpoint
+from models.training.recipes import RECIPES
+from models.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(width=0.03, epochs=8, batch_size=6, seed=1, device="cpu", amp="off")
+
+
+@pytest.fixture
+def data(toy_store):
+    return training_data(toy_store, toy_store.specs[0])
+
+
+@pytest.fixture
+def trained(data):
+    return train(data, SETTINGS, progress=False)
+
+
+def test_what_is_easy_is_learnt_and_a_coin_is_not(data, trained):
+    per_tag = trained.test.roc_auc_per_tag
+    assert per_tag["loud"] > 0.9
+    assert per_tag["tilted"] > 0.9
+    assert per_tag["coin"] < 0.9
+    assert trained.losses[-1] < trained.losses[0]
+    assert len(trained.losses) == SETTINGS.epochs
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(data, trained):
+    again = train(data, SETTINGS, progress=False)
+    other = train(data, dataclasses.replace(SETTINGS, seed=2), progress=False)
+    assert again.losses == trained.losses
+    assert again.test == trained.test
+    for name, values in trained.network.state_dict().items():
+        assert torch.equal(values, again.network.state_dict()[name])
+    assert other.losses != trained.losses
+
+
+def test_the_callers_random_numbers_are_left_alone(data):
+    torch.manual_seed(3)
+    expected = torch.rand(1)
+    torch.manual_seed(3)
+    train(data, dataclasses.replace(SETTINGS, epochs=1), progress=False)
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_split_too_large_to_be_held_trains_to_the_same_numbers(data, trained, monkeypatch):
+    monkeypatch.setattr("models.training.loop.HOLD_BYTES", 0)
+    data = training_data_again(data)
+    read = train(data, SETTINGS, progress=False)
+    assert not data.train.held
+    assert read.losses == trained.losses
+
+
+def training_data_again(data):
+    """The same splits, nothing held yet."""
+    splits = {}
+    for name in ("train", "validation", "test"):
+        old = getattr(data, name)
+        splits[name] = type(old)(old._array, old._rows, old.labels)
+    return dataclasses.replace(data, **splits)
+
+
+def test_kept_is_the_first_epoch_with_the_best_validation_pr_auc(data, monkeypatch):
+    import models.training.loop
+
+    seen = []
+    judge = models.training.loop.evaluate
+
+    def scripted(truth, scores, tags):
+        # Validation is judged once an epoch, test once at the end.
+        result = judge(truth, scores, tags)
+        pr_auc = [0.2, 0.7, 0.5, 0.7, 0.0][len(seen)]
+        seen.append(scores)
+        return dataclasses.replace(result, pr_auc=pr_auc)
+
+    monkeypatch.setattr("models.training.loop.evaluate", scripted)
+    trained = train(data, dataclasses.replace(SETTINGS, epochs=4), progress=False)
+
+    assert trained.best_epoch == 2
+    assert trained.validation.pr_auc == 0.7
+    # The network that is returned is that epoch's: it says what was judged then.
+    assert np.array_equal(predict(trained.network, data.validation, SETTINGS), seen[1])
+    assert not np.array_equal(seen[1], seen[3])
+
+
+def test_probabilities_are_in_the_clips_order(data, trained):
+    whole = predict(trained.network, data.test, SETTINGS)
+    assert whole.shape == (8, 3)
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+    values = data.test[5].values
+    with torch.inference_mode():
+        alone = trained.network(values[None]).sigmoid()
+    np.testing.assert_allclose(whole[5], alone[0], atol=1e-6)  # float32, other batch size
+
+
+def test_bf16_trains_and_scores_in_float32(data):
+    trained = train(data, dataclasses.replace(SETTINGS, amp="bf16"), progress=False)
+    assert trained.test.roc_auc_per_tag["loud"] > 0.9
+    assert {p.dtype for p in trained.network.parameters()} == {torch.float32}
+
+
+def test_progress_is_shown_on_stderr_and_can_be_silenced(data, capsys):
+    short = dataclasses.replace(SETTINGS, epochs=1)
+    train(data, short, progress=False)
+    assert capsys.readouterr() == ("", "")
+    train(data, short, progress=True)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "sr16000-mel8-x10-db" in err
+
+
+def test_a_loss_that_is_no_number_ends_the_training(data):
+    data.train.hold()
+    data.train._held[0] = torch.inf
+    with pytest.raises(
+        TrainingError, match=r"the loss is nan in epoch 1 .*learning_rate below 0.0"
+    ):
+        train(data, SETTINGS, progress=False)
+
+
+def test_the_test_splits_probabilities_and_labels_come_back_in_the_clips_order(data, trained):
+    assert np.array_equal(trained.truth, data.test.labels)
+    assert np.array_equal(trained.scores, predict(trained.network, data.test, SETTINGS))
+    assert trained.inference_seconds_per_clip > 0
+
+
+@pytest.mark.parametrize("augment", ["none", "specaugment", "mixup"])
+@pytest.mark.parametrize("recipe", ["ferraro2020", "modern"])
+def test_every_recipe_with_every_augmentation_learns_and_is_repeatable(data, recipe, augment):
+    settings = dataclasses.replace(
+        SETTINGS, recipe=recipe, augment=augment, epochs=16, learning_rate=5e-3
+    )
+    first, again = (train(data, settings, progress=False) for _ in range(2))
+    assert first.test.roc_auc_per_tag["loud"] > 0.9
+    assert first.losses == again.losses
+    assert np.array_equal(first.scores, again.scores)
+
+
+def test_the_modern_recipe_stops_where_validation_does_not_rise(data, monkeypatch):
+    import models.training.loop
+
+    judge = models.training.loop.evaluate
+    falling = iter(np.linspace(0.9, 0.1, 41))
+    monkeypatch.setattr(
+        "models.training.loop.evaluate",
+        lambda *args: dataclasses.replace(judge(*args), pr_auc=next(falling)),
+    )
+    settings = dataclasses.replace(SETTINGS, recipe="modern", epochs=40)
+    trained = train(data, settings, progress=False)
+    assert trained.best_epoch == 1
+    assert len(trained.losses) == 1 + RECIPES["modern"].patience
+
+
+def test_a_training_that_was_ended_goes_on_to_the_very_same_weights(data, tmp_path):
+    settings = dataclasses.replace(
+        SETTINGS, recipe="modern", augment="specaugment", epochs=6, learning_rate=5e-3
+    )
+    whole = train(data, settings, progress=False)
+    state = tmp_path / "state"
+    ended = _ended_after(2, data, settings, state)
+    again = train(data, settings, state=state, progress=False)
+    assert len(ended) == 2
+    assert again.losses == whole.losses
+    assert (again.best_epoch, again.validation, again.test) == (
+        whole.best_epoch,
+        whole.validation,
+        whole.test,
+    )
+    for name, values in whole.network.state_dict().items():
+        assert torch.equal(values, again.network.state_dict()[name])
+
+
+def test_a_killed_melgrid_train_goes_on_when_run_again_to_the_very_same_weights(
+    toy_store, data, tmp_path
+):
+    path = tmp_path / "model.pt"
+    command = [
+        *(sys.executable, "-c", "from cli import melgrid; melgrid()", "train", toy_store.path),
+        *("--spec", toy_store.specs[0].name, "-o", str(path), "--device", "cpu", "--amp", "off"),
+        *("--width", "0.03", "--epochs", "20", "--batch-size", "6", "--recipe", "modern"),
+    ]
+    one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE, env=one_thread)
+    shown = b""
+    while shown.count(b"pr_auc=") < 5:  # the bar shows it after each epoch
+        shown += os.read(killed.stderr.fileno(), 4096)
+    killed.send_signal(signal.SIGKILL)
+    killed.stderr.close()
+    assert killed.wait() == -signal.SIGKILL
+    assert not path.exists()
+    assert (tmp_path / "model.pt.state").exists()
+
+    again = subprocess.run(command, capture_output=True, text=True, env=one_thread, check=True)
+    assert "kept in" in again.stdout
+    assert b"| 0/" in shown
+    assert "| 0/" not in again.stderr  # it did not begin anew
+
+    settings = TrainSettings(
+        recipe="modern", width=0.03, epochs=20, batch_size=6, device="cpu", amp="off"
+    )
+    whole, loaded = train(data, settings, progress=False), load_checkpoint(path)
+    assert (loaded.losses, loaded.test) == (whole.losses, whole.test)
+    for name, values in whole.network.state_dict().items():
+        assert torch.equal(values, loaded.network.state_dict()[name])
+    log = (tmp_path / "model.pt.jsonl").read_text().splitlines()
+    assert [json.loads(line)["loss"] for line in log] == list(whole.losses)
+
+
+def _ended_after(n_epochs, data, settings, state):
+    """Interrupt a training once it has written its state `n_epochs` times; its losses so far."""
+    import models.training.loop
+
+    losses = []
+    save = models.training.loop.save_state
+
+    def interrupted(path, identity, saved):
+        save(path, identity, saved)
+        losses.append(saved["epochs"][-1]["loss"])
+        if len(losses) == n_epochs:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(models.training.loop, "save_state", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(data, settings, state=state, progress=False)
+    return losses
+
+
+@pytest.mark.parametrize("change", [{"epochs": 7}, {"seed": 5}, {"augment": "mixup"}])
+def test_other_settings_do_not_go_on_from_a_state(data, tmp_path, change):
+    _ended_after(1, data, SETTINGS, tmp_path / "state")
+    with pytest.raises(TrainingError, match=f"differs .{next(iter(change))} .*delete it to start"):
+        train(
+            data,
+            dataclasses.replace(SETTINGS, **change),
+            state=tmp_path / "state",
+            progress=False,
+        )
+
+
+def test_other_data_does_not_go_on_from_a_state(toy_store, data, tmp_path):
+    _ended_after(1, data, SETTINGS, tmp_path / "state")
+    other = training_data(toy_store, toy_store.specs[0], tags=["loud"])
+    with pytest.raises(TrainingError, match=r"differs \(data "):
+        train(other, SETTINGS, state=tmp_path / "state", progress=False)
+
+
+def test_a_checkpoint_has_its_log_beside_it_and_no_state_once_it_is_there(data, tmp_path):
+    path = tmp_path / "model.pt"
+    trained = train_to_checkpoint(path, data, SETTINGS, progress=False)
+    assert load_checkpoint(path).losses == trained.losses
+    lines = [json.loads(line) for line in (tmp_path / "model.pt.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == list(range(1, 9))
+    assert [line["loss"] for line in lines] == list(trained.losses)
+    best = max(lines, key=lambda line: line["validation_pr_auc"])
+    assert best["validation_pr_auc"] == trained.validation.pr_auc
+    assert best["validation_roc_auc"] <= 1
+    assert {line["learning_rate"] for line in lines} == {SETTINGS.learning_rate}
+    assert sorted(file.name for file in tmp_path.glob("model*")) == ["model.pt", "model.pt.jsonl"]
+
+
+def test_too_few_clips_for_batch_norm_are_refused(write_store):
+    """Three clips by two are batches of two and of one."""
+    spec = FeatureSpec(sr=16000, n_mels=8, hop=10)
+    store = write_store(
+        {spec: np.zeros((7, 8, 24), np.float32)},
+        tags={"odd": np.arange(7) % 2},
+        split=["train"] * 3 + ["validation"] * 2 + ["test"] * 2,
+    )
+    with pytest.raises(
+        TrainingError,
+        match=r"3 training clips in batches of at most 2.* leave a batch of 1, and batch norm",
+    ):
+        train(
+            training_data(store, spec), dataclasses.replace(SETTINGS, batch_size=2), progress=False
+        )
+
+
+def test_a_checkpoint_that_would_be_a_folder_is_refused_before_training(data, tmp_path):
+    with pytest.raises(TrainingError, match=r"the checkpoint .* is a folder; name a file"):
+        train_to_checkpoint(tmp_path, data, SETTINGS, progress=False)
+    assert not list(tmp_path.parent.glob(f"{tmp_path.name}.*"))
+
+
+def test_one_tag_is_enough(toy_store):
+    data = training_data(toy_store, toy_store.specs[0], tags=["loud"])
+    trained = train(data, SETTINGS, progress=False)
+    assert trained.scores.shape == (8, 1)
+    assert trained.test.roc_auc > 0.9
+
+
+@pytest.fixture
+def long_store(write_store):
+    """12 clips of 150 frames, 3 of these short; the tag is told by the loudness of what is valid.
+
+    Padding is loud in clips without the tag: who learns from it, errs.
+    """
+    spec = FeatureSpec(sr=16000, n_mels=16, hop=4)
+    rng = np.random.default_rng(3)
+    tag = np.arange(36) % 2
+    n_valid = np.where(np.arange(36) % 4 < 2, 60, 150)
+    values = -60 + 30 * tag[:, None, None] + rng.normal(0, 2, (36, 16, 150))
+    for row, n in enumerate(n_valid):
+        values[row, :, n:] = -60 + 30 * (1 - tag[row])
+    return write_store(
+        {spec: values.astype(np.float32)},
+        tags={"loud": tag},
+        split=["train"] * 20 + ["validation"] * 8 + ["test"] * 8,
+        n_valid=((n_valid - 0.5) * spec.hop_length).astype(int).tolist(),
+    )
+
+
+def test_networks_of_segments_are_trained_and_judged_on_what_is_valid(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    assert sorted(set(data.train.n_valid)) == [60, 150]
+    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=6, learning_rate=5e-3)
+    trained = train(data, settings, progress=False)
+    assert trained.test.roc_auc == 1
+
+    # By hand: 46 frames are 3 s; one segment of a clip of 60 frames, three of one of 150.
+    assert segment_frames("musicnn", data.spec, data.n_frames) == 46
+    for row, n_segments in ((0, 1), (2, 3)):
+        values = data.test[row].values
+        starts = [46 * i for i in range(n_segments)]
+        segments = torch.stack([values[:, start : start + 46] for start in starts])
+        with torch.inference_mode():
+            expected = trained.network(segments).sigmoid().mean(0)
+        np.testing.assert_allclose(trained.scores[row], expected, atol=1e-6)
+
+
+def test_a_clip_shorter_than_a_segment_is_judged_by_what_there_is_and_padding(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=1)
+    data.test.n_valid[0] = 20
+    trained = train(data, settings, progress=False)
+    with torch.inference_mode():
+        expected = trained.network(data.test[0].values[None, :, :46]).sigmoid()[0]
+    np.testing.assert_allclose(trained.scores[0], expected, atol=1e-6)

@@ -1,0 +1,79 @@
+import dataclasses
+
+import pytest
+import torch
+from torch import nn
+
+from models.training.recipes import RECIPES, Recipe
+
+PLAIN = Recipe(epochs=1, batch_size=2, learning_rate=1e-3)
+DECAYED = dataclasses.replace(PLAIN, weight_decay=0.1)
+
+
+def steps(network, optimizer, n=5):
+    torch.manual_seed(4)
+    for _ in range(n):
+        optimizer.zero_grad()
+        network(torch.randn(8, 3)).square().mean().backward()
+        optimizer.step()
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 4), nn.BatchNorm1d(4), nn.Linear(4, 2))
+
+
+def test_the_studys_recipe_is_adam_at_a_constant_rate():
+    ours, adam = network(), network()
+    study = RECIPES["ferraro2020"]
+    steps(ours, study.optimizer(ours, 0.01))
+    steps(adam, torch.optim.Adam(adam.parameters(), lr=0.01))
+    for mine, theirs in zip(ours.parameters(), adam.parameters(), strict=True):
+        assert torch.equal(mine, theirs)
+    assert [study.rate(step, 50) for step in range(50)] == [1.0] * 50
+    assert study.averaged(ours, 50) is None
+
+
+def test_only_matrices_and_filters_decay():
+    net = network()
+    before = [p.detach().clone() for p in net.parameters()]
+    optimizer = DECAYED.optimizer(net, 0.01)
+    for p in net.parameters():
+        p.grad = torch.zeros_like(p)
+    optimizer.step()
+    for old, new in zip(before, net.parameters(), strict=True):
+        factor = 1 - 0.01 * 0.1 if new.ndim > 1 else 1
+        torch.testing.assert_close(new.detach(), factor * old)
+
+
+def test_the_rate_climbs_in_a_line_then_falls_along_half_a_cosine():
+    recipe = dataclasses.replace(PLAIN, warm_up=0.1, cosine=True)
+    rates = [recipe.rate(step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([(1 + step) / 11 for step in range(10)])
+    assert rates[10] == max(rates) == 1
+    assert rates[55] == pytest.approx(0.5)
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert 0 < rates[99] < 0.001
+    assert recipe.rate(0, 1) == 1  # too few steps to warm up in
+
+
+def test_the_average_reaches_back_over_its_share_of_the_steps_and_less_far_at_first():
+    net = nn.Linear(1, 1, bias=False)
+    average = dataclasses.replace(PLAIN, average=0.1).averaged(net, n_steps=200)
+    kept = None
+    for step in range(200):
+        nn.init.constant_(net.weight, step)
+        average.update_parameters(net)
+        decay = min(0.95, (1 + step) / (10 + step))  # a tenth of 200 steps is 20: 1 - 1 / 20
+        kept = step if kept is None else decay * kept + (1 - decay) * step
+        assert average.module.weight.item() == pytest.approx(kept, rel=1e-5)
+    assert 199 - kept == pytest.approx(19, abs=0.5)  # 20 steps, this one included
+
+
+def test_the_averages_norms_are_averaged_too():
+    net = nn.BatchNorm1d(2)
+    average = dataclasses.replace(PLAIN, average=0.5).averaged(net, n_steps=100)
+    for mean in (0.0, 10.0):
+        net.running_mean.fill_(mean)
+        average.update_parameters(net)
+    assert 0 < average.module.running_mean[0] < 10

@@ -1,0 +1,177 @@
+"""Parity of the backends: over rates, band counts and laws, on music-like and awkward signals.
+
+The reference is the definition itself in float64. Tolerances are issue A's: of mel power relative
+where it exceeds 1e-6 of its frame's maximum (below, a float32 FFT's own rounding rules), in dB and
+in log10(1 + 1e4 P) anywhere. Essentia computes in float32 throughout, hence its wider tolerance.
+"""
+
+import librosa
+import numpy as np
+import pytest
+import soxr
+
+from featurestore.specs.grid import ferraro2020
+from pipeline.features.backends import BACKENDS
+from pipeline.features.mel import Analysis, Bank, amplitude
+
+OVERHANG = 256
+
+N_MELS = (128, 96, 48, 32, 24, 16, 8)
+SECONDS = 2
+
+
+def music_like(sr):
+    """Plucked tones over a noise floor: decaying harmonics, a new note each quarter second."""
+    rng = np.random.default_rng(0)
+    t = np.arange(SECONDS * sr) / sr
+    since_onset = t % 0.25
+    pitch = 110 * 2 ** (rng.integers(0, 36, 4 * SECONDS) / 12)[(t * 4).astype(int)]
+    tones = sum(
+        np.sin(2 * np.pi * k * pitch * since_onset) * np.exp(-k * 4 * since_onset) / k
+        for k in range(1, 10)
+    )
+    return 0.2 * tones + 1e-3 * rng.standard_normal(len(t))
+
+
+SIGNALS = {
+    "music": music_like,
+    "silence": lambda sr: np.zeros(SECONDS * sr),
+    "click": lambda sr: np.eye(1, SECONDS * sr, sr + 77)[0],
+    "full-scale sine": lambda sr: np.sin(2 * np.pi * 997 * np.arange(SECONDS * sr) / sr),
+    "low sine": lambda sr: np.sin(2 * np.pi * 50 * np.arange(SECONDS * sr) / sr),
+    "noise": lambda sr: np.random.default_rng(1).uniform(-1, 1, SECONDS * sr),
+    "faint noise": lambda sr: np.random.default_rng(2).uniform(-1e-4, 1e-4, SECONDS * sr),
+    "DC": lambda sr: np.ones(SECONDS * sr),
+    "square": lambda sr: np.sign(np.sin(2 * np.pi * 440 * np.arange(SECONDS * sr) / sr)),
+    "shorter than a frame": lambda sr: np.random.default_rng(3).uniform(-1, 1, 100),
+}
+
+
+def analysis_of(sr, window="hann", hop_length=256, n_mels=N_MELS):
+    banks = tuple(Bank(n_mels=n, fmin=0.0, fmax=sr / 2) for n in n_mels)
+    return Analysis(sr=sr, n_fft=512, hop_length=hop_length, window=window, banks=banks)
+
+
+def mel_power(backend, samples, analysis):
+    """Of a whole sound: nothing lies beyond its ends."""
+    return BACKENDS[backend](np.pad(samples, OVERHANG), analysis)
+
+
+def reference(samples, analysis):
+    """The definition, in float64: librosa's filters, NumPy's FFT, frames cut one by one."""
+    n = np.arange(analysis.n_fft)
+    period = analysis.n_fft - (analysis.window == "hann-symmetric")
+    window = 0.5 - 0.5 * np.cos(2 * np.pi * n / period)
+    padded = np.pad(samples.astype(np.float64), analysis.n_fft // 2)
+    frames = [
+        padded[i * analysis.hop_length :][: analysis.n_fft] * window
+        for i in range(1 + len(samples) // analysis.hop_length)
+    ]
+    power = np.abs(np.fft.rfft(frames)) ** 2
+    filters = [
+        librosa.filters.mel(sr=analysis.sr, n_fft=512, n_mels=bank.n_mels, dtype=np.float64)
+        for bank in analysis.banks
+    ]
+    return np.concatenate(filters) @ power.T
+
+
+def log(power):
+    return np.log10(1 + 1e4 * power)
+
+
+def decibel(power):
+    return 10 * np.log10(np.maximum(power, 1e-10))
+
+
+@pytest.mark.parametrize("window", ["hann", "hann-symmetric"])
+@pytest.mark.parametrize("sr", [12000, 16000])
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize(
+    ("backend", "relative", "in_db", "in_log"),
+    [("native", 1e-4, 0.15, 2e-5), ("librosa", 1e-5, 0.015, 2e-6)],
+)
+def test_a_backend_agrees_with_the_definition(backend, relative, in_db, in_log, signal, sr, window):
+    samples, analysis = SIGNALS[signal](sr).astype(np.float32), analysis_of(sr, window)
+    power = mel_power(backend, samples, analysis)
+    expected = reference(samples, analysis)
+    assert power.dtype == np.float32
+    assert power.shape == expected.shape == (sum(N_MELS), 1 + len(samples) // 256)
+    for bank in analysis.banks:
+        got, wanted = power[analysis.rows(bank)], expected[analysis.rows(bank)]
+        audible = wanted > 1e-6 * wanted.max(axis=0, keepdims=True)
+        assert np.abs(got / np.where(audible, wanted, 1) - 1)[audible].max(initial=0) <= relative
+    assert np.abs(decibel(power.astype("f8")) - decibel(expected)).max() <= in_db
+    assert np.abs(log(power.astype("f8")) - log(expected)).max() <= in_log
+
+
+@pytest.mark.parametrize("window", ["hann", "hann-symmetric"])
+@pytest.mark.parametrize("sr", [12000, 16000])
+@pytest.mark.parametrize("signal", SIGNALS)
+def test_native_agrees_with_essentia(signal, sr, window):
+    pytest.importorskip("essentia", reason="melgrid[essentia] is not installed")
+    samples, analysis = SIGNALS[signal](sr).astype(np.float32), analysis_of(sr, window)
+    native, essentia = (mel_power(name, samples, analysis) for name in ("native", "essentia"))
+    assert native.shape == essentia.shape
+    assert np.abs(log(native.astype("f8")) - log(essentia.astype("f8"))).max() <= 2e-3
+
+
+@pytest.mark.parametrize(("sr", "n_frames"), [(12000, 1365), (16000, 1819)])
+def test_the_studys_own_clip_has_the_frames_that_essentia_gives(sr, n_frames):
+    es = pytest.importorskip("essentia.standard", reason="melgrid[essentia] is not installed")
+    n_samples = round(29.1 * sr)
+    repeats = -(-n_samples // (SECONDS * sr))
+    samples = np.tile(music_like(sr), repeats)[:n_samples].astype(np.float32)
+    windowing = es.Windowing(type="hann", size=512, normalized=False, zeroPhase=False)
+    spectrum = es.Spectrum(size=512)
+    bands = es.MelBands(
+        inputSize=257, numberBands=96, sampleRate=sr, highFrequencyBound=sr / 2,
+        warpingFormula="slaneyMel", weighting="linear", normalize="unit_tri",
+    )  # fmt: skip
+    frames = es.FrameGenerator(samples, frameSize=512, hopSize=256, startFromZero=False)
+    study = np.array([bands(spectrum(windowing(frame))) for frame in frames]).T
+    ours = mel_power("native", samples, analysis_of(sr, "hann-symmetric", n_mels=(96,)))
+    assert study.shape == (96, n_frames + 1)  # Essentia gives one more
+    assert ours.shape == (96, n_frames)
+    assert np.abs(log(ours.astype("f8")) - log(study[:, :n_frames].astype("f8"))).max() <= 2e-3
+
+
+def test_the_periodic_and_the_symmetric_window_differ_as_much_as_the_study_saw():
+    samples = music_like(16000).astype(np.float32)
+    periodic, symmetric = (
+        mel_power("native", samples, analysis_of(16000, window))
+        for window in ("hann", "hann-symmetric")
+    )
+    assert 1e-3 < np.abs(log(periodic) - log(symmetric)).max() < 0.1
+
+
+@pytest.mark.parametrize("hop", [2, 3, 4, 5, 10])
+def test_a_hop_multiple_is_every_kth_frame(hop):
+    samples = soxr.resample(music_like(16000), 16000, 12000).astype(np.float32)
+    for backend in ("native", "librosa"):
+        every = mel_power(backend, samples, analysis_of(12000))
+        alone = mel_power(backend, samples, analysis_of(12000, hop_length=256 * hop))
+        np.testing.assert_allclose(alone, every[:, ::hop], rtol=2e-6, atol=1e-12)
+
+
+def test_filters_are_librosas():
+    for spec in ferraro2020():
+        analysis = analysis_of(spec.sr, n_mels=(spec.n_mels,))
+        expected = librosa.filters.mel(sr=spec.sr, n_fft=512, n_mels=spec.n_mels, dtype=np.float64)
+        np.testing.assert_allclose(analysis.filters(), expected, atol=1e-15)
+
+
+def test_filters_between_two_edges_are_librosas():
+    bank = Bank(n_mels=40, fmin=30.0, fmax=6000.0)
+    analysis = Analysis(sr=16000, n_fft=1024, hop_length=256, window="hann", banks=(bank,))
+    expected = librosa.filters.mel(
+        sr=16000, n_fft=1024, n_mels=40, fmin=30.0, fmax=6000.0, dtype=np.float64
+    )
+    np.testing.assert_allclose(analysis.filters(), expected, atol=1e-15)
+
+
+def test_the_amplitude_laws_are_those_of_the_design():
+    power = np.array([[0, 1e-12, 1e-4, 1, 1e4]], np.float32)
+    np.testing.assert_allclose(amplitude(power, "db"), [[-100, -100, -40, 0, 40]], rtol=1e-6)
+    np.testing.assert_allclose(
+        amplitude(power, "log"), [[0, 4.3429e-9, 0.30103, 4.0000434, 8]], rtol=1e-4, atol=1e-8
+    )

@@ -1,0 +1,136 @@
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore.errors import AudioError
+from featurestore.format.statistics import statistics_of
+from featurestore.specs.encoding import Encoding
+from featurestore.specs.grid import ferraro2020, grid
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.window import ClipWindow
+from pipeline.audio.clip import Cutter
+from pipeline.features.plan import arrange
+
+WINDOW = ClipWindow(duration=1.5)
+FLOAT32 = Encoding(name="float32")
+SHORT = grid(sr=[16000], n_mels=[24, 48], hop=[1, 4], log=["db", "log"])
+
+
+@pytest.fixture(scope="module")
+def clip():
+    rng = np.random.default_rng(0)
+    t = np.arange(2 * 16000) / 16000
+    tone = 0.3 * np.sin(2 * np.pi * 300 * t * (1 + 0.1 * t))
+    samples = (tone + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
+    return Cutter(samples, 16000, WINDOW).clip()
+
+
+def computed(plan, clip):
+    return {spec: values for spec, values, _ in plan.compute(clip, "native", FLOAT32)}
+
+
+def test_the_studys_grid_takes_one_spectrum_a_rate():
+    plan = arrange(ferraro2020())
+    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.analyses] == [
+        (12000, 256, 7),
+        (16000, 256, 7),
+    ]
+    assert sum(len(specs) for _, specs in plan.analyses) == 88
+
+
+def test_a_single_spec_computes_only_its_own_frames():
+    spec = FeatureSpec(sr=16000, n_mels=48, hop=4)
+    ((analysis, specs),) = arrange([spec]).analyses
+    assert analysis.hop_length == spec.hop_length == 1024
+    assert specs == (spec,)
+
+
+def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
+    specs = [
+        FeatureSpec(sr=16000, n_mels=48, hop=1),
+        FeatureSpec(sr=16000, n_mels=48, hop=Fraction(160, 256)),
+        FeatureSpec(sr=16000, n_mels=48, hop=Fraction(320, 256)),
+    ]
+    assert sorted(a.hop_length for a, _ in arrange(specs).analyses) == [160, 256]
+
+
+def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
+    together = computed(arrange(ferraro2020()), clip)
+    assert len(together) == 88
+    for spec, values in together.items():
+        ((_, alone, _),) = arrange([spec]).compute(clip, "native", FLOAT32)
+        assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))
+        # float32 rounding: a few units in the last place of mel power; relative to the frame's
+        # maximum, because a matrix product adds up in another order
+        power, power_alone = (
+            10 ** (v / 10) if spec.log == "db" else 10**v - 1 for v in (values, alone)
+        )
+        np.testing.assert_allclose(power, power_alone, rtol=1e-5, atol=2e-6)
+
+
+def test_hop_multiples_within_a_grid_are_slices_bit_for_bit(clip):
+    together = computed(arrange(ferraro2020()), clip)
+    for spec, values in together.items():
+        if spec.hop != 1:
+            first = FeatureSpec(sr=spec.sr, n_mels=spec.n_mels, hop=1, log=spec.log)
+            np.testing.assert_array_equal(values, together[first][:, :: spec.hop])
+
+
+def test_the_same_plan_gives_the_same_bits(clip):
+    plan = arrange(ferraro2020())
+    first, second = (computed(plan, clip) for _ in range(2))
+    assert all(np.array_equal(first[spec], second[spec]) for spec in first)
+
+
+def test_statistics_are_of_the_specs_own_values_and_the_same_alone(clip):
+    for spec, values, statistics in arrange(ferraro2020()).compute(clip, "native", FLOAT32):
+        ((_, _, alone),) = arrange([spec]).compute(clip, "native", FLOAT32)
+        np.testing.assert_array_equal(statistics, alone)
+        expected = statistics_of(values)
+        # float32 sums of some hundred values; the spread is a difference of two such
+        np.testing.assert_allclose(statistics[0], expected[0], rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(statistics[1], expected[1], rtol=2e-3, atol=2e-3)
+
+
+def test_statistics_are_of_what_is_audio_alone():
+    rng = np.random.default_rng(1)
+    short = Cutter(rng.standard_normal(8000).astype(np.float32), 16000, WINDOW).clip()
+    for spec, values, statistics in arrange(SHORT).compute(short, "native", FLOAT32):
+        valid = values[:, : 1 + 8000 // spec.hop_length]
+        np.testing.assert_allclose(statistics[0], valid.mean(axis=1), rtol=1e-5)
+        np.testing.assert_allclose(statistics[1], valid.std(axis=1), rtol=2e-3)
+
+
+@pytest.mark.parametrize(("encoding", "expected"), [("uint8", 1), ("float16", 0)])
+def test_what_an_encoding_clips_is_counted(encoding, expected):
+    loud = Cutter(np.full(24000, 1e6, np.float32), 16000, WINDOW).clip()
+    spec = FeatureSpec(sr=16000, n_mels=8)
+    ((_, values, statistics),) = arrange([spec]).compute(loud, "native", Encoding(name=encoding))
+    # a constant's power lies in the lowest band, but for the frames that begin and end in silence
+    assert statistics[2, 0] == expected
+    if encoding == "uint8":
+        np.testing.assert_array_equal(statistics[2], (values == 254).mean(axis=1, dtype="f4"))
+
+
+def test_samples_whose_power_overflows_are_not_finite():
+    loud = Cutter(np.full(24000, 1e30, np.float32), 16000, WINDOW).clip()
+    with pytest.raises(AudioError, match="NonFinite: the samples' power overflows"):
+        list(arrange([FeatureSpec(sr=16000, n_mels=48)]).compute(loud, "native", FLOAT32))
+
+
+@given(
+    sr=st.sets(st.sampled_from([8000, 12000, 16000]), min_size=1),
+    n_mels=st.sets(st.sampled_from([8, 16, 24, 48]), min_size=1),
+    hop=st.sets(st.sampled_from([1, 2, 3, 5, Fraction(5, 8), Fraction(160, 256)]), min_size=1),
+    log=st.sets(st.sampled_from(["db", "log"]), min_size=1),
+)
+def test_every_spec_of_any_grid_is_computed_once_with_the_right_shape(clip, sr, n_mels, hop, log):
+    specs = grid(sr=sr, n_mels=n_mels, hop=hop, log=log)
+    made = list(arrange(specs).compute(clip, "native", FLOAT32))
+    assert sorted(spec.name for spec, _, _ in made) == sorted(spec.name for spec in specs)
+    for spec, values, statistics in made:
+        assert statistics.shape == (3, spec.n_mels)
+        assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))

@@ -1,0 +1,122 @@
+import base64
+import io
+import re
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+import soundfile
+
+from featurestore.errors import RowNotReadyError, SettingsError
+from featurestore.specs.mel import FeatureSpec
+from pipeline.sonify.listening import spread_over_tags, write_listening_page
+
+
+class Page(HTMLParser):
+    """Every element of a page, and what it refers to."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        self.elements.append((tag, dict(attrs)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+def decoded(uri, kind):
+    head, data = uri.split(",", 1)
+    assert head == f"data:{kind};base64"
+    return base64.b64decode(data)
+
+
+def test_a_page_plays_each_clip_at_each_spec_beside_its_picture(shared_store, tmp_path):
+    path = write_listening_page(shared_store, tmp_path / "new", n_clips=2, method="noise")
+    assert path == tmp_path / "new" / "listen.html"
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.all("section")) == 2
+    assert re.findall(r"<h3>(.*?)</h3>", text) == [
+        "sr8000-mel16-x1-db", "sr8000-mel8-x2-db", "sr8000-mel8-x2-log",
+    ] * 2  # fmt: skip
+    for audio in page.all("audio"):
+        samples, sr = soundfile.read(io.BytesIO(decoded(audio["src"], "audio/mpeg")))
+        assert sr == 8000
+        assert len(samples) == pytest.approx(4000, abs=2000)
+        assert "controls" in audio
+    for image in page.all("img"):
+        assert decoded(image["src"], "image/png").startswith(b"\x89PNG")
+    assert "16 bands × 31.2 frames/s = 500 values/s" in text
+    assert re.search(r"kB a clip in float16", text)
+    assert list(tmp_path.glob("new/*")) == [path]
+
+
+def test_a_page_refers_to_nothing_outside_itself(shared_store, tmp_path):
+    path = write_listening_page(shared_store, tmp_path, n_clips=1, method="noise")
+    text = path.read_text(encoding="utf-8")
+    for _, attributes in Page(text).elements:
+        for name in ("src", "href"):
+            assert attributes.get(name, "data:").startswith("data:")
+    assert "default-src 'none'" in text
+    assert "//" not in re.sub(r"base64,[^\"]*|// One at a time.*", "", text)
+
+
+def test_ids_and_tags_are_text_and_no_markup(make_store, tmp_path):
+    ids = ["<script>alert(1)</script>", "b{clip}&amp;"]
+    store = make_store(
+        ids=ids, tags=("<b>loud</b>", '"drums"', "x{}"), catalog="<i>c</i>", failed=(), pending=()
+    )
+    path = write_listening_page(store, tmp_path, n_clips=2, method="noise")
+    text = path.read_text(encoding="utf-8")
+    page = Page(text)
+    assert len(page.all("script")) == 1
+    assert page.all("b") == page.all("i") == []
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
+    assert "b{clip}&amp;amp;" in text
+
+
+def test_sounds_at_rates_that_mp3_lacks_are_flac(make_store, tmp_path):
+    spec = FeatureSpec(sr=10000, n_mels=8, hop=2, log="db")
+    store = make_store(ids=["a"], specs=[spec], failed=(), pending=())
+    path = write_listening_page(store, tmp_path, n_clips=1, method="noise")
+    [audio] = Page(path.read_text(encoding="utf-8")).all("audio")
+    assert soundfile.info(io.BytesIO(decoded(audio["src"], "audio/flac"))).frames == 5000
+
+
+def test_clips_that_are_not_ready_are_not_chosen(make_store, tmp_path):
+    store = make_store(ids=list("abcdef"), failed=(1,), pending=(4,))
+    path = write_listening_page(
+        store, tmp_path, n_clips=20, specs=["sr8000-mel8-x4-db"], method="noise"
+    )
+    heard = re.findall(r"<h2>(.*?)</h2>", path.read_text(encoding="utf-8"))
+    assert sorted(heard) == list("acdf")
+
+
+def test_clips_are_spread_over_tags_and_the_seed_says_which():
+    labels = np.zeros((100, 4), np.uint8)
+    labels[:90, 0] = 1  # nearly all have the first tag
+    for tag, row in ((1, 90), (2, 93), (3, 96)):
+        labels[row : row + 3, tag] = 1
+    rows = np.arange(100)
+    chosen = spread_over_tags(rows, labels, 8, seed=3)
+    assert len(set(chosen)) == 8
+    assert labels[chosen].sum(axis=0).tolist() == [2, 2, 2, 2]
+    assert spread_over_tags(rows, labels, 8, seed=3) == chosen
+    assert spread_over_tags(rows, labels, 8, seed=4) != chosen
+
+
+def test_clips_without_tags_are_chosen_by_chance():
+    chosen = spread_over_tags(np.array([4, 7, 9]), np.zeros((10, 0), np.uint8), 5, seed=0)
+    assert sorted(chosen) == [4, 7, 9]
+
+
+def test_wrong_wishes_are_refused(make_store, tmp_path):
+    store = make_store(ids=["a", "b"], failed=(0,), pending=(1,))
+    with pytest.raises(RowNotReadyError, match="no clip is ready at sr8000-mel16-x1-db"):
+        write_listening_page(store, tmp_path)
+    with pytest.raises(SettingsError, match="clips is 0; it must be at least 1"):
+        write_listening_page(store, tmp_path, n_clips=0)
+    assert not list(tmp_path.glob("*.html"))
