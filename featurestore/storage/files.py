@@ -319,8 +319,13 @@ class Files:
                         file.writelines([data] if isinstance(data, bytes) else data)
                         file.flush()
                         os.fsync(file.fileno())
-                    with self.folder(key.rpartition("/")[0], make=True) as place:
-                        os.replace(partial, name, src_dir_fd=source, dst_dir_fd=place)
+                    with (
+                        self.folder(key.rpartition("/")[0], make=True) as place,
+                        self.folder("", make=False) as root,
+                    ):
+                        # By its whole name: a folder that was moved away still has a descriptor.
+                        whole = f"{folder}/{partial}"
+                        os.replace(whole, name, src_dir_fd=root, dst_dir_fd=place)
                 except BaseException:
                     with contextlib.suppress(OSError):
                         os.unlink(partial, dir_fd=source)

@@ -28,6 +28,9 @@ _LEASES = _LOCK
 _ENDED = f"{RUN_FOLDER}/ended"
 """Folder of what is being deleted."""
 
+_ATTEMPTS = 20
+"""To delete it; what its writers hold open, they can fill once more each."""
+
 
 class RunLock:
     """Held by the run that writes a local store; the kernel lets go of it when the run dies.
@@ -136,7 +139,9 @@ class RunLock:
             self._files.folder(RUN_FOLDER, make=False) as folder,
         ):
             os.rename(partial, ended, src_dir_fd=folder, dst_dir_fd=folder)
-        self._files.remove(_ENDED)
+        for _ in range(_ATTEMPTS):  # a worker that was about to write there may do so once more
+            if self._files.remove(_ENDED):
+                break
 
 
 class RunLease:

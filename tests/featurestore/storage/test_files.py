@@ -207,3 +207,19 @@ def test_a_killed_writer_leaves_only_whole_files(tmp_path):
             data = files.read(f"a/{name}")
             assert len(data) == 2**21
             assert data == data[:1] * 2**21
+
+
+def test_a_write_that_a_new_run_overtakes_half_way_puts_nothing_in_place(tmp_path, monkeypatch):
+    """A worker of a dead run has its partial file open while the next run moves the folder away."""
+    files = Files(tmp_path / "store")
+    files.write("a", b"new")
+    run = tmp_path / "store" / PARTIAL / "run"
+    run.mkdir()
+
+    def move_away(descriptor):
+        run.parent.rename(run.parent.with_name("ended"))  # and it is not yet deleted
+
+    monkeypatch.setattr("os.fsync", move_away)
+    with pytest.raises(FileNotFoundError):
+        Files(tmp_path / "store", "run").write("a", b"stale")
+    assert files.read("a") == b"new"
