@@ -41,6 +41,9 @@ _OVERLAP = 2 * _ALIGNED
 _RESERVOIR = 511
 """Bytes of main data that a frame may borrow from earlier ones, at most."""
 
+_START = 8 * _ALIGNED
+"""Frames among which those lie that may borrow from before the file's start."""
+
 _MPG123_DELAY = 529
 """A decoder's own delay, which libmpg123 leaves out after a Xing frame [samples]."""
 
@@ -430,6 +433,11 @@ class MpegStream:
             borrowed = self._collect(begin - lead, lead)
             before = _silenced([frame for run in borrowed for frame in run.frames()], kind)
         wanted = [run.joined() for run in self._collect(begin, end - begin)]
+        if kind.layer == 3 and begin < _START:
+            start = list(next(self._collect(0, _START)).frames())
+            nbytes = sum(map(len, start[begin:end]))
+            complete = b"".join(_without_orphans(start, kind)[begin:end])
+            wanted[0] = complete + wanted[0][nbytes:]
         if kind.layer < 3:
             # Nothing tells libmpg123 their number. It guesses from the size of the first frame,
             # which is the smallest there is, and stops at the end.
@@ -477,6 +485,21 @@ def _silenced(frames: list[bytes], kind: _Kind) -> list[bytes]:
         silenced.append(header.to_bytes(3, "big") + frame[3:4] + side + frame[4 + cleared :])
         held = min(most, held + len(frame) - _HEADER - cleared + 2 * has_checksum)
     return silenced
+
+
+def _without_orphans(frames: list[bytes], kind: _Kind) -> list[bytes]:
+    """A file's first frames, silenced where they borrow bytes from before the file's start.
+
+    So begins what was cut out of a stream. libmpg123 would take the lead's zeros for those bytes,
+    and make noise far beyond full scale of them.
+    """
+    kept, there = [], 0
+    for frame, silenced in zip(frames, _silenced(frames, kind), strict=True):
+        at = _HEADER + 2 * (not frame[1] & 1)
+        borrowed = int.from_bytes(frame[at : at + 2], "big") >> (7 if kind.version == 3 else 8)
+        kept.append(silenced if borrowed > there else frame)
+        there += len(frame) - at - kind.side_nbytes(_is_mono(frame))
+    return kept
 
 
 def _counted(header: bytes, kind: _Kind, n_frames: int) -> bytes:

@@ -219,3 +219,15 @@ def test_a_second_that_is_lost_is_told(stream):
 )
 def test_bytes_without_frames_are_refused(stream, data):
     assert failure(stream, data) == ("DecodeError", "no frames of MPEG audio in it")
+
+
+@pytest.mark.parametrize("sr", [8000, 44100])
+def test_a_file_cut_out_of_a_stream_begins_without_noise(stream, sr):
+    data = uncounted(encoded(sr, mode="CONSTANT"))
+    loudest = np.abs(whole(stream(data))).max()
+    for place in range(len(data) // 3, len(data) // 2, len(data) // 50):
+        cut = stream(data[place:])
+        samples = whole(cut)
+        assert np.abs(samples).max() < 1.5 * loudest
+        for first in range(0, 20_000, 2000):
+            np.testing.assert_array_equal(cut.read(first, 576)[0], samples[first : first + 576])
