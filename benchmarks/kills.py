@@ -210,13 +210,20 @@ def kill(
                 run.kill()
             elif victim == "all":
                 run.kill_all()
-            elif alive := [child for child in orphans if child.ppid() != run.pid]:
-                alive[0].kill()  # a child of the fork server's
-            else:
+            elif not any(kill_worker(process, run) for process in orphans):
                 continue
             return orphans if run.poll() in (None, -signal.SIGKILL) else None
         time.sleep(0.003)
     return None
+
+
+def kill_worker(process: psutil.Process, run: Run) -> bool:
+    """Kill a process if it is not the driver's own child but the fork server's, and still there."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if process.ppid() != run.pid:
+            process.kill()
+            return True
+    return False
 
 
 def descendants(run: Run) -> list[psutil.Process]:

@@ -22,7 +22,7 @@ import itertools
 import os
 import struct
 from array import array
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 import numpy as np
@@ -40,9 +40,6 @@ _OVERLAP = 2 * _ALIGNED
 
 _RESERVOIR = 511
 """Bytes of main data that a frame may borrow from earlier ones, at most."""
-
-_START = 8 * _ALIGNED
-"""Frames among which those lie that may borrow from before the file's start."""
 
 _MPG123_DELAY = 529
 """A decoder's own delay, which libmpg123 leaves out after a Xing frame [samples]."""
@@ -135,17 +132,14 @@ class _Run:
     data: bytes  # of the stretch
     offsets: list[int]  # of each frame in it
     end: int  # of the last one
+    follows_gap: bool  # what lies between it and the frames before is none
 
     def part(self, first: int, count: int) -> "_Run":
         """Some of its frames, as far as there are so many."""
         offsets = self.offsets[first : first + count]
         beyond = first + count
         end = self.offsets[beyond] if beyond < len(self.offsets) else self.end
-        return _Run(self.position, self.data, offsets, end)
-
-    def joined(self) -> bytes:
-        """All frames."""
-        return self.data[self.offsets[0] : self.end]
+        return _Run(self.position, self.data, offsets, end, self.follows_gap and first == 0)
 
     def frames(self) -> Iterator[bytes]:
         """One by one."""
@@ -181,7 +175,7 @@ class _Frames:
         return self.kind
 
     def __iter__(self) -> Iterator[_Run]:
-        gap = 0
+        gap, is_apart = 0, False
         while True:
             block = os.pread(self._descriptor, _BLOCK, self._position)
             if len(block) < _HEADER:
@@ -190,14 +184,17 @@ class _Frames:
             if offsets:
                 self.skipped += gap
                 gap = 0
-                yield _Run(self._position, block, offsets, end)
+                yield _Run(self._position, block, offsets, end, is_apart)
+                is_apart = False
                 self._position += end
                 self.end = self._position
             elif (tag := tag_nbytes(block)) > 0:
                 self._position += tag
+                is_apart = True
             else:
                 skipped = self._search(block)
                 gap += skipped if self.kind else 0
+                is_apart = True
                 self._position += skipped
 
     def _contiguous(self, block: bytes) -> tuple[list[int], int]:
@@ -421,39 +418,40 @@ class MpegStream:
             Samples at the start that are not decoded.
         """
         header, kind = self._first, self._kind
-        if begin == 0 or kind.layer < 3:
-            before, lead = [_silent_frame(header, kind)] * _ALIGNED, _ALIGNED
-        else:
-            mark, needed = begin // _ALIGNED, _RESERVOIR
-            overhead = _ALIGNED * (_HEADER + 2 + kind.side_nbytes(mono=False))
-            while mark > 0 and needed > 0:
-                mark -= 1
-                needed -= self._marks[mark + 1] - self._marks[mark] - overhead
-            lead = begin - mark * _ALIGNED
-            borrowed = self._collect(begin - lead, lead)
-            before = _silenced([frame for run in borrowed for frame in run.frames()], kind)
-        wanted = [run.joined() for run in self._collect(begin, end - begin)]
-        if kind.layer == 3 and begin < _START:
-            start = list(next(self._collect(0, _START)).frames())
-            nbytes = sum(map(len, start[begin:end]))
-            complete = b"".join(_without_orphans(start, kind)[begin:end])
-            wanted[0] = complete + wanted[0][nbytes:]
+        silence = [_silent_frame(header, kind)] * _ALIGNED
         if kind.layer < 3:
             # Nothing tells libmpg123 their number. It guesses from the size of the first frame,
             # which is the smallest there is, and stops at the end.
-            return [*before, *wanted], lead, 0
-        counted = _counted(header, kind, lead + end - begin)
-        return [counted, *before, *wanted], lead, _MPG123_DELAY
+            frames = [frame for frame, _ in self._collect(begin, end - begin)]
+            return [*silence, *frames], _ALIGNED, 0
+        lead = self._lead(begin)
+        frames = _sounding(self._collect(begin - lead, lead + end - begin), lead, kind)
+        if not lead:
+            frames, lead = [*silence, *frames], _ALIGNED
+        return [_counted(header, kind, len(frames)), *frames], lead, _MPG123_DELAY
 
-    def _collect(self, begin: int, count: int) -> Iterator[_Run]:
-        """`count` frames from `begin`, a multiple of 8, on."""
+    def _lead(self, begin: int) -> int:
+        """Number of frames before `begin` that hold all which those from it on may borrow."""
+        mark, needed = begin // _ALIGNED, _RESERVOIR
+        overhead = _ALIGNED * (_HEADER + 2 + self._kind.side_nbytes(mono=False))
+        while mark > 0 and needed > 0:
+            mark -= 1
+            needed -= self._marks[mark + 1] - self._marks[mark] - overhead
+        return begin - mark * _ALIGNED
+
+    def _collect(self, begin: int, count: int) -> Iterator[tuple[bytes, bool]]:
+        """`count` frames from `begin`, a multiple of 8, on; and whether each follows a gap."""
+        runs: Iterable[_Run]
         if self._only is not None:
-            yield self._only.part(begin, count)
-            return
-        for run in _Frames(self._descriptor, self._marks[begin // _ALIGNED], self._kind):
-            part = run.part(0, count)
-            yield part
-            count -= len(part.offsets)
+            runs = [self._only.part(begin, count)]
+        else:
+            runs = _Frames(self._descriptor, self._marks[begin // _ALIGNED], self._kind)
+        for run in runs:
+            follows_gap = run.follows_gap
+            for frame in run.part(0, count).frames():
+                yield frame, follows_gap
+                follows_gap = False
+                count -= 1
             if not count:
                 return
 
@@ -469,37 +467,37 @@ def _silent_frame(header: bytes, kind: _Kind, *, nbytes: int = 0) -> bytes:
     return (bits << 1).to_bytes(3, "big") + header[3:4] + bytes(lengths[bits] - _HEADER)
 
 
-def _silenced(frames: list[bytes], kind: _Kind) -> list[bytes]:
-    """Frames of Layer III that decode to silence, and hold their bytes for those that follow.
+def _sounding(frames: Iterable[tuple[bytes, bool]], lead: int, kind: _Kind) -> list[bytes]:
+    """Frames of Layer III as libmpg123 is to have them: the first `lead` of them silenced.
 
-    Each says that it borrows all that there is, since libmpg123 copies no more from frame to frame
-    than is borrowed.
+    Others are silenced too that borrow bytes which are not there, since the file begins amid a
+    stream, or there is a gap before them: of any other bytes libmpg123 makes noise far beyond full
+    scale.
+
+    Parameters
+    ----------
+    frames : iterable of (bytes, bool)
+        And whether each follows a gap.
+    lead : int
+    kind : _Kind
     """
-    silenced, held = [], 0
-    width, most = (9, 511) if kind.version == 3 else (8, 255)
-    for frame in frames:
-        has_checksum = not frame[1] & 1  # of two bytes, which are main data now
-        cleared = kind.side_nbytes(_is_mono(frame)) + 2 * has_checksum
-        header = (_bits(frame, 0) | 1 << 7) << 1 | frame[2] & 1
-        side = (held << 16 - width).to_bytes(2, "big").ljust(cleared, b"\0")
-        silenced.append(header.to_bytes(3, "big") + frame[3:4] + side + frame[4 + cleared :])
-        held = min(most, held + len(frame) - _HEADER - cleared + 2 * has_checksum)
-    return silenced
-
-
-def _without_orphans(frames: list[bytes], kind: _Kind) -> list[bytes]:
-    """A file's first frames, silenced where they borrow bytes from before the file's start.
-
-    So begins what was cut out of a stream. libmpg123 would take the lead's zeros for those bytes,
-    and make noise far beyond full scale of them.
-    """
-    kept, there = [], 0
-    for frame, silenced in zip(frames, _silenced(frames, kind), strict=True):
-        at = _HEADER + 2 * (not frame[1] & 1)
-        borrowed = int.from_bytes(frame[at : at + 2], "big") >> (7 if kind.version == 3 else 8)
-        kept.append(silenced if borrowed > there else frame)
-        there += len(frame) - at - kind.side_nbytes(_is_mono(frame))
-    return kept
+    sounding, held = [], 0
+    shift, most = (7, 511) if kind.version == 3 else (8, 255)
+    for number, (frame, follows_gap) in enumerate(frames):
+        side = _HEADER + 2 * (not frame[1] & 1)  # after a checksum
+        main = side + kind.side_nbytes(_is_mono(frame))
+        held = 0 if follows_gap else held
+        is_orphan = int.from_bytes(frame[side : side + 2], "big") >> shift > held
+        if number < lead or is_orphan:
+            # Silence, and it still holds its bytes for those that follow. It says that it borrows
+            # all there is: libmpg123 copies no more from frame to frame than is borrowed.
+            header = (_bits(frame, 0) | 1 << 7) << 1 | frame[2] & 1
+            cleared = (held << shift).to_bytes(2, "big").ljust(main - _HEADER, b"\0")
+            sounding.append(header.to_bytes(3, "big") + frame[3:4] + cleared + frame[main:])
+        else:
+            sounding.append(frame)
+        held = min(most, held + len(frame) - main)
+    return sounding
 
 
 def _counted(header: bytes, kind: _Kind, n_frames: int) -> bytes:
