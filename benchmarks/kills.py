@@ -11,6 +11,7 @@ import dataclasses
 import os
 import signal
 import time
+import traceback
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -109,7 +110,12 @@ def kill_runs(folder: Path, n_kills: int, *, loops: int = 1, seed: int = 0) -> R
         with Launcher() as launcher:
             while report.kills.total() < n_kills and not report.faults:
                 store = folder / f"{number}-{report.n_stores}.zarr"
-                orphans += kill_until_done(launcher, folder / "music", store, wanted, rng, report)
+                try:
+                    orphans += kill_until_done(
+                        launcher, folder / "music", store, wanted, rng, report
+                    )
+                except Exception:
+                    report.faults.append(traceback.format_exc())
         return orphans
 
     with ThreadPoolExecutor(loops) as pool:

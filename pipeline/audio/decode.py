@@ -160,7 +160,7 @@ def _any_decoder(file: BinaryIO, path: str, work: Callable[[Stream], T]) -> T:
             if error.reason != "DecodeError":
                 raise
             refusals.append(error)
-    detail = refusals[0].detail
+    detail = "; ".join(dict.fromkeys(refusal.detail for refusal in refusals))
     if not ffmpeg.IS_THERE:
         detail += "; FFmpeg may read it: pip install 'melgrid[ffmpeg]'"
     raise AudioError("DecodeError", detail)

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 IS_THERE = find_spec("av") is not None
 
 _FORMATS = (
-    "aac,ac3,aiff,amr,ape,asf,au,caf,dsf,eac3,flac,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mp3,mpc,"
-    "mpc8,ogg,oma,rm,shn,tak,tta,voc,w64,wav,wv,xwma"
+    "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dsf,dts,dtshd,eac3,flac,flv,matroska,webm,mlp,mov,mp4,m4a,"
+    "3gp,3g2,mj2,mp3,mpc,mpc8,mpegts,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
 """Containers of audio. No playlists: they name other files, and addresses."""
 
@@ -66,6 +66,8 @@ class FfmpegStream:
             elif container.duration is not None:
                 announced = container.duration * self.sr // 1_000_000
                 self._is_exact = False  # it is in whole milliseconds
+            if container.format.name == "caf":
+                self._is_exact = False  # it counts whole packets
             self.n_samples = max(0, announced)
 
     @contextlib.contextmanager

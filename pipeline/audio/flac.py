@@ -4,8 +4,11 @@ import os
 
 from pipeline.audio.tags import id3_nbytes
 
-_TAIL = 2**18
-"""Bytes at the end of a FLAC file among which its last frame is looked for."""
+_BLOCK = 2**18
+"""Bytes of a file that are looked at together."""
+
+_LONGEST_HEADER = 16
+"""Of a frame [bytes]."""
 
 _BLOCK_SIZES = (
     {1: 192} | {k: 576 << (k - 2) for k in range(2, 6)} | {k: 256 << (k - 8) for k in range(8, 16)}
@@ -23,12 +26,13 @@ def length(descriptor: int) -> int | None:
     if head[:4] != b"fLaC" or len(head) < 42:
         return None
     block_size = int.from_bytes(head[10:12], "big")  # of all frames, where it is fixed
-    tail = os.pread(descriptor, _TAIL, max(position, size - _TAIL))
-    place = len(tail)
-    while (place := tail.rfind(b"\xff", 0, place)) >= 0:
-        found = _end_of_frame(tail[place : place + 16], block_size)
-        if found is not None:
-            return found
+    for begin in range(size - size % _BLOCK, -1, -_BLOCK):  # from the end; junk may follow
+        block = os.pread(descriptor, _BLOCK + _LONGEST_HEADER, begin)
+        place = _BLOCK
+        while (place := block.rfind(b"\xff", 0, place)) >= 0:
+            found = _end_of_frame(block[place : place + _LONGEST_HEADER], block_size)
+            if found is not None:
+                return found
     return None
 
 

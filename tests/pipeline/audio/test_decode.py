@@ -87,7 +87,7 @@ def test_text_named_mp3_does_not_decode(tmp_path):
     (tmp_path / "a.mp3").write_text("not music\n" * 1000)
     reason, detail = failure(tmp_path / "a.mp3")
     assert reason == "DecodeError"
-    assert detail == "no frames of MPEG audio in it"
+    assert detail.startswith("no frames of MPEG audio in it; ")
 
 
 def test_a_truncated_mp3_is_found_out(tmp_path, tone):

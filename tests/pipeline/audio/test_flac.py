@@ -16,7 +16,7 @@ def test_it_is_told_by_the_last_frame(descriptor, rng, sr, n_samples):
     soundfile.write(file, rng.uniform(-0.5, 0.5, n_samples), sr, format="FLAC")
     data = file.getvalue()
     tag = b"ID3\x04\x00\x00" + bytes((0, 0, 1, 0)) + bytes(128)
-    for whole in (data, tag + data, data + b"TAG" + bytes(125)):
+    for whole in (data, tag + data, data + b"TAG" + bytes(125), data + bytes(1_000_000)):
         assert flac.length(descriptor(whole)) == n_samples
     if n_samples > 4 * 4096:
         assert flac.length(descriptor(data[: len(data) // 2])) < n_samples
