@@ -474,6 +474,7 @@ def test_of_runs_that_begin_together_one_gets_the_lock(bucket):
     assert files.names(RUN_FOLDER) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "first", "last"),  # of 82 requests; values and commit records are 53 to 67
     [(0, 1, 52), (1, 53, 67), (2, 53, 67), (3, 53, 67), (4, 68, 79)],
