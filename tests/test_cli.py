@@ -200,7 +200,7 @@ def test_info_tells_counts_splits_tags_and_provenance(store):
     assert facts["tags"] == {"high": 20, "even": 15}
     spec = json.loads(invoke("info", path, "sr8000-mel8-x4-db", "--json").stdout)
     assert spec["view_of"] == "sr8000-mel8-x2-db"
-    assert spec["software"][0]["decoder"].startswith("libsndfile ")
+    assert spec["software"][0]["resampler"].startswith("soxr ")
 
 
 def test_values_of_no_clips_are_null_in_json_and_a_dash_in_words(make_store):
