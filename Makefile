@@ -1,15 +1,18 @@
-# `make demo` and `make test` each do all of their own set-up.
+# `make demo`, `make test` and `make test-all` each do all of their own set-up.
 PYTHON ?= python3.11
 BIN = .venv/bin
+# Two processes, for two cores; one that is idle takes tests over from the other.
+PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 READY = .venv/ready
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test test-all lint bench clean
 
 help:
-	@echo "make demo   featurize a small corpus, train on it, show the trade-off"
-	@echo "make test   run the tests"
-	@echo "make lint   style and types"
-	@echo "make bench  measure, against peers and limits"
+	@echo "make demo      featurize a small corpus, train on it, show the trade-off"
+	@echo "make test      run the tests, but for the slow ones"
+	@echo "make test-all  run all tests: also kills, signals, crashes, clusters and the browser"
+	@echo "make lint      style and types"
+	@echo "make bench     measure, against peers and limits"
 
 $(READY): pyproject.toml
 	$(PYTHON) -m venv .venv
@@ -24,7 +27,10 @@ demo: $(READY)
 	$(BIN)/melgrid report demo/results.jsonl -o demo/report --listen 3 --store demo/features.zarr
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(PYTEST) -m "not slow"
+
+test-all: $(READY)
+	$(PYTEST)
 
 lint: $(READY)
 	$(BIN)/ruff check .

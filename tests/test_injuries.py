@@ -8,6 +8,7 @@ from benchmarks.injuries import Tally, run_batch
 BATCH = 500
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_injured_files_are_read_as_ffmpeg_reads_them_or_refused(tmp_path, thorough):
     tally = Tally()

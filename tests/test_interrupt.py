@@ -19,6 +19,8 @@ import soundfile
 
 from featurestore import FeatureStore
 
+pytestmark = pytest.mark.slow
+
 FEATURIZE = Path(sys.executable).with_name("featurize")
 INTERRUPTED = "interrupted; what is done is kept: run again to continue"
 

@@ -14,6 +14,7 @@ from pipeline.run.settings import RunSettings
 from pipeline.run.task import compute_shard
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(3600)
 def test_a_run_killed_at_any_moment_and_run_again_ends_with_the_same_bytes(tmp_path, thorough):
     report = kill_runs(tmp_path, 1000 if thorough else 5, loops=2 if thorough else 1)

@@ -198,6 +198,7 @@ def done(s3, scheduler, music) -> str:
     return f"s3://{name}"
 
 
+@pytest.mark.slow
 def test_audio_and_store_are_each_local_or_remote_and_the_values_the_same(
     bucket, music, featurize, tmp_path, done
 ):
@@ -215,6 +216,7 @@ def test_audio_and_store_are_each_local_or_remote_and_the_values_the_same(
     assert contents(f"{bucket}/c.zarr") == contents(local.path)
 
 
+@pytest.mark.slow
 def test_a_store_is_read_as_it_was_written(done, music, featurize, tmp_path):
     local = featurize(music / "labels.csv", tmp_path / "a.zarr").store
     store = FeatureStore.open(f"{done}/store.zarr")
@@ -228,6 +230,7 @@ def test_a_store_is_read_as_it_was_written(done, music, featurize, tmp_path):
         assert store[spec].nbytes_stored == local[spec].nbytes_stored
 
 
+@pytest.mark.slow
 def test_zarr_reads_it(done):
     import zarr
 
@@ -237,6 +240,7 @@ def test_zarr_reads_it(done):
     np.testing.assert_array_equal(array[5], store[SPECS[0]][5])
 
 
+@pytest.mark.slow
 def test_running_again_does_only_what_is_missing(bucket, music, featurize, s3):
     table, store = upload(music, bucket), f"{bucket}/store.zarr"
     featurize(table, store, SPECS[:1])
@@ -263,6 +267,7 @@ def test_running_again_does_only_what_is_missing(bucket, music, featurize, s3):
     np.testing.assert_array_equal(read[:20], kept)
 
 
+@pytest.mark.slow
 def test_bad_audio_becomes_a_row_with_a_reason(bucket, music, featurize):
     table = upload(music, bucket)
     disk().pipe_file(f"{bucket}/music/03.wav", b"")
@@ -276,6 +281,7 @@ def test_bad_audio_becomes_a_row_with_a_reason(bucket, music, featurize):
     assert featurize(table, f"{bucket}/store.zarr", SPECS[:1]).n_computed == 3
 
 
+@pytest.mark.slow
 def test_the_command_line_takes_urls(bucket, music, s3):
     table, store = upload(music, bucket), f"{bucket}/store.zarr"
     done = subprocess.run(
@@ -314,6 +320,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("context", ["fork", "spawn"])
 def test_loader_processes_read_it_after_their_parent_has(done, context, tmp_path):
     script = tmp_path / "train.py"
@@ -328,6 +335,7 @@ def test_loader_processes_read_it_after_their_parent_has(done, context, tmp_path
     assert (result.stdout, result.returncode) == ("7\n", 0), result.stderr
 
 
+@pytest.mark.slow
 def test_neighbouring_clips_come_in_one_request(done, s3):
     array = FeatureStore.open(f"{done}/store.zarr")[SPECS[0]]
     array.read([0])
@@ -340,6 +348,7 @@ def test_neighbouring_clips_come_in_one_request(done, s3):
     assert s3.asked("GET", "/values/") == 3  # the indices are known
 
 
+@pytest.mark.slow
 def test_damage_is_found(bucket, music, featurize):
     store = featurize(music / "labels.csv", f"{bucket}/store.zarr", SPECS[:1]).store
     key = store.layouts[SPECS[0]].shard_key(1)
@@ -474,6 +483,7 @@ def test_of_runs_that_begin_together_one_gets_the_lock(bucket):
     assert files.names(RUN_FOLDER) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("seed", "first", "last"),  # of 82 requests; values and commit records are 53 to 67
     [(0, 1, 52), (1, 53, 67), (2, 53, 67), (3, 53, 67), (4, 68, 79)],
@@ -545,6 +555,7 @@ def test_what_is_not_there_is_said_in_a_line(s3, bucket, music):
     assert "make the bucket first" in line
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "value", "reason"),
     [
@@ -599,6 +610,7 @@ def test_a_protocol_that_is_not_known_is_said():
         FeatureStore.open("nonsense://bucket/store.zarr")
 
 
+@pytest.mark.slow
 def test_audio_that_cannot_be_reached_is_not_the_audios_fault(done, afresh):
     url = f"{done}/music/00.wav"
     assert signature_of(url).size == 2 * SR + 44

@@ -75,6 +75,7 @@ def reasons(summary):
     return {failure["clip_id"]: (failure["reason"], failure["detail"]) for failure in failures}
 
 
+@pytest.mark.slow
 def test_files_that_crash_their_process_are_marked_and_their_neighbours_are_done(
     featurize, tmp_path
 ):
@@ -93,6 +94,7 @@ def test_files_that_crash_their_process_are_marked_and_their_neighbours_are_done
     assert again["failures"] == summary["failures"]
 
 
+@pytest.mark.slow
 def test_files_that_hang_are_marked_once_their_time_is_up_and_their_neighbours_are_done(featurize):
     summary, said = featurize("hang", "hang-with-gil", options=("--timeout", "3"))
     assert reasons(summary) == dict.fromkeys(
@@ -126,6 +128,7 @@ def test_clips_in_threads_of_one_process_have_their_time_one_after_the_other():
     assert begun.is_set()
 
 
+@pytest.mark.slow
 def test_files_that_crash_or_hang_while_their_tiles_are_counted_are_one_marked_clip(featurize):
     summary, said = featurize("segfault", "hang", options=("--take", "all", "--timeout", "3"))
     assert reasons(summary) == {

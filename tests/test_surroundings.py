@@ -40,6 +40,7 @@ def featurize(music, store, *options, **given):
     return subprocess.run(command, stdout=subprocess.PIPE, timeout=240, **given)
 
 
+@pytest.mark.slow
 def test_a_locale_that_is_not_utf8_changes_no_name_and_no_character(music, tmp_path):
     given = {"env": {**os.environ, **NO_UTF8}, "stderr": subprocess.PIPE}
     store = tmp_path / "st\u00f6re.zarr"
@@ -82,6 +83,7 @@ def close_two():
     os.close(2)
 
 
+@pytest.mark.slow
 def test_standard_files_that_are_closed_are_open_on_nothing(music, tmp_path):
     done = subprocess.run(
         [sys.executable, "-c", CLOSED], stdout=subprocess.PIPE, preexec_fn=close_two, text=True

@@ -19,6 +19,7 @@ from models.networks.cost import (
 from models.networks.vgg import MEL_POOLS, TIME_POOLS
 
 HOPS = (1, 2, 3, 4, 5, 10)
+STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network reads no law
 
 # An independent count of the study's VGG-CNN [GMAC], at the study's frame counts.
 GMAC = {
@@ -90,18 +91,18 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize("spec", ferraro2020(), ids=str)
-def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(model, spec):
-    n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
-    with torch.device("meta"):
-        network = build(model, spec, n_frames=n_frames, n_tags=50).eval()
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            logits = network(torch.empty(1, spec.n_mels, n_frames))
+def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(model):
+    for spec in STUDY:
+        n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
+        with torch.device("meta"):
+            network = build(model, spec, n_frames=n_frames, n_tags=50).eval()
+            with FlopCounterMode(display=False) as counter, torch.no_grad():
+                logits = network(torch.empty(1, spec.n_mels, n_frames))
 
-    assert logits.shape == (1, 50)
-    macs = sum(macs_by_layer(network, spec.n_mels, n_frames).values())
-    assert macs == BY_HAND[model](spec, n_frames)
-    assert macs == counter.get_total_flops() / 2  # a multiplication and an addition each
+        assert logits.shape == (1, 50), spec
+        macs = sum(macs_by_layer(network, spec.n_mels, n_frames).values())
+        assert macs == BY_HAND[model](spec, n_frames), spec
+        assert macs == counter.get_total_flops() / 2, spec  # a multiplication and an addition each
 
 
 @pytest.mark.parametrize(("sr", "hop", "n_segments"), [(16000, 1, 9), (16000, 10, 10)])

@@ -11,10 +11,11 @@ from models.networks import NETWORKS, build, count_segments, segment_frames
 from models.networks.cost import frames_of
 
 SPEC = FeatureSpec(sr=16000, n_mels=8)
+STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network reads no law
 
 
 @pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize("spec", ferraro2020(), ids=str)
+@pytest.mark.parametrize("spec", STUDY, ids=str)
 def test_every_network_takes_a_training_step_at_every_spec_of_the_study(model, spec):
     n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
     torch.manual_seed(1)

@@ -92,6 +92,7 @@ def assert_clean(browser, address, width):
     assert browser.execute_script(wide) == [0, width]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["few", "many"])
 def test_the_page_fits_its_window_in_silence_and_asks_the_network_for_nothing(
     browser, pages, size, name
@@ -101,6 +102,7 @@ def test_the_page_fits_its_window_in_silence_and_asks_the_network_for_nothing(
     assert_clean(browser, pages[name], size)
 
 
+@pytest.mark.slow
 def test_a_click_on_a_heading_sorts_and_another_turns_the_order_round(browser, pages, size, judged):
     browser.get(pages["few"])
     head = find(browser, "#points-table thead th")[2]
@@ -122,6 +124,7 @@ def test_a_click_on_a_heading_sorts_and_another_turns_the_order_round(browser, p
     assert_clean(browser, pages["few"], size)
 
 
+@pytest.mark.slow
 def test_a_point_says_its_numbers_to_the_pointer_and_to_the_keyboard(browser, pages, size, judged):
     from selenium.webdriver import ActionChains, Keys
 
@@ -152,6 +155,7 @@ def test_a_point_says_its_numbers_to_the_pointer_and_to_the_keyboard(browser, pa
     assert_clean(browser, pages["few"], size)
 
 
+@pytest.mark.slow
 def test_the_axis_is_switched_with_pointer_and_keyboard(browser, pages, size):
     from selenium.webdriver import ActionChains, Keys
 
@@ -168,6 +172,7 @@ def test_the_axis_is_switched_with_pointer_and_keyboard(browser, pages, size):
     assert_clean(browser, pages["few"], size)
 
 
+@pytest.mark.slow
 def test_words_leave_the_rows_that_hold_them_all(browser, pages, size):
     browser.get(pages["many"])
     find(browser, "input[type=search]")[0].send_keys("mel48 12 KHZ x10")
@@ -177,6 +182,7 @@ def test_words_leave_the_rows_that_hold_them_all(browser, pages, size):
     assert_clean(browser, pages["many"], size)
 
 
+@pytest.mark.slow
 def test_a_tag_that_is_a_script_is_not_run(browser, pages, size):
     browser.get(pages["few"])
     assert any("<script>alert(1)</script>" in th.text for th in find(browser, "#tags-table th"))

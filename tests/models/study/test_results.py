@@ -62,22 +62,22 @@ def test_a_row_is_on_disk_as_soon_as_it_is_added(tmp_path):
         assert read_results(tmp_path / "results.jsonl")[0] == [row(0)]
 
 
-@pytest.mark.parametrize("kept", range(1, len(json.dumps(ROW)) + 1, 13))
-def test_a_last_line_cut_short_is_dropped_and_never_glued_to_the_next(tmp_path, kept):
+def test_a_last_line_cut_short_is_dropped_and_never_glued_to_the_next(tmp_path):
     path = tmp_path / "results.jsonl"
     whole = json.dumps(row(0)) + "\n"
-    path.write_text(whole + json.dumps(row(1))[:kept])
+    for kept in range(1, len(json.dumps(row(1))) + 1):
+        path.write_text(whole + json.dumps(row(1))[:kept])
 
-    rows, note = read_results(path)
-    assert rows == [row(0)]
-    assert "the last line was cut short" in note
-    assert f"({kept} bytes)" in note
+        rows, note = read_results(path)
+        assert rows == [row(0)]
+        assert "the last line was cut short" in note
+        assert f"({kept} bytes)" in note
 
-    with ResultsFile(path) as file:
-        assert file.rows == [row(0)]
-        assert file.note == note
-        file.append(row(2))
-    assert read_results(path) == ([row(0), row(2)], None)
+        with ResultsFile(path) as file:
+            assert file.rows == [row(0)]
+            assert file.note == note
+            file.append(row(2))
+        assert read_results(path) == ([row(0), row(2)], None)
 
 
 def test_a_file_of_nothing_but_a_torn_line_starts_anew(tmp_path):

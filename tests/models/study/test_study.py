@@ -188,6 +188,7 @@ def test_replicates_are_of_the_scores_and_paired_between_specs(toy_store, path):
         assert row["bootstrap_pr_auc"] == pytest.approx(pr, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_jobs_and_dask_workers_give_the_same_numbers_as_one_process(
     toy_store, path, tmp_path, scheduler
 ):
@@ -320,6 +321,7 @@ def nursery(connection, store, path, arguments):
         connection.send(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
+@pytest.mark.slow
 def test_a_study_killed_at_any_moment_and_run_again_ends_with_the_same_rows(
     toy_store, tmp_path, path
 ):

@@ -65,6 +65,7 @@ print(json.dumps({"seen": seen, "writes": trained is not None}))
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_each_epoch_and_one_writes_what_both_have_learnt(
     toy_store, tmp_path, run
 ):

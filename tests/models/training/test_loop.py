@@ -186,6 +186,7 @@ def test_a_training_that_was_ended_goes_on_to_the_very_same_weights(data, tmp_pa
         assert torch.equal(values, again.network.state_dict()[name])
 
 
+@pytest.mark.slow
 def test_a_killed_melgrid_train_goes_on_when_run_again_to_the_very_same_weights(
     toy_store, data, tmp_path
 ):

@@ -93,6 +93,7 @@ def contents(store):
     return {str(path.relative_to(store)): path.read_bytes() for path in files}
 
 
+@pytest.mark.slow
 def test_separate_schedulers_and_workers_give_the_same_store_as_this_machine(music, tmp_path):
     with (
         scheduler_process() as (_, address),
@@ -105,6 +106,7 @@ def test_separate_schedulers_and_workers_give_the_same_store_as_this_machine(mus
     assert contents(tmp_path / "there.zarr") == contents(tmp_path / "here.zarr")
 
 
+@pytest.mark.slow
 def test_workers_with_several_threads_give_the_same_store(music, tmp_path):
     with scheduler_process() as (_, address), worker_process(address, "--nthreads", "4"):
         featurize(music, tmp_path / "there.zarr", scheduler=address)
@@ -112,6 +114,7 @@ def test_workers_with_several_threads_give_the_same_store(music, tmp_path):
     assert contents(tmp_path / "there.zarr") == contents(tmp_path / "here.zarr")
 
 
+@pytest.mark.slow
 def test_a_run_waits_for_workers_and_says_so(monkeypatch):
     monkeypatch.setattr("pipeline.run.cluster._PATIENCE", 0.2)
     said = []
@@ -129,6 +132,7 @@ def test_a_run_waits_for_workers_and_says_so(monkeypatch):
     assert said == ["no Dask worker is there: waiting for one (Ctrl-C to stop)"]
 
 
+@pytest.mark.slow
 def test_a_scheduler_that_goes_away_ends_the_run_with_one_line():
     with (
         scheduler_process() as (process, address),
@@ -156,6 +160,7 @@ def test_workers_without_melgrid_are_said_so(scheduler):
         list(each(client, import_what_is_not_there, [0], print))
 
 
+@pytest.mark.slow
 def test_a_scheduler_without_melgrid_is_said_so():
     with (
         scheduler_process() as (_, address),
@@ -303,6 +308,7 @@ def intrude(addresses):
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
 
 
+@pytest.mark.slow
 @as_root
 def test_another_user_of_this_machine_cannot_use_a_local_cluster():
     before = listening()
@@ -315,6 +321,7 @@ def test_another_user_of_this_machine_cannot_use_a_local_cluster():
     assert 200 not in pages
 
 
+@pytest.mark.slow
 @as_root
 def test_another_user_can_run_code_in_a_cluster_that_is_not_protected():
     """Shows that the test above would see it."""
@@ -374,6 +381,7 @@ def certificate(folder):
     }
 
 
+@pytest.mark.slow
 def test_a_scheduler_with_certificates_takes_those_who_have_one(tmp_path):
     ours, others = certificate(tmp_path / "ours"), certificate(tmp_path / "others")
     ca, cert, key = ours.values()
@@ -434,6 +442,7 @@ def start(script, tmp_path, *wrapper, **environment):
     )
 
 
+@pytest.mark.slow
 def test_a_long_path_for_temporary_files_will_do(tmp_path):
     folder = tmp_path / ("x" * 100)
     folder.mkdir()
@@ -441,6 +450,7 @@ def test_a_long_path_for_temporary_files_will_do(tmp_path):
     assert (done.returncode, done.stdout) == (0, "1\n"), done.stderr
 
 
+@pytest.mark.slow
 def test_no_room_for_what_processes_share_is_said_so(tmp_path):
     full = "mount -t tmpfs -o size=4k tmpfs /dev/shm && echo > /dev/shm/full && exec "
     wrapper = ("unshare", "--mount", "sh", "-c", full + '"$@"', "sh")
@@ -453,6 +463,7 @@ def test_no_room_for_what_processes_share_is_said_so(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_at_its_start_is_said_so(tmp_path):
     done = start(START, tmp_path, DASK_DISTRIBUTED__WORKER__PRELOAD="import os; os._exit(1)")
     assert "a Dask worker died while it was started: is memory short?" in done.stderr
