@@ -6,6 +6,7 @@ Only sizes are looked at, and never what a library says of them in words: a titl
 import os
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from featurestore.errors import AudioError
 
@@ -14,6 +15,23 @@ _ASF_FILE_PROPERTIES = bytes.fromhex("a1dcab8c47a9cf118ee400c00c205365")
 
 _UNKNOWN = 0x7FFFF000
 """Sizes from here to 2**31, and 2**32 - 1, are what programs write that cannot go back."""
+
+
+class AudioChunk(NamedTuple):
+    """Where a file's audio lies.
+
+    Attributes
+    ----------
+    codec : int
+        WAV's code for it; 0 in other files.
+    begin : int
+    nbytes : int or None
+        As announced; None where that is left open.
+    """
+
+    codec: int
+    begin: int
+    nbytes: int | None
 
 
 def require_whole(descriptor: int) -> bool:
@@ -48,32 +66,22 @@ def require_whole(descriptor: int) -> bool:
     return False
 
 
-def audio_chunk(descriptor: int) -> tuple[int, int, int | None] | None:
-    """Where a file's audio lies.
-
-    Returns
-    -------
-    codec : int
-        WAV's code for it; 0 in other files.
-    begin : int
-    nbytes : int or None
-        As announced; None where that is left open.
-
-        None instead of all three where the file is of another kind, or has no audio.
-    """
+def audio_chunk(descriptor: int) -> AudioChunk | None:
+    """Where a file's audio lies; None if the file is of another kind, or has no audio."""
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, 64, 0)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":
         return _riff(descriptor, size, "<" if head[:4] != b"RIFX" else ">")
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         found = _chunk(descriptor, 12, size, b"SSND", ">4sI", 2)
-        return found and (0, found[0] + 8, found[1] - 8)
+        return found and AudioChunk(0, found[0] + 8, found[1] - 8)
     if head[:4] == b".snd" and len(head) >= 24:
         begin, nbytes = struct.unpack(">II", head[4:12])
-        return 0, begin, None if nbytes == 2**32 - 1 else nbytes
+        return AudioChunk(0, begin, None if nbytes == 2**32 - 1 else nbytes)
     if head[:4] == b"caff":
         found = _chunk(descriptor, 8, size, b"data", ">4sq", 1)
-        return found and (0, found[0] + 4, None if found[1] < 0 else found[1] - 4)
+        nbytes = None if found is None or found[1] < 0 else found[1] - 4
+        return found and AudioChunk(0, found[0] + 4, nbytes)
     if head[:16] == _ASF:
         return _asf(descriptor)
     if head[:16] == b"riff\x2e\x91\xcf\x11\xa5\xd6\x28\xdb\x04\xc1\x00\x00":
@@ -81,7 +89,7 @@ def audio_chunk(descriptor: int) -> tuple[int, int, int | None] | None:
     return None
 
 
-def _riff(descriptor: int, size: int, order: str) -> tuple[int, int, int | None] | None:
+def _riff(descriptor: int, size: int, order: str) -> AudioChunk | None:
     codec, long_size = 0, None
     for name, begin, nbytes in _chunks(descriptor, 12, size, f"{order}4sI", 2):
         body = os.pread(descriptor, 40, begin)
@@ -91,12 +99,14 @@ def _riff(descriptor: int, size: int, order: str) -> tuple[int, int, int | None]
             codec = struct.unpack(f"{order}H", body[:2])[0]
         elif name == b"data":
             if nbytes == 2**32 - 1:
-                return codec, begin, long_size  # of RF64; in others the length is left open
+                return AudioChunk(
+                    codec, begin, long_size
+                )  # RF64 tells it
             if _UNKNOWN <= nbytes < 2**31 and begin + nbytes > size:
-                return codec, begin, None
+                return AudioChunk(codec, begin, None)
             if nbytes == 0 and not _is_chained(descriptor, begin, size, f"{order}4sI"):
-                return codec, begin, None
-            return codec, begin, nbytes
+                return AudioChunk(codec, begin, None)
+            return AudioChunk(codec, begin, nbytes)
     return None
 
 
@@ -110,22 +120,22 @@ def _is_chained(descriptor: int, begin: int, size: int, header: str) -> bool:
     return end >= size
 
 
-def _asf(descriptor: int) -> tuple[int, int, int | None] | None:
+def _asf(descriptor: int) -> AudioChunk | None:
     """WMA: one of its objects tells the size of the whole file."""
     head = os.pread(descriptor, 2**16, 0)
     place = head.find(_ASF_FILE_PROPERTIES)
     if place < 0 or len(head) < place + 48:
         return None
     size = int.from_bytes(head[place + 40 : place + 48], "little")
-    return 0, 0, size or None
+    return AudioChunk(0, 0, size or None)
 
 
-def _w64(descriptor: int, size: int) -> tuple[int, int, int | None] | None:
+def _w64(descriptor: int, size: int) -> AudioChunk | None:
     position = 40
     while position + 24 <= size:
         name, nbytes = struct.unpack("<16sQ", os.pread(descriptor, 24, position))
         if name[:4] == b"data":
-            return 0, position + 24, nbytes - 24
+            return AudioChunk(0, position + 24, nbytes - 24)
         position += max(24, nbytes + -nbytes % 8)
     return None
 

@@ -141,6 +141,8 @@ def _stretch(stream: Stream, window: ClipWindow) -> tuple[Stream, int, Samples, 
         first_wanted, length = window.stretch(n_decoded, stream.sr)
         if first == first_wanted and len(samples) == min(length, n_decoded - first):
             return stream, first, samples, n_decoded
+        if n_decoded == n_samples:
+            raise AudioError("DecodeError", f"{len(samples)} samples there of {length}")
         n_samples = n_decoded
 
 
@@ -174,8 +176,8 @@ def _decoders(file: BinaryIO, path: str) -> Iterator[Callable[[], Stream]]:
         position += size
     start = os.pread(descriptor, 16, position)
     chunk = containers.audio_chunk(descriptor)
-    if chunk is not None and chunk[0] in _MPEG_IN_WAV:
-        begin = chunk[1]
+    if chunk is not None and chunk.codec in _MPEG_IN_WAV:
+        begin = chunk.begin
         containers.require_whole(descriptor)
         yield lambda: MpegStream(descriptor, begin)
     elif not start.startswith(_OTHERS) and start[4:8] != b"ftyp":

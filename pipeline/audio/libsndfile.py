@@ -68,8 +68,8 @@ class SoundFileStream:
             self.sr = file.samplerate
             if file.format == "FLAC" and file.frames != flac.length(descriptor):
                 raise AudioError("DecodeError", "its last frame is not where its header says")
-            self._exact = file.subtype.startswith(_SEEKABLE) or file.format == "FLAC"
-            self._seeks = self._exact and not unknown
+            self._is_exact = file.subtype.startswith(_SEEKABLE) or file.format == "FLAC"
+            self._seeks = self._is_exact and not unknown
             self.n_samples = file.frames
         if unknown and not self.n_samples:
             raise AudioError("DecodeError", "its length is not told")
@@ -81,8 +81,10 @@ class SoundFileStream:
             os.lseek(self._descriptor, 0, os.SEEK_SET)
             yield self._descriptor
             return
-        with in_memory(pieces(self._descriptor, link.begin, link.end)) as descriptor:
-            yield descriptor
+        with tempfile.TemporaryFile() as file:  # it may be too long for memory
+            file.writelines(pieces(self._descriptor, link.begin, link.end))
+            file.seek(0)
+            yield file.fileno()
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
         """As `Stream.read`."""
@@ -114,7 +116,7 @@ class SoundFileStream:
                     yield from _blocks(file)
 
         samples, n_samples = crop(blocks(), first, length)
-        require_announced(n_samples, announced, self.sr, exact=self._exact)
+        require_announced(n_samples, announced, self.sr, exact=self._is_exact)
         return samples, n_samples
 
 
