@@ -87,11 +87,13 @@ class Run:
 
     def kill(self) -> None:
         """Kill the driver alone."""
-        os.kill(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # it has just ended
+            os.kill(self.pid, signal.SIGKILL)
 
     def kill_all(self) -> None:
         """Kill it with all its processes."""
-        os.killpg(self.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def _number(self) -> int:
         return int(_NUMBER.unpack(self._answers.read(_NUMBER.size))[0])
