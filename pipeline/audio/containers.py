@@ -99,9 +99,7 @@ def _riff(descriptor: int, size: int, order: str) -> AudioChunk | None:
             codec = struct.unpack(f"{order}H", body[:2])[0]
         elif name == b"data":
             if nbytes == 2**32 - 1:
-                return AudioChunk(
-                    codec, begin, long_size
-                )  # RF64 tells it
+                return AudioChunk(codec, begin, long_size)  # RF64 tells it
             if _UNKNOWN <= nbytes < 2**31 and begin + nbytes > size:
                 return AudioChunk(codec, begin, None)
             if nbytes == 0 and not _is_chained(descriptor, begin, size, f"{order}4sI"):
