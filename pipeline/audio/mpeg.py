@@ -112,8 +112,8 @@ class MpegStream:
 
     def _require_same_channels(self, first: Run, run: Run) -> None:
         places = np.array(run.offsets, np.int64) + 3
-        is_mono = np.frombuffer(run.data, np.uint8)[places] >> 6 == 3
-        if (is_mono != is_mono(next(first.frames()))).any():
+        modes = np.frombuffer(run.data, np.uint8)[places] >> 6
+        if ((modes == 3) != is_mono(next(first.frames()))).any():
             raise AudioError("DecodeError", "it changes between one channel and two")
 
     def _require_whole(self, announced: Announced, nbytes: int) -> None:

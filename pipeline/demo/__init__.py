@@ -1,0 +1,1 @@
+"""A synthesised, labelled corpus."""
