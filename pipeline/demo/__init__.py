@@ -1,0 +1,1 @@
+"""A collection that is made, not found: music of which the truth is known."""
