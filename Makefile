@@ -3,12 +3,13 @@ PYTHON ?= python3.11
 BIN = .venv/bin
 READY = .venv/ready
 
-.PHONY: help demo test lint bench clean
+.PHONY: help demo test lint docs bench clean
 
 help:
 	@echo "make demo   featurize a small corpus, train on it, show the trade-off"
 	@echo "make test   run the tests"
 	@echo "make lint   style and types"
+	@echo "make docs   build the pages and the API reference, into site/"
 	@echo "make bench  measure, against peers and limits"
 
 $(READY): pyproject.toml
@@ -31,8 +32,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/mkdocs build --strict # not --quiet, which lets warnings pass
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.featurize
 
 clean:
-	rm -rf .venv demo melgrid-demo features.zarr
+	rm -rf .venv site demo melgrid-demo features.zarr
