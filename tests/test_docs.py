@@ -1,6 +1,7 @@
 """The documents are true: what they name exists, where they lead is something."""
 
 import ast
+import importlib.util
 import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
@@ -47,6 +48,13 @@ def test_the_architecture_names_every_folder_and_none_that_is_not_there():
 def test_the_picture_shows_every_folder_and_none_that_is_not_there():
     assert in_picture("room") == FOLDERS
     assert [name for name in in_picture("file") if not (HOUSE / name).is_file()] == []
+
+
+def test_the_readmes_layout_names_what_is_there():
+    block = (HOUSE / "README.md").read_text().split("## Layout\n\n```\n")[1].split("```")[0]
+    names = [line.split()[0] for line in block.splitlines()]
+    assert set(names) >= {"cli.py", *(f"{package}/" for package in PACKAGES)}
+    assert [name for name in names if not (HOUSE / name).exists()] == []
 
 
 def folder_of(module: str) -> str | None:
@@ -154,3 +162,43 @@ def test_relative_links_lead_to_files_and_headings_that_exist(path):
         if not there.exists() or (anchor and anchor not in anchors(there)):
             broken.append(target)
     assert broken == []
+
+
+def words_of(path: Path) -> set[str]:
+    return set(re.findall(r"\w+", path.read_text(encoding="utf-8")))
+
+
+def leads_to_code(name: str, place: Path) -> bool:
+    """Whether a dotted name is of a module, of one beside `place`, of a class or of a library."""
+    first, *others = name.split(".")
+    if first in PACKAGES:
+        module = next(
+            (m for n in range(len(others), -1, -1) if (m := module_of([first, *others[:n]]))), None
+        )
+        return module is not None and others[-1] in words_of(module) | {module.stem}
+    beside = place.parent / f"{first}.py"
+    if beside.is_file():
+        return others[0] in words_of(beside)
+    if first[0].isupper():
+        pattern = re.compile(rf"^class {first}\b", re.MULTILINE)
+        homes = [p for p in SOURCES if pattern.search(p.read_text(encoding="utf-8"))]
+        return any(others[0] in words_of(home) for home in homes)
+    return importlib.util.find_spec(first) is not None
+
+
+def module_of(parts: list[str]) -> Path | None:
+    path = HOUSE.joinpath(*parts)
+    files = (path.with_suffix(".py"), path / "__init__.py")
+    return next((file for file in files if file.is_file()), None)
+
+
+def test_dotted_names_in_docstrings_lead_to_code():
+    wrong = [
+        f"{path.relative_to(HOUSE)}: {name}"
+        for path in SOURCES
+        for name in re.findall(
+            r"(?<!`)`([A-Za-z_]\w*(?:\.\w+)+)`(?!`)", path.read_text(encoding="utf-8")
+        )
+        if not leads_to_code(name, path)
+    ]
+    assert wrong == []

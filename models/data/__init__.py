@@ -72,7 +72,7 @@ class ClipDataset(Dataset[Clip]):
     Notes
     -----
     An item is asked for by its number, and a segment's place is then drawn from torch's generator;
-    or by an `order.Pick`, which says the place, so that whoever draws it can draw it again.
+    or by a `sampler.Pick`, which says the place, so that whoever draws it can draw it again.
 
     Raises
     ------
@@ -379,7 +379,7 @@ def loader(
     process: int = 0,
     n_processes: int = 1,
 ) -> "ClipLoader":
-    """Load `dataset` in batches; `order.ClipOrder` says which, `ClipLoader` how."""
+    """Load `dataset` in batches; `sampler.ClipOrder` says which, `ClipLoader` how."""
     order = ClipOrder(
         n_clips=len(dataset),
         batch_size=batch_size,
