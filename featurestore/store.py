@@ -179,7 +179,7 @@ class FeatureStore:
 
     @cached_property
     def checks(self) -> "Checks":
-        """What may be wrong with its clips all the same; see `featurestore.inspect.data_quality`."""
+        """What may be wrong with its clips even so; see `featurestore.inspect.data_quality`."""
         from featurestore.inspect.data_quality import check
 
         return check(self)

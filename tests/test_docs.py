@@ -34,13 +34,18 @@ def is_path(span: str) -> bool:
     return bool(is_file or is_folder) and re.fullmatch(r"[\w./-]+", span) is not None
 
 
+def section(heading: str) -> str:
+    """Of the page on the architecture."""
+    return ARCHITECTURE.read_text(encoding="utf-8").split(f"\n## {heading}\n")[1].split("\n## ")[0]
+
+
 def in_picture(kind: str) -> set[str]:
     texts = ElementTree.parse(PICTURE).iter("{http://www.w3.org/2000/svg}text")
     return {text.text or "" for text in texts if kind in text.get("class", "").split()}
 
 
 def test_the_architecture_names_every_folder_and_none_that_is_not_there():
-    folders = re.findall(r"^\| `([^`]+)` \|[^|]+\|$", ARCHITECTURE.read_text(), re.MULTILINE)
+    folders = re.findall(r"^\| `([^`]+)` \|", section("The folders"), re.MULTILINE)
     described = {folder for folder in folders if not folder.endswith(".py")}
     assert described == FOLDERS
 
@@ -98,8 +103,8 @@ def import_table() -> list[str]:
 
 
 def test_the_table_of_imports_is_what_the_files_import():
-    section = ARCHITECTURE.read_text().split("## What imports what")[1].split("\n## ")[0]
-    assert [line for line in section.splitlines() if line.startswith("| `")] == import_table()
+    lines = section("What imports what").splitlines()
+    assert [line for line in lines if line.startswith("| `")] == import_table()
 
 
 @pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(HOUSE)))
