@@ -5,13 +5,14 @@ BIN = .venv/bin
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 READY = .venv/ready
 
-.PHONY: help demo test test-all lint bench clean
+.PHONY: help demo test test-all lint docs bench clean
 
 help:
 	@echo "make demo      featurize a small corpus, train on it, show the trade-off"
 	@echo "make test      run the tests, but for the slow ones"
 	@echo "make test-all  run all tests: also kills, signals, crashes, clusters and the browser"
 	@echo "make lint      style and types"
+	@echo "make docs      build the pages and the API reference, into site/"
 	@echo "make bench     measure, against peers and limits"
 
 $(READY): pyproject.toml
@@ -37,8 +38,11 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(READY)
+	$(BIN)/mkdocs build --strict # not --quiet, which lets warnings pass
+
 bench: $(READY)
 	$(BIN)/python -m benchmarks.featurize
 
 clean:
-	rm -rf .venv demo melgrid-demo features.zarr
+	rm -rf .venv site demo melgrid-demo features.zarr

@@ -180,7 +180,9 @@ def kill_until_done(
             key for key in found.keys() | contents.keys() if found.get(key) != contents.get(key)
         )
         require(not different, f"other bytes in {', '.join(different)}")
-        require(FeatureStore.open(store).verify().unfinished == (), "unfinished")
+        unfinished = FeatureStore.open(store).verify().unfinished
+        left = sorted(str(path.relative_to(store)) for path in (store / ".run").rglob("*"))
+        require(not unfinished, f"{'; '.join(unfinished)}: {', '.join(left) or 'nothing left'}")
     statuses = set(FeatureStore.open(store).clips["status"])
     require(statuses == {"ready"}, f"rows are {statuses}")
     report.n_stores += 1

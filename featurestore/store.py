@@ -179,7 +179,7 @@ class FeatureStore:
 
     @cached_property
     def checks(self) -> "Checks":
-        """What may be wrong with its clips all the same; see `inspect.data_quality`."""
+        """What may be wrong with its clips even so; see `featurestore.inspect.data_quality`."""
         from featurestore.inspect.data_quality import check
 
         return check(self)
@@ -217,7 +217,7 @@ class FeatureStore:
         )
 
     def verify(self, *, quick: bool = False) -> "Report":
-        """Say what is missing, damaged or unfinished; see `maintenance.verify`."""
+        """Say what is missing, damaged or unfinished; see `featurestore.maintenance.verify`."""
         from featurestore.maintenance.verify import verify
 
         return verify(self, quick=quick)

@@ -1,4 +1,4 @@
-"""The house rules of DESIGN §2, as far as a program can tell."""
+"""The house rules of docs/architecture.md and CONTRIBUTING.md, as far as a program can tell."""
 
 import ast
 import graphlib

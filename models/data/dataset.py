@@ -56,7 +56,7 @@ class ClipDataset(Dataset[Clip]):
     Notes
     -----
     An item is asked for by its number, and a segment's place is then drawn from torch's generator;
-    or by an `order.Pick`, which says the place, so that whoever draws it can draw it again.
+    or by an `sampler.Pick`, which says the place, so that whoever draws it can draw it again.
 
     Raises
     ------

@@ -29,7 +29,7 @@ def loader(
     process: int = 0,
     n_processes: int = 1,
 ) -> "ClipLoader":
-    """Load `dataset` in batches; `order.ClipOrder` says which, `ClipLoader` how."""
+    """Load `dataset` in batches; `sampler.ClipOrder` says which, `ClipLoader` how."""
     order = ClipOrder(
         n_clips=len(dataset),
         batch_size=batch_size,
