@@ -73,6 +73,16 @@ def scratch(name: str) -> Iterator[Path]:
 @contextlib.contextmanager
 def crew(workers: int = 2) -> Iterator[Crew]:
     """Start workers; they end with this context."""
+    import dask
+
     with connect(workers, None) as client:
         client.wait_for_workers(workers)
-        yield Crew(client)
+        own = client.security  # the certificate of this cluster, for the runs that go to it
+        with dask.config.set(
+            {
+                "distributed.comm.tls.ca-file": own.tls_ca_file,
+                "distributed.comm.tls.client.cert": own.tls_client_cert,
+                "distributed.comm.tls.client.key": own.tls_client_key,
+            }
+        ):
+            yield Crew(client)
