@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+import numpy as np
+
 from featurestore.errors import AudioError
 from pipeline.audio.stream import Samples, crop, mono, require_announced
 
@@ -53,6 +55,7 @@ class FfmpegStream:
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
         self.decoder = decoder()
+        self.is_certain = False
         with self._opened() as (container, stream):
             self.sr = stream.rate
             self._is_exact = stream.codec.name in _LOSSLESS or stream.codec.name.startswith("pcm_")
@@ -96,14 +99,16 @@ class FfmpegStream:
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
         """As `Stream.read`."""
-        samples, n_samples = crop(self._blocks(), first, length)
+        samples, n_samples = crop(self._blocks(first, first + length), first, length)
         if not self._is_guessed:
             require_announced(n_samples, self.n_samples, self.sr, exact=self._is_exact)
         return samples, n_samples
 
-    def _blocks(self) -> Iterator[Samples]:
+    def _blocks(self, first: int, stop: int) -> Iterator[Samples]:
+        """Frame by frame; of those outside `first` to `stop` the length alone is right."""
         import av
 
+        position = 0
         with self._opened() as (container, stream):
             layout, resampler = None, None
             for frame in self._frames(container, stream):
@@ -111,6 +116,10 @@ class FfmpegStream:
                     raise AudioError(
                         "DecodeError", f"it changes from {self.sr} to {frame.sample_rate} Hz"
                     )
+                begin, position = position, position + frame.samples
+                if position <= first or begin >= stop:  # to convert it takes as long as to decode
+                    yield np.broadcast_to(np.float32(0), frame.samples)
+                    continue
                 if resampler is None or frame.layout.name != layout:
                     # Only to floats, channels side by side: PyAV reads beyond the eighth of those
                     # that lie one after the other.

@@ -69,7 +69,7 @@ class SoundFileStream:
             if file.format == "FLAC" and file.frames != flac.length(descriptor):
                 raise AudioError("DecodeError", "its last frame is not where its header says")
             self._is_exact = file.subtype.startswith(_SEEKABLE) or file.format == "FLAC"
-            self._seeks = self._is_exact and not unknown
+            self.is_certain = self._is_exact and not unknown
             self.n_samples = file.frames
         if unknown and not self.n_samples:
             raise AudioError("DecodeError", "its length is not told")
@@ -88,7 +88,7 @@ class SoundFileStream:
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
         """As `Stream.read`."""
-        if self._seeks:
+        if self.is_certain:
             length = min(length, self.n_samples - first)
             if length < 1:
                 return np.zeros(0, np.float32), self.n_samples

@@ -67,6 +67,7 @@ class MpegStream:
     """
 
     decoder = libsndfile.DECODER
+    is_certain = True
 
     def __init__(self, descriptor: int, position: int) -> None:
         self._descriptor = descriptor

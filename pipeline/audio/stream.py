@@ -29,11 +29,14 @@ class Stream(Protocol):
         Sample rate [Hz].
     n_samples : int
         Length [samples], as far as it is known before decoding.
+    is_certain : bool
+        Whether that is so for sure.
     """
 
     decoder: str
     sr: int
     n_samples: int
+    is_certain: bool
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
         """Decode a stretch.
