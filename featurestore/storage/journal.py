@@ -42,6 +42,8 @@ def finish(files: Files) -> None:
     """Do what is written down, if anything is; only for the run that holds the store's lock."""
     todo = read_journal(files)
     if todo is None:
+        if files.is_local:  # a folder without it, of a run that was killed as it came or went
+            files.remove(_FOLDER)
         return
     removed, changes = todo
     files.refuse_links(*changes, *removed)

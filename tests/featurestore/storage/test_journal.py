@@ -5,6 +5,7 @@ import pytest
 from featurestore.errors import CorruptDataError
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import finish, write_together
+from featurestore.storage.lock import lock_of
 
 CHANGES = {"new/a": b"1", "old/b": b"22", "empty": b"", "zarr.json": b"\n{}\n"}
 
@@ -90,3 +91,11 @@ def test_a_damaged_journal_is_not_followed(files):
     with pytest.raises(CorruptDataError, match="journal/changes: the checksum does not match"):
         finish(files)
     assert contents_of(files) == before
+
+
+def test_a_folder_that_a_kill_has_left_without_its_journal_is_taken_away(tmp_path):
+    files = Files(tmp_path / "store")
+    (tmp_path / "store" / ".run" / "journal").mkdir(parents=True)
+    with lock_of(files):
+        finish(files)
+    assert files.names("") == []
