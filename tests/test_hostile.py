@@ -342,7 +342,11 @@ def test_no_injury_ends_a_reader_or_gives_it_what_was_not_there(store, thorough,
     before = {path: path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
     n = 25_000 if thorough else 1000  # four of five are of chunks
     done = subprocess.run(
-        [sys.executable, FUZZ, store, str(n), "0"], capture_output=True, text=True, check=False
+        # Not where the file lies: folders of tests are called like the packages.
+        [sys.executable, "-P", FUZZ, store, str(n), "0"],
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, f"exit {done.returncode}\n{done.stderr[-5000:]}"
     counts = json.loads(done.stdout)
