@@ -150,7 +150,7 @@ def test_metadata_are_seen_by_zarr_xarray_diff_gc_and_export(featurize, tmp_path
     _, store = featurize(FIRST, *OPTIONS)
     group = zarr.open_group(store.path, mode="r")["clips"]
     assert list(group["title"][...]) == [f"Title {row}" for row in range(9)]
-    clips = xarray.open_zarr(store.path, group="clips", consolidated=False)
+    clips = xarray.open_zarr(store.path, group="clips", consolidated=False, chunks=None)
     assert clips["year"].dims == ("clip",)
     assert clips["year"].values.tolist() == list(range(1990, 1999))
 

@@ -87,7 +87,7 @@ def test_xarray_opens_a_spec_as_a_labelled_array(shared_store):
     import xarray
 
     for spec in shared_store.specs:
-        with xarray.open_zarr(shared_store.path, group=spec.name) as data:
+        with xarray.open_zarr(shared_store.path, group=spec.name, chunks=None) as data:
             values = data["values"]
             assert values.dims == ("clip", "mel", "time")
             assert values.attrs["units"] == ("dB" if spec.log == "db" else "1")
@@ -106,7 +106,9 @@ def test_xarray_selects_by_frequency_and_time(shared_store):
     import xarray
 
     spec = shared_store.specs[0]
-    with xarray.open_zarr(shared_store.path, group=spec.name, consolidated=False) as data:
+    with xarray.open_zarr(
+        shared_store.path, group=spec.name, consolidated=False, chunks=None
+    ) as data:
         low = data["values"].isel(clip=3).sel(mel=slice(0, 1000), time=slice(0.1, 0.2))
         bands = spec.mel_frequencies <= 1000
         assert low.shape == (bands.sum(), 3)  # frames 4 to 6, 32 ms each
@@ -116,7 +118,9 @@ def test_xarray_selects_by_frequency_and_time(shared_store):
 def test_xarray_opens_the_clip_table(shared_store):
     import xarray
 
-    with xarray.open_zarr(shared_store.path, group="clips", consolidated=False) as data:
+    with xarray.open_zarr(
+        shared_store.path, group="clips", consolidated=False, chunks=None
+    ) as data:
         assert list(data["status"].values) == list(shared_store.clips["status"])
         assert list(data["n_valid"].values) == list(shared_store.clips["n_valid"])
         assert data["labels"].dims == ("clip", "tag")
