@@ -1,0 +1,47 @@
+"""Arrays of texts, such as commit records: one chunk a text, so that each is written alone.
+
+Any Zarr reader lists them. One that was never written reads as the empty text.
+"""
+
+import struct
+from typing import TYPE_CHECKING
+
+from featurestore.errors import CorruptDataError
+from featurestore.format.shard import seal, unseal
+
+if TYPE_CHECKING:
+    import zarr
+
+
+def add_texts(group: "zarr.Group", name: str, shape: tuple[int, ...]) -> None:
+    """Make an array of texts."""
+    from zarr.codecs import Crc32cCodec
+
+    group.create_array(
+        name,
+        shape=shape,
+        chunks=(1,) * len(shape),
+        dtype="string",
+        compressors=[Crc32cCodec()],
+        fill_value="",
+    )
+
+
+def pack_text(text: str) -> bytes:
+    """A chunk that holds one text: the vlen-utf8 codec's, then its CRC-32C."""
+    data = text.encode()
+    return seal(struct.pack("<II", 1, len(data)) + data)
+
+
+def unpack_text(data: bytes, key: str) -> bytes:
+    """What `pack_text` was given, as bytes.
+
+    Raises
+    ------
+    CorruptDataError
+        If the bytes are damaged, or hold something else.
+    """
+    body = bytes(unseal(data, key))
+    if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
+        raise CorruptDataError(f"{key}: not one string")
+    return body[8:]
