@@ -15,10 +15,11 @@ import numpy.typing as npt
 from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout
-from featurestore.format.shard import Index, index_nbytes, is_absent, read_index, unseal
+from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
 from featurestore.format.statistics import BandStatistics, pool, read_statistics, statistics_of
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.views import max_error, to_log
+from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.remote import RemoteChunks
 
 if TYPE_CHECKING:
@@ -208,7 +209,7 @@ class FeatureArray:
     def _fetched(
         self, remote: RemoteChunks, rows: Sequence[int]
     ) -> Mapping[tuple[int, int], bytes]:
-        """Sealed chunks of all `rows`, by shard and position: of all shards at the same time."""
+        """Chunks, with their checksums, of all `rows`, by shard and position: of all shards at the same time."""
         wanted: dict[int, list[int]] = {}
         for row in rows:
             shard, position = divmod(row, self.layout.clips_per_shard)
@@ -265,14 +266,14 @@ class FeatureArray:
         for shard, members in by_shard:
             there = list(members)
             positions = [rows[place] % layout.clips_per_shard for place in there]
-            sealed = (
+            chunks = (
                 self._read_local(shard, positions)
                 if remote is None
                 else (remote[shard, position] for position in positions)
             )
-            for place, position, data in zip(there, positions, sealed, strict=True):
+            for place, position, data in zip(there, positions, chunks, strict=True):
                 what = f"{layout.shard_key(shard)}, clip {position}"
-                body = unseal(data, what)
+                body = verify_crc32c(data, what)
                 if int.from_bytes(data[-4:], "little") != self._checksums[rows[place]]:
                     self._require_newer(data, rows[place], what)
                 try:
@@ -299,7 +300,7 @@ class FeatureArray:
             raise CorruptDataError(f"{what}: other values than the commit record vouches for")
 
     def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
-        """Sealed chunks of some clips of one shard, one at a time."""
+        """Chunks, with their checksums, of some clips of one shard, one at a time."""
         key = self.layout.shard_key(shard)
         try:
             file = self._files.open(key)

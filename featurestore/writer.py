@@ -213,7 +213,7 @@ def write_shard(
     layout : Layout
     shard : int
     rows : sequence of ((bytes, Statistics) or None)
-        Each clip's sealed chunk and statistics; None where there are none.
+        Each clip's chunk with its checksum, and its statistics; None where there are none.
 
     Raises
     ------

@@ -46,11 +46,11 @@ from featurestore.export.manifest import MANIFEST, read_manifest
 from featurestore.export.npz import CLIP_FACTS, IMPORTED, specs_of, was_imported
 from featurestore.format.commits import PENDING, ClipRecord
 from featurestore.format.layout import Layout
-from featurestore.format.shard import seal
 from featurestore.format.statistics import Statistics
 from featurestore.specs.encoding import UINT8_RANGE
 from featurestore.specs.mel import FeatureSpec, n_valid_frames
 from featurestore.specs.window import ClipWindow
+from featurestore.storage.checksum import append_crc32c
 from featurestore.writer import StoreWriter
 from pipeline.audio.file import opened
 from pipeline.catalogs import Catalog, TableSettings, open_catalog
@@ -295,7 +295,7 @@ class NpzFolder:
         limits = layout.encoding.limits(spec.log)
         statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
         stored = layout.encoding.encode(values, spec.log)
-        return seal(layout.codec.compress(stored)), statistics
+        return append_crc32c(layout.codec.compress(stored)), statistics
 
 
 def _are_possible(facts: Mapping[str, Any]) -> bool:

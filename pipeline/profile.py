@@ -62,7 +62,7 @@ def stages_of(backend: BackendName) -> Stages:
         "encode": ((plan, "_encoded"),),
         "cut": ((plan.Plan, "compute"),),
         "compress": ((Codec, "compress"),),
-        "checksum": ((pipeline.run.task, "seal"),),
+        "checksum": ((pipeline.run.task, "append_crc32c"),),
         "write": ((pipeline.run.task, "write_specs"),),
         "commit": ((pipeline.run.task, "write_commit"),),
     }

@@ -13,11 +13,11 @@ from hypothesis import HealthCheck, settings
 from featurestore.format.clips import ClipTable
 from featurestore.format.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
 from featurestore.format.layout import Layout
-from featurestore.format.shard import seal
 from featurestore.format.statistics import Statistics, statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
+from featurestore.storage.checksum import append_crc32c
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
 
@@ -134,7 +134,7 @@ class StoreMaker:
         values = self.values(clip_id, layout)
         stored = layout.encoding.encode(values, layout.spec.log)
         n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]))[0]
-        return seal(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
+        return append_crc32c(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:
         digest = f"{clip_id} digest".encode("ascii", "replace").decode()

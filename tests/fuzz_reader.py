@@ -27,9 +27,9 @@ import numpy as np
 from featurestore.errors import CorruptDataError, MelgridError
 from featurestore.format.clips import COLUMNS, TABLE
 from featurestore.format.layout import _own_digest, digest_of
-from featurestore.format.shard import seal
 from featurestore.format.statistics import read_statistics
 from featurestore.specs.encoding import Codec, Encoding
+from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.journal import JOURNAL, read_journal
 from featurestore.store import FeatureStore
 
@@ -217,11 +217,11 @@ class Store:
         data = self._bytes(key)
         tail = len(data) - 8 * 16 - 4
         index = injured(data[tail:-4], self._rng, WIDE, 8)
-        return {key: data[:tail] + seal(index)}
+        return {key: data[:tail] + append_crc32c(index)}
 
     def _statistics(self) -> dict[str, bytes]:
         key = f"{self._some_spec()}/statistics/c/{self._rng.integers(3)}/0/0"
-        return {key: seal(injured(self._bytes(key)[:-4], self._rng, NUMBERS, 4))}
+        return {key: append_crc32c(injured(self._bytes(key)[:-4], self._rng, NUMBERS, 4))}
 
     def _record(self) -> dict[str, bytes]:
         key = f"commits/8/c/{self._rng.integers(3)}"
@@ -230,7 +230,7 @@ class Store:
         head = struct.pack("<II", 1, len(hurt))
         if self._rng.random() < 0.1:
             head = injured(head, self._rng, NUMBERS, 4)
-        return {key: seal(head + hurt)}
+        return {key: append_crc32c(head + hurt)}
 
     def _table(self) -> dict[str, bytes]:
         files = {
@@ -258,7 +258,7 @@ class Store:
 
     def _journal(self) -> dict[str, bytes]:
         head = self._hurt_json(json.dumps({"removed": ["x"], "sizes": [["y", 3], ["z", 0]]}))
-        return {JOURNAL: seal(head + b"\n123")}
+        return {JOURNAL: append_crc32c(head + b"\n123")}
 
     def _fields(self) -> dict[str, Any]:
         fields: dict[str, Any] = json.loads(self._bytes("zarr.json"))["attributes"]["melgrid"]

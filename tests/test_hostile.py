@@ -21,8 +21,9 @@ from featurestore import FeatureStore
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.format.clips import COLUMNS, TABLE
 from featurestore.format.layout import _own_digest, digest_of
-from featurestore.format.shard import index_nbytes, pack, read_index, seal
+from featurestore.format.shard import index_nbytes, pack, read_index
 from featurestore.specs.encoding import Codec
+from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.journal import JOURNAL, finish
 
 FUZZ = Path(__file__).with_name("fuzz_reader.py")
@@ -96,9 +97,9 @@ def test_json_that_is_nested_too_deeply_is_one_line(store, name, key):
     deep = DEEP.encode()
     text = b'{"attributes": {"melgrid": ' + deep
     if key.startswith("commits"):
-        text = seal(struct.pack("<II", 1, len(deep)) + deep)
+        text = append_crc32c(struct.pack("<II", 1, len(deep)) + deep)
     elif key == JOURNAL:
-        text = seal(deep)
+        text = append_crc32c(deep)
         (store / ".run/journal").mkdir(parents=True)
     (store / key).write_bytes(text)
     said = told(name, store)
@@ -220,12 +221,12 @@ def reseal(store, chunk, position=1):
     layout = next(k for k in opened.layouts.values() if k.spec.name == SPEC)
     data = (store / layout.statistics_key(0)).read_bytes()
     statistics = unpack_statistics(data, layout, "")[0]
-    sealed = seal(chunk)
-    rows = [(sealed, statistics) if p == position else None for p in range(8)]
+    stored = append_crc32c(chunk)
+    rows = [(stored, statistics) if p == position else None for p in range(8)]
     commit = read_commit(opened.files, 8, 0)
     specs = {**commit.specs, SPEC: write_shard(opened.files, layout, 0, rows)}
     write_commit(opened.files, 8, 0, dataclasses.replace(commit, specs=specs))
-    assert row_checksum(sealed, statistics)
+    assert row_checksum(stored, statistics)
     return FeatureStore.open(store)[SPEC]
 
 
@@ -302,11 +303,11 @@ def test_chunks_of_several_blocks_and_parts_are_read(rng, codec, dtype, threads)
     ],
 )
 def test_a_shards_index_is_looked_at_before_it_is_used(entry, message):
-    chunks = [seal(bytes(12)), seal(bytes(20))]
+    chunks = [append_crc32c(bytes(12)), append_crc32c(bytes(20))]
     data = b"".join(pack(chunks, 3))
     tail = data[-index_nbytes(3) : -4]
-    hurt = seal(tail[:16] + struct.pack("<QQ", *entry) + tail[32:])
-    assert len(read_index(seal(tail), 3, len(data), "it")) == 3
+    hurt = append_crc32c(tail[:16] + struct.pack("<QQ", *entry) + tail[32:])
+    assert len(read_index(append_crc32c(tail), 3, len(data), "it")) == 3
     with pytest.raises(CorruptDataError, match=f"^it: {message}"):
         read_index(hurt, 3, len(data), "it")
 
@@ -324,7 +325,7 @@ def test_a_shards_index_is_looked_at_before_it_is_used(entry, message):
 def test_a_journal_that_none_of_our_runs_wrote_is_not_carried_out(make_store, tmp_path, head):
     store = make_store()
     (tmp_path / "outside").mkdir()
-    store.files.write(JOURNAL, seal(json.dumps(head).encode() + b"\nabc"))
+    store.files.write(JOURNAL, append_crc32c(json.dumps(head).encode() + b"\nabc"))
     before = {path for path in tmp_path.rglob("*") if ".run" not in str(path)}
     with pytest.raises(CorruptDataError, match="changes: not a journal: "):
         finish(store.files)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self, get_args
 
 from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
 from featurestore.format.layout import zarr_files
-from featurestore.format.shard import seal, unseal
+from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.documents import parse
 from featurestore.storage.files import Files
 
@@ -270,7 +270,7 @@ def shard_of(key: str, clips_per_shard: int) -> int | None:
 
 def _unpack(data: bytes, clips_per_shard: int, shard: int) -> Commit:
     key = commit_key(clips_per_shard, shard)
-    body = bytes(unseal(data, key))
+    body = bytes(verify_crc32c(data, key))
     # The vlen-utf8 codec: the number of strings, then each one's length and bytes.
     if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
         raise CorruptDataError(f"{key}: not one string")
@@ -312,4 +312,4 @@ def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit)
     """Put a record in place, at once."""
     text = commit.to_json(clips_per_shard, shard).encode()
     body = struct.pack("<II", 1, len(text)) + text
-    files.write(commit_key(clips_per_shard, shard), seal(body))
+    files.write(commit_key(clips_per_shard, shard), append_crc32c(body))

@@ -10,44 +10,21 @@ Source: zarr-specs, *Sharding codec*, version 1.0.
 
 from collections.abc import Sequence
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError
+from featurestore.storage.checksum import append_crc32c, verify_crc32c
 
 _ABSENT = np.uint64(2**64 - 1)
-_CHECKSUM = 4
-
-_RESIDUE = 0x48674BC7
-"""The crc32c of any bytes that are followed by their own crc32c, little-endian."""
+_CHECKSUM_NBYTES = 4
 
 Index = npt.NDArray[np.uint64]
 """Offset and length of each chunk [bytes], shape (clips_per_shard, 2)."""
 
 
-def seal(data: bytes) -> bytes:
-    """`data` followed by its crc32c."""
-    checksum: bytes = google_crc32c.value(data).to_bytes(_CHECKSUM, "little")
-    return data + checksum
-
-
-def unseal(data: bytes | memoryview, what: str) -> memoryview:
-    """What `seal` was given.
-
-    Raises
-    ------
-    CorruptDataError
-        If the checksum does not match; the message begins with `what`.
-    """
-    whole = bytes(data)  # of bytes, no copy
-    if len(whole) < _CHECKSUM or google_crc32c.value(whole) != _RESIDUE:
-        raise CorruptDataError(f"{what}: the checksum does not match")
-    return memoryview(whole)[:-_CHECKSUM]
-
-
 def pack(chunks: Sequence[bytes | None], clips_per_shard: int) -> list[bytes]:
-    """A shard of sealed chunks, in parts to be written one after the other.
+    """A shard of chunks with their checksums, in parts to be written one after the other.
 
     None, and what is beyond the last chunk, is absent.
     """
@@ -58,12 +35,12 @@ def pack(chunks: Sequence[bytes | None], clips_per_shard: int) -> list[bytes]:
             index[row] = offset, len(chunk)
             offset += len(chunk)
     present = [chunk for chunk in chunks if chunk is not None]
-    return [*present, seal(index.astype("<u8").tobytes())]
+    return [*present, append_crc32c(index.astype("<u8").tobytes())]
 
 
 def index_nbytes(clips_per_shard: int) -> int:
     """Size of the index with its checksum [bytes]."""
-    return clips_per_shard * 16 + _CHECKSUM
+    return clips_per_shard * 16 + _CHECKSUM_NBYTES
 
 
 def read_index(tail: bytes, clips_per_shard: int, nbytes: int, what: str) -> Index:
@@ -77,7 +54,7 @@ def read_index(tail: bytes, clips_per_shard: int, nbytes: int, what: str) -> Ind
     """
     if len(tail) < index_nbytes(clips_per_shard):
         raise CorruptDataError(f"{what}: {len(tail)} bytes are too few for a shard")
-    index = np.frombuffer(unseal(tail, f"{what}: its index"), "<u8").reshape(-1, 2)
+    index = np.frombuffer(verify_crc32c(tail, f"{what}: its index"), "<u8").reshape(-1, 2)
     there = index[(index != _ABSENT).any(axis=1)]
     there = there[there[:, 0].argsort()]
     begin, length = there.T
@@ -94,7 +71,7 @@ def is_absent(entry: Index) -> bool:
 
 
 def unpack(shard: bytes, clips_per_shard: int, what: str) -> list[bytes | None]:
-    """The sealed chunks that `pack` was given, None where there is none."""
+    """The chunks with their checksums that `pack` was given, None where there is none."""
     tail = shard[-index_nbytes(clips_per_shard) :]
     entries = read_index(tail, clips_per_shard, len(shard), what)
     return [

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.format.commits import read_commits
 from featurestore.format.layout import STATISTICS, Layout
-from featurestore.format.shard import seal, unseal
+from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 
 Statistics = npt.NDArray[np.float32]
@@ -82,7 +82,7 @@ def pack_statistics(clips: Sequence[Statistics | None], layout: Layout) -> bytes
     for position, statistics in enumerate(clips):
         if statistics is not None:
             chunk[position] = statistics
-    return seal(chunk.tobytes())
+    return append_crc32c(chunk.tobytes())
 
 
 def unpack_statistics(data: bytes, layout: Layout, what: str) -> Statistics:
@@ -93,7 +93,7 @@ def unpack_statistics(data: bytes, layout: Layout, what: str) -> Statistics:
     CorruptDataError
         If the bytes are damaged; the message begins with `what`.
     """
-    body = unseal(data, what)
+    body = verify_crc32c(data, what)
     shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_mels
     if len(body) != 4 * int(np.prod(shape)):
         raise CorruptDataError(f"{what}: {len(body)} bytes are not the statistics of {shape[0]}")

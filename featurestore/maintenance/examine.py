@@ -10,8 +10,9 @@ import numpy.typing as npt
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.format.commits import Commit, commit_key, read_commit
 from featurestore.format.layout import Layout
-from featurestore.format.shard import Index, index_nbytes, is_absent, read_index, unseal
+from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
+from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 
 _BLOCK = 2**23
@@ -191,7 +192,7 @@ class _Looked:
         for position, chunk in self._chunks(index, sorted(set(vouched) - set(absent))):
             self.nbytes += len(chunk)
             try:
-                body = unseal(chunk, key)
+                body = verify_crc32c(chunk, key)
             except CorruptDataError:
                 unsound.append(position)
                 continue

@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping, Sequence
 
 from featurestore.errors import CorruptDataError
-from featurestore.format.shard import seal, unseal
+from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.documents import parse
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.lock import lock_of
@@ -34,7 +34,7 @@ def write_together(files: Files, changes: Mapping[str, bytes], removed: Sequence
     files.refuse_links(*changes, *removed)  # before it is written down, and would have to be done
     sizes = [[key, len(data)] for key, data in changes.items()]
     head = json.dumps({"removed": list(removed), "sizes": sizes}).encode()
-    files.write(JOURNAL, seal(b"".join([head, b"\n", *changes.values()])))
+    files.write(JOURNAL, append_crc32c(b"".join([head, b"\n", *changes.values()])))
     finish(files)
 
 
@@ -64,7 +64,7 @@ def read_journal(files: Files) -> tuple[list[str], dict[str, bytes]] | None:
     written = files.read(JOURNAL)
     if written is None:
         return None
-    head, _, data = bytes(unseal(written, JOURNAL)).partition(b"\n")
+    head, _, data = bytes(verify_crc32c(written, JOURNAL)).partition(b"\n")
     try:
         todo = parse(head)
         removed, sizes = list(todo["removed"]), [size for _, size in todo["sizes"]]

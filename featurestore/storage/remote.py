@@ -40,7 +40,7 @@ class RemoteChunks:
         self._indices: dict[int, tuple[str, Index]] = {}  # by shard, with the shard's version
 
     def fetch(self, wanted: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], bytes]:
-        """Sealed chunks by shard and position in it.
+        """Chunks, with their checksums, by shard and position in it.
 
         A run may put another shard in the place of one whose index is kept. Its chunks may be as
         long as the old one's, and then no checksum tells: so versions are looked at afterwards.

@@ -19,11 +19,12 @@ from featurestore.format.commits import (
     write_commit,
 )
 from featurestore.format.layout import Layout
-from featurestore.format.shard import seal, unpack, unseal
+from featurestore.format.shard import unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
+from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
 from pipeline.audio.clip import Cutter
@@ -133,7 +134,7 @@ _WRITES = 8
 """Specs written at the same time: most of it is waiting, for the disk or for object storage."""
 
 _Row = tuple[bytes, Statistics]
-"""One clip at one spec: its sealed chunk, and its statistics ``(3, n_mels)``."""
+"""One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
 
 Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[FeatureSpec, _Row]]]
 """Makes one clip: from a path, a tile and what is wanted, to its record and rows.
@@ -251,7 +252,7 @@ def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
                 chunk = there[position]
                 if chunk is None:
                     continue
-                unseal(chunk, key)
+                verify_crc32c(chunk, key)
                 # Else it is an undamaged row, but another one.
                 vouched = task.before.checksum(layout.spec.name, position)
                 if row_checksum(chunk, statistics[position]) == vouched:
@@ -290,7 +291,7 @@ class _Tracks:
             for spec, values, statistics in plan.compute(
                 clip, self._job.backend, self._job.encoding
             ):
-                made[spec] = seal(by_spec[spec].codec.compress(values)), statistics
+                made[spec] = append_crc32c(by_spec[spec].codec.compress(values)), statistics
         record = ClipRecord(
             status="ready",
             sr=track.sr,

@@ -324,9 +324,10 @@ def test_a_committed_clip_that_is_not_in_its_shard_is_corrupt(tiny_store, shard)
 
 
 def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, shard):
-    from featurestore.format.shard import pack, seal
+    from featurestore.format.shard import pack
+    from featurestore.storage.checksum import append_crc32c
 
-    chunk = seal(Codec().compress(np.zeros(3, np.float32)))
+    chunk = append_crc32c(Codec().compress(np.zeros(3, np.float32)))
     shard.write_bytes(b"".join(pack([chunk] * 8, 8)))
     with pytest.raises(CorruptDataError, match="clip 1: other values than the commit record vouch"):
         tiny_store[tiny_store.specs[0]][9]

@@ -10,10 +10,10 @@ import torch
 from featurestore import FeatureSpec, FeatureStore
 from featurestore.format.commits import ClipRecord, Commit, write_commit
 from featurestore.format.layout import Layout
-from featurestore.format.shard import seal
 from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
+from featurestore.storage.checksum import append_crc32c
 from featurestore.writer import StoreWriter, write_shard
 
 WriteStore = Callable[..., FeatureStore]
@@ -68,7 +68,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 rows = []
                 for row, clip in enumerate(values[layout.spec]):
                     stored = layout.encoding.encode(clip, layout.spec.log)
-                    chunk = seal(layout.codec.compress(stored))
+                    chunk = append_crc32c(layout.codec.compress(stored))
                     rows.append(None if row in failed else (chunk, statistics_of(clip)))
                 checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [

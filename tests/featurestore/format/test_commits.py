@@ -17,7 +17,7 @@ from featurestore.format.commits import (
     without,
     write_commit,
 )
-from featurestore.format.shard import seal
+from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.files import Files
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
@@ -207,7 +207,7 @@ def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
     "body", [b"", b"\1\0\0\0", bytes([2, *[0] * 7]), bytes([1, 0, 0, 0, 9, 0, 0, 0, 97])]
 )
 def test_a_chunk_that_is_not_one_string_is_corrupt(tmp_path, body):
-    Files(tmp_path).write("commits/8/c/0", seal(body))
+    Files(tmp_path).write("commits/8/c/0", append_crc32c(body))
     with pytest.raises(CorruptDataError, match="not one string"):
         read_commit(Files(tmp_path), 8, 0)
 

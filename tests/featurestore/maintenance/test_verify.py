@@ -11,10 +11,11 @@ from featurestore import FeatureStore
 from featurestore.errors import MelgridError, StoreFormatError
 from featurestore.format.commits import read_commit, write_commit
 from featurestore.format.layout import Root
-from featurestore.format.shard import index_nbytes, seal
+from featurestore.format.shard import index_nbytes
 from featurestore.maintenance.verify import Report
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
+from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.journal import JOURNAL
 from featurestore.writer import StoreWriter, write_shard
 
@@ -242,7 +243,7 @@ def test_a_shard_without_record_is_no_damage_before_its_run_has_ended(make_store
 def test_a_journal_that_is_left_over_is_unfinished_and_a_damaged_one_is_damage(make_store):
     store = make_store(**WHOLE)
     head = json.dumps({"removed": ["clips"], "sizes": []}).encode()
-    store.files.write(JOURNAL, seal(head + b"\n"))
+    store.files.write(JOURNAL, append_crc32c(head + b"\n"))
     shutil.rmtree(Path(store.path, "clips"))  # as far as the run had come
     report = FeatureStore.open(store.path).verify()
     assert report.damage == ()
