@@ -16,15 +16,22 @@ from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout
 from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
-from featurestore.format.statistics import BandStatistics, pool, read_statistics, statistics_of
+from featurestore.format.statistics import (
+    BandStatistics,
+    Statistics,
+    pool,
+    read_statistics,
+    statistics_of,
+)
+from featurestore.format.status import ClipStatus
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.views import max_error, to_log
 from featurestore.storage.checksum import verify_crc32c
+from featurestore.storage.files import Files
 from featurestore.storage.remote import RemoteChunks
 
 if TYPE_CHECKING:
     from featurestore.storage.files import LocalFile
-    from featurestore.store import FeatureStore
 
 _THREADS = 2
 
@@ -56,21 +63,24 @@ class FeatureArray:
 
     Parameters
     ----------
-    store : FeatureStore
     spec : FeatureSpec
         What is served.
     layout : Layout
         What is stored: of the same spec, or of one that serves it (see `featurestore.specs.views`).
+    files : Files
+    status : ClipStatus
     """
 
-    def __init__(self, store: "FeatureStore", spec: FeatureSpec, layout: Layout) -> None:
+    def __init__(
+        self, spec: FeatureSpec, layout: Layout, files: Files, status: ClipStatus
+    ) -> None:
         self.spec = spec
         self.layout = layout
-        self._store = store
-        self._files = store.files
+        self._files = files
+        self._status = status
         self._step = spec.hop_length // layout.spec.hop_length
         self._indices: dict[int, tuple[tuple[object, ...], Index]] = {}
-        self._remote = None if store.files.is_local else RemoteChunks(store.path, layout)
+        self._remote = None if files.is_local else RemoteChunks(files.root, layout)
 
     def __repr__(self) -> str:
         view = f", a view of {self.view_of}" if self.view_of else ""
@@ -99,18 +109,17 @@ class FeatureArray:
     @cached_property
     def ready(self) -> npt.NDArray[np.bool_]:
         """Rows that can be read, ``(n_clips,)``; pickled with the array once it was looked at."""
-        return self._store.ready(self.layout)
+        return self._status.ready[self.layout.spec.name]
 
     @cached_property
     def _checksums(self) -> npt.NDArray[np.uint32]:
         """What the rows' chunks must end with, ``(n_clips,)``; pickled as `ready` is."""
-        return self._store.checksums(self.layout)
+        return self._status.checksums[self.layout.spec.name]
 
     @cached_property
     def n_valid_frames(self) -> npt.NDArray[np.int64]:
         """Frames of each row that are audio, ``(n_clips,)``; what comes after them is padding."""
-        outcomes = self._store.outcomes
-        stored = self.layout.n_valid_frames(outcomes.n_valid, outcomes.sr)
+        stored = self.layout.n_valid_frames(self._status["n_valid"], self._status["sr"])
         return np.where(self.ready, -(-stored // self._step), 0)
 
     def statistics(
@@ -134,26 +143,29 @@ class FeatureArray:
         chosen = np.array(numbers, np.int64)
         n_frames = self.n_valid_frames[chosen]
         if self.spec == self.layout.spec:
-            return pool(read_statistics(self._files, self.layout, chosen), n_frames)
+            return pool(self.read_statistics(chosen), n_frames)
         clips = [
             statistics_of(self.read([row], length=int(length))[0])
             for row, length in zip(numbers, n_frames, strict=True)
         ]
         return pool(np.array(clips, np.float32).reshape(-1, 3, self.spec.n_mels), n_frames)
 
-    @property
+    def read_statistics(self, rows: npt.NDArray[np.int64]) -> Statistics:
+        """Statistics of each of some rows, as stored; errors as in `read`."""
+        return read_statistics(self._files, self._status.division, self.layout, rows)
+
+    @cached_property
     def nbytes_stored(self) -> int:
         """Size of the stored values, all rows together [bytes]; of a view, what it is cut from."""
-        return self._store.nbytes_stored(self.layout)
+        return nbytes_stored(self._files, self.layout)
 
     @property
     def software(self) -> list[dict[str, str]]:
-        """Versions of what computed the values; several, if several did."""
-        versions = self._store.outcomes.software[self.layout.clips_per_shard]
-        return [dict(version) for version in sorted(versions)]
+        """Versions of what computed the store's values; several, if several did."""
+        return self._status.software
 
     def __len__(self) -> int:
-        return self._store.n_clips
+        return self._status.n_clips
 
     def __getitem__(self, row: int) -> npt.NDArray[np.float32]:
         """Values of one row, ``(n_mels, n_frames)``; errors as in `read`."""
@@ -225,7 +237,7 @@ class FeatureArray:
             if not 0 <= row < len(self):
                 raise IndexError(f"row {row} of {self.spec.name}; there are {len(self)}, from 0")
             if not ready[row]:
-                raise RowNotReadyError(self._store.explain(self.spec, self.layout, row))
+                raise RowNotReadyError(self._status.explain(self.spec.name, row))
         return numbers
 
     def _parse_segment(
@@ -287,17 +299,20 @@ class FeatureArray:
                     to_log(out[place])
 
     def _require_newer(self, data: bytes, row: int, what: str) -> None:
-        """Make sure that an undamaged chunk is what the record vouches for by now.
+        """Make sure that an undamaged chunk is what is committed by now.
 
-        Of a clip whose audio has changed, a run takes the row back before it writes another one.
+        Of a clip whose audio has changed, a run invalidates the row before it writes another one.
         """
         shard, position = divmod(row, self.layout.clips_per_shard)
-        commit = read_commit(self._files, self.layout.clips_per_shard, shard)
+        commit = read_commit(self._files, self._status.division, shard)
         if not commit.is_ready(self.layout.spec.name, position):
-            raise RowNotReadyError(self._store.explain(self.spec, self.layout, row))
+            raise RowNotReadyError(
+                f"row {row} of {self.spec.name} is no longer ready: a run has changed "
+                f"{self._files.root}; open it again"
+            )
         vouched = commit.checksum(self.layout.spec.name, position) % 2**32
         if int.from_bytes(data[-4:], "little") != vouched:
-            raise CorruptDataError(f"{what}: other values than the commit record vouches for")
+            raise CorruptDataError(f"{what}: other values than those committed")
 
     def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
         """Chunks, with their checksums, of some clips of one shard, one at a time."""
@@ -330,3 +345,8 @@ class FeatureArray:
         index = read_index(data, self.layout.clips_per_shard, file.size, what)
         self._indices[shard] = file.identity, index
         return index
+
+
+def nbytes_stored(files: Files, layout: Layout) -> int:
+    """Size of a stored spec's values [bytes]."""
+    return sum(files.sizes(f"{layout.spec.name}/values/c"))

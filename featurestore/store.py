@@ -5,18 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
-import numpy.typing as npt
 
-from featurestore.array import FeatureArray
-from featurestore.errors import (
-    StoreFormatError,
-    StoreNotFoundError,
-    UnknownSpecError,
-)
-from featurestore.format.clips import TABLE, ClipTable
-from featurestore.format.commits import read_commit
-from featurestore.format.layout import Layout, Root, read_attributes
-from featurestore.format.status import OUTCOMES, Outcomes
+from featurestore.array import FeatureArray, nbytes_stored
+from featurestore.errors import StoreNotFoundError, UnknownSpecError
+from featurestore.format.clips import ClipTable
+from featurestore.format.layout import Layout
+from featurestore.format.metadata import StoreMetadata
+from featurestore.format.status import STATUS_COLUMNS, ClipStatus
+from featurestore.integrity.verify import Report, verify
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.views import source_of
 from featurestore.specs.window import ClipWindow
@@ -25,12 +21,16 @@ from featurestore.storage.files import Files
 if TYPE_CHECKING:
     import pandas as pd
 
-    from featurestore.inspect.data_quality import Checks
-    from featurestore.maintenance.verify import Report
-
 
 class FeatureStore:
     """What a store holds, as of when it was opened. Read-only and picklable.
+
+    Parameters
+    ----------
+    files : Files
+    metadata : StoreMetadata
+    status : ClipStatus, optional
+        Where it is known already.
 
     Examples
     --------
@@ -38,20 +38,23 @@ class FeatureStore:
     >>> store[store.specs[0]].read([3, 99, 7], start=[0, 40, 8], length=187)  # doctest: +SKIP
     """
 
-    def __init__(self, files: Files, root: Root) -> None:
+    def __init__(
+        self, files: Files, metadata: StoreMetadata, status: ClipStatus | None = None
+    ) -> None:
         self.files = files
-        self._root = root
+        self.metadata = metadata
+        self.status = status or ClipStatus(files, metadata)
         self._nbytes: dict[str, int] = {}
 
-    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Files, Root]]:
-        return type(self), (self.files, self._root)
+    def __reduce__(self) -> tuple[type["FeatureStore"], tuple[Files, StoreMetadata]]:
+        return type(self), (self.files, self.metadata)
 
     def __repr__(self) -> str:
         return f"<FeatureStore {self.path}: {self.n_clips} clips, {len(self.specs)} specs>"
 
     @classmethod
     def open(cls, path: str | Path) -> Self:
-        """Open the store at a path or an fsspec URL.
+        """Open the store at a path or an fsspec URL: reads one file, however many specs it holds.
 
         Raises
         ------
@@ -61,11 +64,11 @@ class FeatureStore:
             If it is of another version, or damaged.
         """
         files = Files(path)
-        root = Root.read(files)
-        if root is None:
+        metadata = StoreMetadata.read(files)
+        if metadata is None:
             what = "is not a melgrid store" if files.exists() else "does not exist"
             raise StoreNotFoundError(f"{files.root} {what}; featurize makes one")
-        return cls(files, root)
+        return cls(files, metadata)
 
     @property
     def path(self) -> str:
@@ -75,62 +78,37 @@ class FeatureStore:
     @property
     def n_clips(self) -> int:
         """Rows of every array."""
-        return self._root.n_clips
+        return self.metadata.n_clips
 
     @property
     def catalog(self) -> str:
         """Name of the collection."""
-        return self._root.catalog
+        return self.metadata.catalog
 
-    @cached_property
+    @property
     def window(self) -> ClipWindow:
         """Which stretch of a track a row is."""
-        return ClipWindow.from_json(dict(self._root.window))
-
-    @cached_property
-    def specs(self) -> list[FeatureSpec]:
-        """Specs that are stored."""
-        return [FeatureSpec.parse(name) for name in self._root.specs]
-
-    @cached_property
-    def views(self) -> list[FeatureSpec]:
-        """Specs that were asked for and are served from those, without being stored."""
-        return [FeatureSpec.parse(name) for name in self._root.views]
+        return self.metadata.window
 
     @cached_property
     def layouts(self) -> dict[FeatureSpec, Layout]:
         """How each stored spec is laid out."""
-        layouts = {}
-        found = read_attributes(self.files, [spec.name for spec in self.specs])
-        for spec, attributes in zip(self.specs, found, strict=True):
-            if attributes is None:
-                raise StoreFormatError(
-                    f"{self.path}: the group {spec.name} is missing; "
-                    "melgrid verify --repair mends it"
-                )
-            layout = Layout.from_json(attributes, f"{self.path}/{spec.name}")
-            if layout.spec != spec:
-                raise StoreFormatError(
-                    f"{self.path}: the group {spec.name} is that of {layout.spec.name}; "
-                    "melgrid verify --repair mends it"
-                )
-            layouts[spec] = layout
-        return layouts
+        return {layout.spec: layout for layout in self.metadata.layouts}
 
     @cached_property
+    def specs(self) -> list[FeatureSpec]:
+        """Specs that are stored."""
+        return list(self.layouts)
+
+    @cached_property
+    def views(self) -> list[FeatureSpec]:
+        """Specs that were asked for and are served from those, without being stored."""
+        return [FeatureSpec.parse(name) for name in self.metadata.views]
+
+    @property
     def table(self) -> ClipTable:
-        """The clip table as stored, without what became of the clips."""
-        digest = self._root.digests.get(TABLE)
-        if digest is None and not self.n_clips:
-            return ClipTable.empty()
-        try:
-            return ClipTable.read(self.files, digest or "", self.n_clips)
-        except StoreFormatError:
-            if Root.read(self.files) != self._root:
-                raise StoreFormatError(
-                    f"{self.path} was changed by a run since it was opened; open it again"
-                ) from None
-            raise
+        """The clip table as stored, without the status."""
+        return self.status.table
 
     @property
     def tags(self) -> list[str]:
@@ -138,27 +116,14 @@ class FeatureStore:
         return list(self.table.tags)
 
     @cached_property
-    def outcomes(self) -> Outcomes:
-        """What became of each clip."""
-        return Outcomes(self.files, self.layouts.values(), self.table.active, self._root.records)
-
-    def ready(self, layout: Layout) -> npt.NDArray[np.bool_]:
-        """Rows that can be read, ``(n_clips,)``; computed once, not to be written to."""
-        return self.outcomes.ready[layout.spec.name]
-
-    def checksums(self, layout: Layout) -> npt.NDArray[np.uint32]:
-        """What the rows' chunks must end with, ``(n_clips,)``; not to be written to."""
-        return self.outcomes.checksums[layout.spec.name]
-
-    @cached_property
     def clips(self) -> "pd.DataFrame":
-        """One row a clip: what is known of it, what became of it, metadata, a 0/1 column a tag.
+        """One row a clip: what is known of it, its status, metadata, a 0/1 column a tag.
 
         ``sr`` [Hz], ``start`` and ``n_valid`` [samples at ``sr``] are of the decoded track.
         """
         import pandas as pd
 
-        table, outcomes = self.table, self.outcomes
+        table = self.table
         columns: dict[str, object] = {
             "clip_id": list(table.clip_id),
             "path": list(table.path),
@@ -169,26 +134,18 @@ class FeatureStore:
             "artist": list(table.artist),
             "album": list(table.album),
         }
-        for name in OUTCOMES:
-            columns[name] = getattr(outcomes, name)
-        columns["digest"] = [digest.decode() for digest in outcomes.digest]
+        for name in (*STATUS_COLUMNS, "digest"):
+            columns[name] = self.status[name]
         for name, column in table.meta.items():
             columns.setdefault(name, column)
         tags = {tag: table.labels[:, column] for column, tag in enumerate(table.tags)}
         return pd.DataFrame({**columns, **tags})
 
-    @cached_property
-    def checks(self) -> "Checks":
-        """What may be wrong with its clips even so; see `featurestore.inspect.data_quality`."""
-        from featurestore.inspect.data_quality import check
-
-        return check(self)
-
     def nbytes_stored(self, layout: Layout) -> int:
         """Size of a stored spec's values [bytes]; looked up once."""
         name = layout.spec.name
         if name not in self._nbytes:
-            self._nbytes[name] = sum(self.files.sizes(f"{name}/values/c"))
+            self._nbytes[name] = nbytes_stored(self.files, layout)
         return self._nbytes[name]
 
     def __contains__(self, spec: FeatureSpec | str) -> bool:
@@ -209,27 +166,13 @@ class FeatureStore:
         wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
         source = source_of(wanted, self.specs)
         if source is not None:
-            return FeatureArray(self, wanted, self.layouts[source])
+            return FeatureArray(wanted, self.layouts[source], self.files, self.status)
         names = ", ".join(spec.name for spec in self.specs) or "nothing"
         raise UnknownSpecError(
             f"{self.path} holds no {wanted.name}; it holds {names}, and serves multiples of their "
             "hops, and log where it holds db"
         )
 
-    def verify(self, *, quick: bool = False) -> "Report":
-        """Say what is missing, damaged or unfinished; see `featurestore.maintenance.verify`."""
-        from featurestore.maintenance.verify import verify
-
-        return verify(self, quick=quick)
-
-    def explain(self, spec: FeatureSpec, layout: Layout, row: int) -> str:
-        """Why a row cannot be read."""
-        shard, position = divmod(row, layout.clips_per_shard)
-        commit = read_commit(self.files, layout.clips_per_shard, shard)
-        where = f"row {row} of {spec.name} ({self.table.clip_id[row]})"
-        if position < len(commit.clips) and commit.clips[position].status == "failed":
-            record = commit.clips[position]
-            return f"{where} holds no values: {record.reason}: {record.detail}"
-        if not self.table.active[row]:
-            return f"{where} was pruned: its track is no longer in the collection"
-        return f"{where} holds no values yet: run featurize again to compute it"
+    def verify(self, *, quick: bool = False) -> Report:
+        """Say what is missing, damaged or unfinished; see `featurestore.integrity.verify`."""
+        return verify(self.files, self.metadata, quick=quick)

@@ -8,18 +8,25 @@ from types import TracebackType
 from typing import Self
 
 from featurestore.errors import StoreFormatError, StoreMismatchError
-from featurestore.format.clips import OUTCOME_COLUMNS, TABLE, ClipTable, outcome_files
-from featurestore.format.commits import Checksums, array_files, array_key
-from featurestore.format.layout import ROOT_KEY, Layout, Root, digest_of
+from featurestore.format.clips import ClipTable
+from featurestore.format.columns import TABLE, by_part, chunk_keys
+from featurestore.format.commits import COMMITS, Checksums, commits_metadata
+from featurestore.format.division import Division
+from featurestore.format.layout import Layout, digest_of
+from featurestore.format.metadata import ROOT_KEY, StoreMetadata
+from featurestore.format.parts import PARTS, Part, parts_metadata
 from featurestore.format.shard import pack
 from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
-from featurestore.format.status import PUBLISHED
+from featurestore.format.status import MIRRORED_COLUMNS, STATUS_DIGEST, ClipStatus, mirrored_metadata
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import finish, write_together
 from featurestore.storage.lock import lock_of
 from featurestore.store import FeatureStore
+
+_CLIPS_PER_SHARD = 8
+"""Of a store that holds no spec yet: the first ones bring their own."""
 
 
 class StoreWriter:
@@ -32,6 +39,8 @@ class StoreWriter:
     path : str or Path
         A local folder or an fsspec URL: of a store, of an empty folder, or of nothing.
     window : ClipWindow
+    division : Division, optional
+        Of a store that is made; None leaves it to the layouts of its first specs.
 
     Raises
     ------
@@ -45,14 +54,17 @@ class StoreWriter:
         If another run is writing to it.
     """
 
-    def __init__(self, path: str | Path, window: ClipWindow) -> None:
+    def __init__(
+        self, path: str | Path, window: ClipWindow, division: Division | None = None
+    ) -> None:
         self.files = Files(path)
         self._window = window
+        self._division = division
         self._lock = lock_of(self.files)
 
     def __enter__(self) -> Self:
         found = set(self.files.names("")) - {RUN_FOLDER}
-        if (found or self.files.is_file()) and Root.read(self.files) is None:
+        if (found or self.files.is_file()) and StoreMetadata.read(self.files) is None:
             raise StoreFormatError(
                 f"{self.files.root} is not a melgrid store and not empty: "
                 "nothing was touched; choose another place with -o"
@@ -61,13 +73,16 @@ class StoreWriter:
         self.files = Files(self.files.root, self._lock.run)  # which only this run's writes pass
         try:
             finish(self.files)  # what a killed run left half done
-            root = Root.read(self.files)  # again: the one that held the lock may have made it
-            if root is None:
-                root = Root(window=dataclasses.asdict(self._window))
-                self.files.write(ROOT_KEY, root.to_bytes())
-            elif (there := ClipWindow.from_json(dict(root.window))) != self._window:
+            # Again: the one that held the lock may have made it.
+            metadata = StoreMetadata.read(self.files)
+            if metadata is None:
+                division = self._division or Division.of(_CLIPS_PER_SHARD)
+                metadata = StoreMetadata(window=self._window, division=division)
+                self.files.write(ROOT_KEY, metadata.to_bytes())
+            elif metadata.window != self._window:
                 raise StoreMismatchError(
-                    f"{self.files.root} holds other clips: {_differences(there, self._window)}; "
+                    f"{self.files.root} holds other clips: "
+                    f"{_differences(metadata.window, self._window)}; "
                     "give the same settings, or another place with -o"
                 )
         except BaseException:
@@ -99,6 +114,7 @@ class StoreWriter:
 
     def prepare(
         self,
+        store: FeatureStore,
         table: ClipTable,
         layouts: Iterable[Layout],
         catalog: str = "",
@@ -108,14 +124,18 @@ class StoreWriter:
     ) -> FeatureStore:
         """Make room for clips and specs, so that tasks can write their shards.
 
-        Nothing that is ready changes. Rows and specs appear to readers at once, at the end.
+        Nothing that is ready changes. Rows and specs appear to readers at once, at the end. Only
+        parts that change are written.
 
         Parameters
         ----------
+        store : FeatureStore
+            As it is now.
         table : ClipTable
             Clips that the store shall hold; those it holds already keep their rows.
         layouts : iterable of Layout
-            Of the specs that the store shall hold. One that is there keeps its own shard length.
+            Of the specs that the store shall hold, with shards of the store's length, which those
+            of the first specs fix.
         catalog : str
             Name of the collection.
         views : iterable of FeatureSpec
@@ -126,13 +146,14 @@ class StoreWriter:
         Returns
         -------
         store : FeatureStore
+            What is known of its status is taken over: no record is read again.
 
         Raises
         ------
         StoreMismatchError
             If a spec is there already with another encoding or other settings.
         """
-        store = self.store()
+        old = store.metadata
         known = store.layouts
         wanted = {layout.spec: layout for layout in layouts}
         for spec, layout in wanted.items():
@@ -144,59 +165,107 @@ class StoreWriter:
         merged = store.table.updated(table)
         if prune:
             merged = merged.pruned(set(table.clip_id))
-        everything = known | {spec: layout for spec, layout in wanted.items() if spec not in known}
-        grown = len(merged) != store.n_clips
-        changes: dict[str, bytes] = {}
-        digests = dict(store._root.digests)
-        for spec, layout in everything.items():
-            if grown or spec not in known:
-                group = layout.files(len(merged))
-                digests[spec.name] = digest_of(group)
-                changes |= group
-        for length in sorted({layout.clips_per_shard for layout in everything.values()}):
-            array = array_files(length, len(merged))
-            digests[array_key(length)] = digest_of(array)
-            changes |= {key: data for key, data in array.items() if self.files.read(key) != data}
-        table_files = merged.files()
-        digests[TABLE] = digest_of(table_files)
-        specs = tuple(spec.name for spec in everything)
-        if digests[TABLE] != store._root.digests.get(TABLE) or specs != store._root.specs:
-            digests.pop(OUTCOME_COLUMNS, None)  # they are of other rows, or other specs
-        root = dataclasses.replace(
-            store._root,
+        everything = known | {s: layout for s, layout in wanted.items() if s not in known}
+        division = old.division
+        if not known and everything and self._division is None:
+            division = Division.of(next(iter(everything.values())).clips_per_shard)
+        new = dataclasses.replace(
+            old,
+            division=division,
             catalog=catalog or store.catalog,
             n_clips=len(merged),
-            digests=dict(sorted(digests.items())),
-            specs=specs,
+            layouts=tuple(everything.values()),
             views=tuple(
-                s.name for s in dict.fromkeys([*store.views, *views]) if s not in everything
+                spec.name
+                for spec in dict.fromkeys([*store.views, *views])
+                if spec not in everything
             ),
         )
-        replaced = []
-        if digests[TABLE] != store._root.digests.get(TABLE):
-            # The folder goes, with chunks that the new table does not have and the outcomes of
-            # the last run, which `publish` brings up to date.
-            replaced = [TABLE]
-            changes |= table_files
-        if root != store._root:
-            changes[ROOT_KEY] = root.to_bytes()
-        write_together(self.files, changes, replaced)
-        return self.store()
+        changes, removed, digests = _changes(store, new, merged)
+        new = dataclasses.replace(new, digests=digests)
+        if new != old:
+            changes[ROOT_KEY] = new.to_bytes()
+        write_together(self.files, changes, removed)
+        records = store.status.records.resized(division, new.n_clips, new.names)
+        return FeatureStore(self.files, new, ClipStatus(self.files, new, records))
 
-    def publish(self) -> FeatureStore:
-        """Repeat what became of the clips as columns of the clip table; the end of a run."""
-        store = self.store()
-        columns = outcome_files({name: store.outcomes.column(name) for name in PUBLISHED})
-        digests = {**store._root.digests, OUTCOME_COLUMNS: digest_of(columns)}
-        root = dataclasses.replace(
-            store._root,
-            digests=dict(sorted(digests.items())),
-            records=dict(sorted(store.outcomes.records.items())),
+    def publish(self, store: FeatureStore) -> FeatureStore:
+        """Repeat the status of clips as columns of the clip table; the end of a run.
+
+        Parameters
+        ----------
+        store : FeatureStore
+            Whose status is as it is now; without one that was read, the records are read here.
+        """
+        metadata, status = store.metadata, store.status
+        common, chunks = by_part(status.mirrored_files())
+        changes, parts = {}, []
+        for part in status.parts:
+            there = chunks.get(part.number, {})
+            spans = status.recorded_spans(part.number)
+            new = dataclasses.replace(part, status=digest_of(there), records=spans)
+            if new.to_bytes() != part.to_bytes():
+                changes |= there | {new.key: new.to_bytes()}
+            parts.append(new)
+        digests = {**metadata.digests, STATUS_DIGEST: digest_of(common)}
+        if digests != metadata.digests:
+            metadata = dataclasses.replace(metadata, digests=digests)
+            changes |= common | {ROOT_KEY: metadata.to_bytes()}
+        write_together(self.files, changes)
+        return FeatureStore(
+            store.files, metadata, ClipStatus(store.files, metadata, status.records)
         )
-        if root != store._root:
-            write_together(self.files, {**columns, ROOT_KEY: root.to_bytes()})
-            store._root = root
-        return store
+
+
+def _changes(
+    store: FeatureStore, new: StoreMetadata, table: ClipTable
+) -> tuple[dict[str, bytes], list[str], dict[str, str]]:
+    """What is to be written and to be removed for a store to become `new`; and its digests."""
+    old, division = store.metadata, new.division
+    grown = (new.n_clips, new.division) != (old.n_clips, old.division)
+    digests = dict(old.digests)
+    changes: dict[str, bytes] = {}
+
+    def write(name: str, files: dict[str, bytes]) -> None:
+        if (digest := digest_of(files)) != old.digests.get(name):
+            digests[name] = digest
+            changes.update(files)
+
+    for layout in new.layouts:
+        if grown or layout not in old.layouts:
+            write(layout.spec.name, layout.files(new.n_clips))
+    write(COMMITS, commits_metadata(division, new.n_clips))
+    write(PARTS, parts_metadata(division, new.n_clips))
+    common, chunks = by_part(table.files(division))
+    write(TABLE, common)
+    before = store.status.parts if division == old.division else ()
+    removed = [f"{TABLE}/{name}" for name in store.table.meta if name not in table.meta]
+    if table.tags != store.table.tags:
+        removed.append(f"{TABLE}/labels")
+    reshaped = bool(removed)
+    respecified = new.names != old.names
+    for number in range(division.n_parts(new.n_clips)):
+        there = chunks.get(number, {})
+        rows = division.rows_of(number, new.n_clips)
+        known = before[number] if number < len(before) else None
+        part = Part(
+            number=number,
+            n_rows=rows.stop - rows.start,
+            table=digest_of(there),
+            records=known.records if known else (),
+        )
+        is_same = known is not None and (known.n_rows, known.table) == (part.n_rows, part.table)
+        if known and is_same and not respecified:
+            part = dataclasses.replace(part, status=known.status)
+        if not is_same or reshaped:
+            changes |= there
+        if part != known:
+            changes[part.key] = part.to_bytes()
+        if known and known.n_rows != part.n_rows:  # `publish` makes them anew, of another length
+            removed += chunk_keys(MIRRORED_COLUMNS, number)
+    if grown and STATUS_DIGEST in old.digests:
+        write(STATUS_DIGEST, mirrored_metadata(division, new.n_clips))
+    return changes, removed, digests
 
 
 def write_shard(
@@ -205,7 +274,7 @@ def write_shard(
     shard: int,
     rows: Sequence[tuple[bytes, Statistics] | None],
 ) -> Checksums:
-    """Write what one task made of one spec, and say what its commit record is to vouch for.
+    """Write what one task made of one spec, and return what its commit record must hold.
 
     Parameters
     ----------

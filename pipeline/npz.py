@@ -43,21 +43,23 @@ from featurestore.errors import (
     StoreMismatchError,
 )
 from featurestore.export.manifest import MANIFEST, read_manifest
-from featurestore.export.npz import CLIP_FACTS, IMPORTED, specs_of, was_imported
+from featurestore.export.npz import CLIP_FACTS, specs_of
 from featurestore.format.commits import PENDING, ClipRecord
-from featurestore.format.layout import Layout
+from featurestore.format.layout import IMPORTED, Layout
 from featurestore.format.statistics import Statistics
 from featurestore.specs.encoding import UINT8_RANGE
 from featurestore.specs.mel import FeatureSpec, n_valid_frames
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.checksum import append_crc32c
+from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.file import opened
 from pipeline.catalogs import Catalog, TableSettings, open_catalog
 from pipeline.features.statistics import summarise
-from pipeline.run.missing import take_back_changed
+from pipeline.run.layouts import division_for, layouts
+from pipeline.run.missing import invalidate_changed
 from pipeline.run.rows import clip_table, rows_of
-from pipeline.run.run import RunSummary, complete, jobs_of, layouts, summary_of
+from pipeline.run.run import RunSummary, complete, jobs_of, summary_of
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import compute_shard
 
@@ -340,16 +342,20 @@ def import_npz(
     specs = source.specs
     settings = dataclasses.replace(settings, window=source.window)
     table = clip_table(catalog)
-    planned = [
-        dataclasses.replace(layout, settings=source.settings)
-        for layout in layouts(len(table), specs, settings)
-    ]
     began = time.monotonic()
     with StoreWriter(path, source.window) as writer:
-        _refuse_others(writer, source)
-        store = writer.prepare(table, planned, catalog.name)
+        store = writer.store()
+        _refuse_others(store, source)
+        division = (
+            store.metadata.division if store.specs else division_for(len(table), specs, settings)
+        )
+        planned = [
+            dataclasses.replace(layout, settings=source.settings)
+            for layout in layouts(specs, settings, division)
+        ]
+        store = writer.prepare(store, table, planned, catalog.name)
         rows = rows_of(store, table, map(source.file_of, table.path))
-        take_back_changed(store, rows)
+        invalidate_changed(store, rows)
         software = {"melgrid": version("melgrid"), "numpy": np.__version__}
         jobs = [
             dataclasses.replace(job, software=software)
@@ -363,7 +369,7 @@ def import_npz(
             quiet=quiet,
         )
         seconds = time.monotonic() - began
-        store = writer.publish()
+        store = writer.publish(store)
     summary = summary_of(store, table, specs, failures, n_computed, seconds)
     if not summary.n_ready and summary.failures:
         failure = summary.failures[0]
@@ -374,10 +380,9 @@ def import_npz(
     return summary
 
 
-def _refuse_others(writer: StoreWriter, source: NpzFolder) -> None:
-    """Refuse a store with specs that these files lack: their rows would be taken back."""
-    store = writer.store()
-    if store.specs and not was_imported(store):
+def _refuse_others(store: FeatureStore, source: NpzFolder) -> None:
+    """Refuse a store with specs that these files lack: their rows would be invalidated."""
+    if not all(layout.is_imported for layout in store.metadata.layouts):
         raise StoreMismatchError(
             f"{store.path} was not imported but computed from audio; give another place with -o"
         )

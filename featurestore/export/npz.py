@@ -83,11 +83,6 @@ def specs_of(keys: Iterable[str], like: FeatureSpec) -> dict[str, FeatureSpec]:
     return specs
 
 
-def was_imported(store: FeatureStore) -> bool:
-    """Whether a store's values were imported, and not computed from audio by melgrid."""
-    return any(IMPORTED in layout.settings for layout in store.layouts.values())
-
-
 def write(selection: Selection, path: Path, advance: Advance) -> None:
     """Write a selection to a new folder.
 

@@ -3,35 +3,29 @@
 import dataclasses
 import difflib
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import StoreFormatError, UnknownClipError
+from featurestore.format.columns import (
+    TABLE,
+    add_column,
+    chunk_keys,
+    column,
+    metadata_keys,
+    read_there,
+)
+from featurestore.format.division import Division
 from featurestore.format.layout import digest_of, zarr_files
+from featurestore.format.parts import Part
 from featurestore.storage.documents import parse
 from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
     import zarr
-
-TABLE = "clips"
-"""The table's group."""
-
-OUTCOME_COLUMNS = "clips/outcomes"
-"""Names the digest of the columns that `outcome_files` makes; there is no such file."""
-
-_ROWS_PER_CHUNK = 65536
-
-_MOST_TEXT = 2**13
-"""Longest text of a column, on average over a chunk or 512 rows [bytes]; a path has half of it."""
-
-_MOST_TAGS = 2**16
-
-_KEYS = {"name": "default", "configuration": {"separator": "/"}}
-"""Zarr's own way to name chunks."""
 
 _TEXTS = ("clip_id", "path", "split", "artist", "album")
 _NUMBERS: dict[str, Any] = {"fold": np.int16, "tile": np.int32, "active": np.bool_}
@@ -159,56 +153,71 @@ class ClipTable:
         active = np.array([clip_id in clip_ids for clip_id in self.clip_id], np.bool_)
         return dataclasses.replace(self, active=active)
 
-    def files(self) -> dict[str, bytes]:
+    def files(self, division: Division) -> dict[str, bytes]:
         """The group's files by key."""
+        rows = division.rows_per_part
 
         def build(group: "zarr.Group") -> None:
             for name in _TEXTS:
-                _add_column(group, name, np.array(getattr(self, name), object))
+                add_column(group, name, np.array(getattr(self, name), object), rows)
             for name in _NUMBERS:
-                _add_column(group, name, getattr(self, name))
-            _add_column(group, "tag", np.array(self.tags, object), dimensions=("tag",))
-            _add_column(group, "labels", self.labels, dimensions=("clip", "tag"))
-            for name, column in self.meta.items():
-                _add_column(group, name, column)
+                add_column(group, name, getattr(self, name), rows)
+            tags = np.array(self.tags, object)
+            add_column(group, "tag", tags, max(1, len(tags)), dimensions=("tag",))
+            add_column(group, "labels", self.labels, rows, dimensions=("clip", "tag"))
+            for name, values in self.meta.items():
+                add_column(group, name, values, rows)
 
         attributes = {"melgrid": {"meta": [*self.meta]}} if self.meta else {}
-        return zarr_files("clips", attributes, build)
+        return zarr_files(TABLE, attributes, build)
 
     @classmethod
-    def read(cls, files: Files, digest: str, n_clips: int) -> Self:
+    def read(
+        cls, files: Files, division: Division, n_clips: int, digest: str, parts: Sequence[Part]
+    ) -> Self:
         """Read the table of `n_clips` rows from a store.
 
         Raises
         ------
         StoreFormatError
-            If what is stored is not the table whose digest is given: a run that died, or is
+            If what is stored is not the table whose digests are given: a run that died, or is
             still at it, has written part of another; or if it is no such table at all.
         """
-        group = files.read("clips/zarr.json")
+        group = files.read(f"{TABLE}/zarr.json")
         meta = _meta_names(group)
-        stored = _stored(files, (*COLUMNS, *meta))
-        stored |= {} if group is None else {"clips/zarr.json": group}
-        there = all(f"clips/{name}/zarr.json" in stored for name in meta)
-        if not there or digest_of(stored) != digest:
-            raise StoreFormatError(
-                f"{files.root}: the clip table is being changed by a run, or was left half-written"
-                " by one that died, or is damaged; if none is running, run featurize again to mend "
-                "it; if that does not help, put clips/ back from a copy"
-            )
+        names = (*COLUMNS, *meta)
+        common = {} if group is None else {f"{TABLE}/zarr.json": group}
+        common |= read_there(files, metadata_keys(names))
+        there = all(f"{TABLE}/{name}/zarr.json" in common for name in meta)
+        stored = dict(common)
+        is_whole = there and digest_of(common) == digest
         try:
-            tags = _column(stored, "tag", "string", None)
-            labels = _column(stored, "labels", "uint8", n_clips, len(tags))
+            tags = column(common, "tag", "string", division, None) if is_whole else []
+            chunked = [name for name in names if tags or name != "labels"]
+            for part in parts if is_whole else ():
+                chunks = read_there(files, chunk_keys(chunked, part.number))
+                is_whole = is_whole and digest_of(chunks) == part.table
+                stored |= chunks
+            if not is_whole:
+                raise StoreFormatError(
+                    f"{files.root}: the clip table is being changed by a run, or was left "
+                    "half-written by one that died, or is damaged; if none is running, run "
+                    "featurize again to repair it; if that does not help, put clips/ back from a "
+                    "copy"
+                )
+            labels = column(stored, "labels", "uint8", division, n_clips, len(tags))
             if len(set(tags)) < len(tags) or (labels > 1).any():
                 raise ValueError("a tag occurs twice, or a label is neither 0 nor 1")
             texts: dict[str, Any] = {
-                name: _column(stored, name, "string", n_clips) for name in _TEXTS
+                name: column(stored, name, "string", division, n_clips) for name in _TEXTS
             }
             numbers: dict[str, Any] = {
-                name: _column(stored, name, np.dtype(dtype).name, n_clips)
+                name: column(stored, name, np.dtype(dtype).name, division, n_clips)
                 for name, dtype in _NUMBERS.items()
             }
-            columns = {name: _meta_column(stored, name, n_clips) for name in meta}
+            columns = {name: _meta_column(stored, name, division, n_clips) for name in meta}
+        except StoreFormatError:
+            raise
         except ValueError as error:
             raise StoreFormatError(
                 f"{files.root}: the clip table cannot be read: {error}; put clips/ back from a copy"
@@ -241,174 +250,12 @@ def _meta_names(group: bytes | None) -> list[str]:
     return []
 
 
-def _meta_column(stored: Mapping[str, bytes], name: str, n_clips: int) -> npt.NDArray[Any]:
-    """A column of metadata: numbers, or texts as objects; raises as `_column` does."""
+def _meta_column(
+    stored: Mapping[str, bytes], name: str, division: Division, n_clips: int
+) -> npt.NDArray[Any]:
+    """A column of metadata: numbers, or texts as objects; raises as `column` does."""
     kind = parse(stored[f"clips/{name}/zarr.json"]).get("data_type")
     if kind not in ("string", "int64", "float64"):
         raise ValueError(f"{name}: values of type {kind!r}")
-    values = _column(stored, name, kind, n_clips)
+    values = column(stored, name, kind, division, n_clips)
     return np.array(values, object) if kind == "string" else np.asarray(values)
-
-
-def outcome_files(columns: Mapping[str, npt.NDArray[Any]]) -> dict[str, bytes]:
-    """Files of further columns of the group, for readers other than melgrid.
-
-    What became of each clip is told by the commit records; these columns repeat it, as of the
-    end of the last run, for those who open the store with Zarr alone.
-    """
-
-    def build(group: "zarr.Group") -> None:
-        for name, data in columns.items():
-            _add_column(group, name, data)
-
-    files = zarr_files("clips", {}, build)
-    del files["clips/zarr.json"]  # the table's own
-    return files
-
-
-def read_outcomes(
-    files: Files, columns: Mapping[str, str], digest: str, n_clips: int
-) -> dict[str, npt.NDArray[Any]]:
-    """Columns that `outcome_files` made, as they are stored; by name, which type each is of.
-
-    Raises
-    ------
-    StoreFormatError
-        If they are not those whose digest is given, or not of so many rows.
-    """
-    stored = _stored(files, columns)
-    try:
-        if digest_of(stored) != digest:
-            raise ValueError("the digest does not match")
-        return {
-            name: np.asarray(
-                _column(stored, name, kind, n_clips), object if kind == "string" else None
-            )
-            for name, kind in columns.items()
-        }
-    except ValueError as error:
-        raise StoreFormatError(
-            f"{files.root}: the outcome columns of the clip table are damaged: {error}"
-        ) from None
-
-
-def _stored(files: Files, names: Iterable[str]) -> dict[str, bytes]:
-    """The files of some columns, as far as they are there."""
-    keys = []
-    for name in names:
-        keys.append(f"clips/{name}/zarr.json")
-        chunks = [f"clips/{name}/c/{chunk}" for chunk in files.names(f"clips/{name}/c")]
-        keys += [f"{chunk}/0" for chunk in chunks] if name == "labels" else chunks
-    found = zip(keys, files.read_several(keys), strict=True)
-    return {key: data for key, data in found if data is not None}
-
-
-def _column(
-    stored: Mapping[str, bytes],
-    name: str,
-    kind: str,
-    n_rows: int | None,
-    n_columns: int | None = None,
-) -> Any:
-    """A column's values: texts as a list, else an array; `n_rows` None is as many as it has.
-
-    Its files are looked at before zarr-python may believe them, and reserve memory for what they
-    announce.
-
-    Raises
-    ------
-    ValueError
-        If it is not a column as `_add_column` makes it.
-    """
-    import zarr
-
-    folder = f"clips/{name}"
-    try:
-        found = parse(stored[f"{folder}/zarr.json"])
-        if n_rows is None:
-            (n_rows,) = found["shape"]
-            if type(n_rows) is not int or not 0 <= n_rows <= _MOST_TAGS:
-                raise ValueError(f"{n_rows!r} rows")
-        shape = (n_rows,) if n_columns is None else (n_rows, n_columns)
-        chunk = _chunks(shape)
-        if _shape_of(found) != (kind, list(shape), list(chunk)):
-            raise ValueError(f"it is not of {' x '.join(map(str, shape))} values of type {kind}")
-        last = "" if n_columns is None else "/0"
-        keys = [f"{folder}/c/{i}{last}" for i in range(-(-n_rows // chunk[0]) if all(shape) else 0)]
-        n_values = int(np.prod(chunk))
-        least, most = (
-            (4 * n_values + 4, _MOST_TEXT * max(n_values, 512))
-            if kind == "string"
-            else (np.dtype(kind).itemsize * n_values,) * 2
-        )
-        for key in keys:
-            if not least <= _unpacked_nbytes(stored[key]) <= most:
-                raise ValueError(f"{key} does not hold {n_values} values")
-        buffer = zarr.core.buffer.default_buffer_prototype().buffer.from_bytes
-        kept = {key: buffer(stored[key]) for key in (f"{folder}/zarr.json", *keys)}
-        values: Any = zarr.open_array(zarr.storage.MemoryStore(kept), path=folder, mode="r")[...]
-        return [str(text) for text in values] if kind == "string" else values
-    except Exception as error:  # zarr-python and its codecs have all kinds for foreign bytes
-        told = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise ValueError(f"{name}: {' '.join(told.split())}") from None
-
-
-def _shape_of(metadata: Mapping[str, Any]) -> tuple[Any, Any, Any]:
-    """What a column's metadata says of type, shape and chunks, if all else is as it must be."""
-    head, *others = metadata["codecs"]
-    kind = metadata["data_type"]
-    if (
-        head["name"] != ("vlen-utf8" if kind == "string" else "bytes")
-        or (head.get("configuration") or {}).get("endian", "little") != "little"
-        or [codec["name"] for codec in others] != ["zstd"]
-        or metadata["chunk_key_encoding"] != _KEYS
-        or metadata["chunk_grid"]["name"] != "regular"
-        or metadata.get("storage_transformers")
-    ):
-        raise ValueError("it is packed in another way")
-    return kind, metadata["shape"], metadata["chunk_grid"]["configuration"]["chunk_shape"]
-
-
-def _unpacked_nbytes(frame: bytes) -> int:
-    """What a zstd frame says that it unpacks to [bytes].
-
-    Source: RFC 8878, section 3.1.1.1.
-
-    Raises
-    ------
-    ValueError
-        If it is none, or does not say so.
-    """
-    if len(frame) < 5 or frame[:4] != b"\x28\xb5\x2f\xfd":
-        raise ValueError("a chunk is no zstd frame")
-    is_single, size_flag = frame[4] >> 5 & 1, frame[4] >> 6
-    n_bytes = (is_single, 2, 4, 8)[size_flag]
-    begin = 5 + (not is_single) + (0, 1, 2, 4)[frame[4] & 3]
-    if not n_bytes or len(frame) < begin + n_bytes:
-        raise ValueError("a chunk does not say how long it is")
-    return int.from_bytes(frame[begin : begin + n_bytes], "little") + 256 * (n_bytes == 2)
-
-
-def _chunks(shape: Sequence[int]) -> tuple[int, ...]:
-    return (min(_ROWS_PER_CHUNK, max(1, shape[0])), *(max(1, n) for n in shape[1:]))
-
-
-def _add_column(
-    group: "zarr.Group",
-    name: str,
-    data: npt.NDArray[Any],
-    *,
-    dimensions: tuple[str, ...] = ("clip",),
-) -> None:
-    text = data.dtype == object
-    array = group.create_array(
-        name,
-        shape=data.shape,
-        dtype="string" if text else data.dtype,
-        chunks=_chunks(data.shape),
-        fill_value="" if text else data.dtype.type(0),
-        dimension_names=dimensions,
-        # else a chunk that becomes empty would leave its old file in place
-        config={"write_empty_chunks": True},
-    )
-    array[...] = data

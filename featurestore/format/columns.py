@@ -35,18 +35,31 @@ def add_column(
     dimensions: tuple[str, ...] = ("clip",),
 ) -> None:
     """Make an array of a group: texts as objects, or numbers; one chunk so many rows."""
-    text = data.dtype == object
-    array = group.create_array(
+    kind = "string" if data.dtype == object else data.dtype.name
+    array = make_column(group, name, kind, data.shape, rows_per_chunk, dimensions=dimensions)
+    array[...] = data
+
+
+def make_column(
+    group: "zarr.Group",
+    name: str,
+    kind: str,
+    shape: tuple[int, ...],
+    rows_per_chunk: int,
+    *,
+    dimensions: tuple[str, ...] = ("clip",),
+) -> "zarr.Array[Any]":
+    """Make the array, without values."""
+    return group.create_array(
         name,
-        shape=data.shape,
-        dtype="string" if text else data.dtype,
-        chunks=_chunks(data.shape, rows_per_chunk),
-        fill_value="" if text else data.dtype.type(0),
+        shape=shape,
+        dtype=kind,
+        chunks=_chunks(shape, rows_per_chunk),
+        fill_value="" if kind == "string" else np.dtype(kind).type(0),
         dimension_names=dimensions,
         # else a chunk that becomes empty would leave its old file in place
         config={"write_empty_chunks": True},
     )
-    array[...] = data
 
 
 def part_of(key: str) -> int | None:

@@ -1,26 +1,21 @@
 """Commit records: the only thing that says which rows are ready.
 
-One record covers a run of clips, for all specs whose shards are that long. Records are the chunks
-of a Zarr array of strings, ``commits/<clips_per_shard>``, one chunk a record, so that every Zarr
-reader can list them; a record that was never written reads as the empty string, and means pending.
+One record covers a shard, for all specs. Records are the texts of the Zarr array ``commits`` (part,
+shard of the part); one that was never written reads as the empty text, and means pending.
 """
 
 import base64
 import dataclasses
 import json
-import re
-import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Self, get_args
+from typing import Any, Literal, Self, get_args
 
 from featurestore.errors import AUDIO_REASONS, CorruptDataError, StoreFormatError
+from featurestore.format.division import Division
 from featurestore.format.layout import zarr_files
-from featurestore.storage.checksum import append_crc32c, verify_crc32c
+from featurestore.format.texts import add_texts, pack_text, unpack_text
 from featurestore.storage.documents import parse
 from featurestore.storage.files import Files
-
-if TYPE_CHECKING:
-    import zarr
 
 Status = Literal["ready", "failed", "pending"]
 
@@ -80,7 +75,7 @@ PENDING = ClipRecord()
 
 
 Checksums = bytes
-"""Of one spec's rows in a run of clips, `CHECKSUM_NBYTES` each, little-endian: `row_checksum`, or 0
+"""Of one spec's rows in a shard, `CHECKSUM_NBYTES` each, little-endian: `row_checksum`, or 0
 where the row holds no values.
 """
 
@@ -98,8 +93,8 @@ _LIMITS = {
 """Smallest and largest number that a record may hold, so that sums of them fit 64 bits."""
 
 
-def without(checksums: Checksums, positions: Iterable[int]) -> Checksums:
-    """The same, but that rows at some positions are no longer vouched for."""
+def invalidated(checksums: Checksums, positions: Iterable[int]) -> Checksums:
+    """The same, but that rows at some positions are no longer committed."""
     left = bytearray(checksums)
     for position in positions:
         first = CHECKSUM_NBYTES * position
@@ -113,7 +108,7 @@ _AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """What is ready in one run of clips.
+    """What is ready in one shard.
 
     Parameters
     ----------
@@ -131,7 +126,7 @@ class Commit:
     software: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def is_ready(self, spec_name: str, position: int) -> bool:
-        """Whether the row at `position` in this run can be read for the spec."""
+        """Whether the row at `position` in this shard can be read for the spec."""
         return (
             spec_name in self.specs
             and position < len(self.clips)
@@ -140,11 +135,11 @@ class Commit:
         )
 
     def checksum(self, spec_name: str, position: int) -> int:
-        """What the record vouches for at a row; 0 is nothing."""
+        """What is committed at a row; 0 is nothing."""
         first = CHECKSUM_NBYTES * position
         return int.from_bytes(self.specs[spec_name][first : first + CHECKSUM_NBYTES], "little")
 
-    def is_settled(self, spec_name: str, position: int) -> bool:
+    def is_done(self, spec_name: str, position: int) -> bool:
         """Whether there is nothing to compute: the row is ready, or known to fail."""
         return self.is_ready(spec_name, position) or (
             spec_name in self.specs
@@ -152,7 +147,7 @@ class Commit:
             and self.clips[position].status == "failed"
         )
 
-    def to_json(self, clips_per_shard: int, shard: int) -> str:
+    def to_json(self, shard: int) -> str:
         """As text that says which shard it is of; clips by column, which takes a third."""
         columns = {
             field.name: [getattr(clip, field.name) for clip in self.clips]
@@ -160,7 +155,6 @@ class Commit:
         }
         return json.dumps(
             {
-                "clips_per_shard": clips_per_shard,
                 "shard": shard,
                 "clips": columns,
                 "specs": {
@@ -183,9 +177,9 @@ class Commit:
         """
         try:
             fields = parse(text)
-            place = fields.pop("clips_per_shard"), fields.pop("shard")
-            if place != (clips_per_shard, shard):
-                raise ValueError(f"it is that of shard {place[1]!r} of {place[0]!r} clips each")
+            place = fields.pop("shard")
+            if place != shard:
+                raise ValueError(f"it is that of shard {place!r}")
             columns: dict[str, list[Any]] = fields.pop("clips")
             for field in dataclasses.fields(ClipRecord):
                 kind = type(field.default)
@@ -216,100 +210,77 @@ class Commit:
             raise StoreFormatError(f"not a commit record: {error}") from None
 
 
-def array_key(clips_per_shard: int) -> str:
-    """Where the records for shards of that length lie."""
-    return f"commits/{clips_per_shard}"
+COMMITS = "commits"
+"""The array, and the name of its digest."""
 
 
-def array_files(clips_per_shard: int, n_clips: int) -> dict[str, bytes]:
+def commits_metadata(division: Division, n_clips: int) -> dict[str, bytes]:
     """Metadata of the array that shows the records to Zarr readers: bytes by key."""
-    from zarr.codecs import Crc32cCodec
-
-    def build(group: "zarr.Group") -> None:
-        group.create_array(
-            str(clips_per_shard),
-            shape=(-(-n_clips // clips_per_shard),),
-            chunks=(1,),
-            dtype="string",
-            compressors=[Crc32cCodec()],
-            fill_value="",
-        )
-
-    made = zarr_files("commits", {}, build)
-    return {key: made[key] for key in array_keys(clips_per_shard)}
+    shape = division.n_parts(n_clips), division.shards_per_part
+    files = zarr_files("", {}, lambda group: add_texts(group, COMMITS, shape))
+    return {key: data for key, data in files.items() if key != "zarr.json"}
 
 
-def array_keys(clips_per_shard: int) -> tuple[str, str]:
-    """Keys of `array_files`."""
-    return f"{array_key(clips_per_shard)}/zarr.json", "commits/zarr.json"
-
-
-def read_commit(files: Files, clips_per_shard: int, shard: int) -> Commit:
-    """The record of a run of clips; an empty one where there is none.
+def read_commit(files: Files, division: Division, shard: int) -> Commit:
+    """The record of a shard; an empty one where there is none.
 
     Raises
     ------
     CorruptDataError
-        If its bytes are damaged, or are no record of that run.
+        If its bytes are damaged, or are no record of that shard.
     """
-    data = files.read(commit_key(clips_per_shard, shard))
-    return Commit() if data is None else _unpack(data, clips_per_shard, shard)
+    return unpack_commit(files.read(division.commit_key(shard)), division, shard)
 
 
-def commit_key(clips_per_shard: int, shard: int) -> str:
-    """Key of a record's file."""
-    return f"{array_key(clips_per_shard)}/c/{shard}"
+def unpack_commit(data: bytes | None, division: Division, shard: int) -> Commit:
+    """The record that a shard's file holds; an empty one where there is none.
 
-
-def shard_of(key: str, clips_per_shard: int) -> int | None:
-    """The shard whose record has a key; None if no record for shards of that length has it."""
-    folder, _, name = key.rpartition("/")
-    is_record = folder == f"{array_key(clips_per_shard)}/c" and name.isascii() and name.isdecimal()
-    return int(name) if is_record else None
-
-
-def _unpack(data: bytes, clips_per_shard: int, shard: int) -> Commit:
-    key = commit_key(clips_per_shard, shard)
-    body = bytes(verify_crc32c(data, key))
-    # The vlen-utf8 codec: the number of strings, then each one's length and bytes.
-    if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
-        raise CorruptDataError(f"{key}: not one string")
+    Raises
+    ------
+    CorruptDataError
+        As `read_commit`.
+    """
+    if data is None:
+        return Commit()
+    key = division.commit_key(shard)
     try:
-        return Commit.from_json(body[8:], clips_per_shard, shard)
+        return Commit.from_json(unpack_text(data, key), division.clips_per_shard, shard)
     except StoreFormatError as error:
         raise CorruptDataError(f"{key}: {error}") from None
 
 
-def recorded(files: Files, clips_per_shard: int) -> list[int]:
-    """Numbers of the shards that have a record, ascending."""
-    names = files.names(f"{array_key(clips_per_shard)}/c")
-    return sorted(int(name) for name in names if re.fullmatch("0|[1-9][0-9]{0,8}", name))
+def recorded(files: Files, division: Division, n_clips: int) -> Iterator[int]:
+    """Shards of a store of so many rows that have a record, ascending."""
+    for part in range(division.n_parts(n_clips)):
+        shards = division.shards_of(part, n_clips)
+        folder = f"{COMMITS}/c/{part}"
+        there = {division.shard_of(f"{folder}/{name}") for name in files.names(folder)}
+        yield from (shard for shard in shards if shard in there)
 
 
 def read_commits(
-    files: Files, clips_per_shard: int, shards: Iterable[int], expected: Collection[int] = ()
+    files: Files, division: Division, n_clips: int, expected: Collection[int] = ()
 ) -> Iterator[tuple[int, Commit]]:
-    """Shard number and record, of each shard that has a record.
+    """Shard number and record, of each shard of a store of so many rows that has a record.
+
+    Each is read once, part by part.
 
     Raises
     ------
     CorruptDataError
         If bytes are damaged, or one of the shards `expected` has none.
     """
-    there = {*recorded(files, clips_per_shard), *expected}
-    wanted = [shard for shard in shards if shard in there]
+    wanted = sorted({*recorded(files, division, n_clips), *expected})
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]
-        keys = [commit_key(clips_per_shard, shard) for shard in some]
+        keys = [division.commit_key(shard) for shard in some]
         for shard, key, data in zip(some, keys, files.read_several(keys), strict=True):
             if data is not None:
-                yield shard, _unpack(data, clips_per_shard, shard)
+                yield shard, unpack_commit(data, division, shard)
             elif shard in expected:
                 raise CorruptDataError(f"{files.root}: {key} is missing: its clips were done")
 
 
-def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit) -> None:
+def write_commit(files: Files, division: Division, shard: int, commit: Commit) -> None:
     """Put a record in place, at once."""
-    text = commit.to_json(clips_per_shard, shard).encode()
-    body = struct.pack("<II", 1, len(text)) + text
-    files.write(commit_key(clips_per_shard, shard), append_crc32c(body))
+    files.write(division.commit_key(shard), pack_text(commit.to_json(shard)))

@@ -2,79 +2,25 @@
 
 import dataclasses
 import hashlib
-import json
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.errors import SettingsError, StoreFormatError
+from featurestore.errors import SettingsError
+from featurestore.format.division import MAX_CLIPS_PER_SHARD
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.mel import FeatureSpec, n_valid_frames
-from featurestore.specs.window import ClipWindow
-from featurestore.storage.documents import MOST_NBYTES, parse
-from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
     import zarr
 
-FORMAT = 1
-"""Version of the store's format; a reader refuses a newer one."""
-
-ROOT_KEY = "zarr.json"
-"""Where the store's own attributes lie."""
-
 _MOST_CHUNK = 2**29
 """Longest chunk, not packed [bytes]; Blosc cannot pack one of 2**31."""
 
-_MOST_CLIPS_PER_SHARD = 2**16
-
-_MOST_CLIPS = 10**8
-
-_MOST_NAMES = 10_000
-"""Most specs, and most views, of a store."""
-
-
-def is_length(name: str) -> bool:
-    """Whether a text is the length that a shard may have, as folders of records are named by it."""
-    return bool(re.fullmatch("[1-9][0-9]{0,4}", name)) and int(name) <= _MOST_CLIPS_PER_SHARD
-
-
-Spans = Sequence[Sequence[int]]
-"""Whole numbers, as pairs: the first of some that follow each other, and the one after the last."""
-
-
-def spans_of(numbers: Iterable[int]) -> list[list[int]]:
-    """Ascending numbers as spans."""
-    spans: list[list[int]] = []
-    for number in numbers:
-        if spans and spans[-1][1] == number:
-            spans[-1][1] += 1
-        else:
-            spans.append([number, number + 1])
-    return spans
-
-
-def numbers_in(spans: Spans) -> set[int]:
-    """The numbers that spans stand for."""
-    return {number for first, beyond in spans for number in range(first, beyond)}
-
-
-def spans_without(spans: Spans, numbers: Iterable[int]) -> list[list[int]]:
-    """Spans of the same numbers, but for some."""
-    left = []
-    for begin, beyond in spans:
-        first = begin
-        for number in sorted(n for n in numbers if begin <= n < beyond):
-            left.append([first, number])
-            first = number + 1
-        left.append([first, beyond])
-    return [[first, beyond] for first, beyond in left if first < beyond]
-
-
-_ROOT_REMEDY = "put it back from a copy, or featurize into another place with -o"
+IMPORTED = "imported"
+"""The setting that says how values were made that come from elsewhere."""
 
 STATISTICS = ("mean", "std", "saturated")
 """Of each clip and band, over its valid frames; ``saturated`` is the share of values that the
@@ -96,7 +42,7 @@ class Layout:
     encoding : Encoding
     codec : Codec
     clips_per_shard : int
-        Length of the run of clips that is one shard, one task and one commit.
+        Of the store; see `featurestore.format.division`.
     n_frames : int
     settings : mapping of str to str
         What else the values depend on: backend, resampler and the like. Rows computed with
@@ -113,7 +59,7 @@ class Layout:
     def __post_init__(self) -> None:
         for field in ("clips_per_shard", "n_frames"):
             value = getattr(self, field)
-            most = _MOST_CLIPS_PER_SHARD if field == "clips_per_shard" else _MOST_CHUNK
+            most = MAX_CLIPS_PER_SHARD if field == "clips_per_shard" else _MOST_CHUNK
             if type(value) is not int or not 1 <= value <= most:
                 raise SettingsError(
                     f"{field} is {value!r}; it must be a whole number from 1 to {most}"
@@ -127,6 +73,11 @@ class Layout:
         for key, setting in self.settings.items():
             if not isinstance(key, str) or not isinstance(setting, str):
                 raise SettingsError(f"the setting {key!r} is {setting!r}; both must be texts")
+
+    @property
+    def is_imported(self) -> bool:
+        """Whether the values were made elsewhere, and not computed from audio here."""
+        return IMPORTED in self.settings
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
@@ -198,34 +149,35 @@ class Layout:
             "settings": dict(self.settings),
         }
 
+    def stored_json(self) -> dict[str, Any]:
+        """As the store's own metadata hold it: without what they say once for all specs."""
+        return {
+            "encoding": self.encoding.name,
+            "codec": self.codec.name,
+            "n_frames": self.n_frames,
+            "settings": dict(self.settings),
+        }
+
     @classmethod
-    def from_json(cls, fields: Mapping[str, Any], where: str) -> Self:
-        """Read what `to_json` wrote.
+    def from_stored_json(cls, name: str, fields: Mapping[str, Any], clips_per_shard: int) -> Self:
+        """Read what `stored_json` wrote of the spec called `name`.
 
         Raises
         ------
-        StoreFormatError
-            If it is something else, or contradicts itself.
+        SettingsError, SpecError, KeyError, TypeError, ValueError
+            If it is something else.
         """
-        try:
-            layout = cls(
-                spec=FeatureSpec.parse(fields["spec"]),
-                encoding=Encoding(name=fields["encoding"]),
-                codec=Codec(name=fields["codec"]),
-                clips_per_shard=fields["clips_per_shard"],
-                n_frames=fields["n_frames"],
-                settings=dict(fields["settings"]),
-            )
-        except KeyError as error:
-            raise StoreFormatError(f"{where}: not a melgrid spec group: no {error}") from None
-        except (TypeError, ValueError) as error:
-            raise StoreFormatError(f"{where}: not a melgrid spec group: {error}") from None
-        if layout.to_json() != fields:
-            raise StoreFormatError(f"{where}: the group's melgrid attributes contradict each other")
-        return layout
+        return cls(
+            spec=FeatureSpec.parse(name),
+            encoding=Encoding(name=fields["encoding"]),
+            codec=Codec(name=fields["codec"]),
+            clips_per_shard=clips_per_shard,
+            n_frames=fields["n_frames"],
+            settings=dict(fields["settings"]),
+        )
 
     def differences(self, other: Self) -> list[str]:
-        """What two layouts for one spec differ in, a line each; shard length does not count."""
+        """What two layouts for one spec differ in, a line each."""
         mine, theirs = (
             {
                 "encoding": layout.encoding.name,
@@ -317,139 +269,6 @@ def zarr_files(
     files = {f"{folder}/{key}".lstrip("/"): data.to_bytes() for key, data in made.items()}
     own = f"{folder}/zarr.json".lstrip("/")
     return {key: files[key] for key in sorted(files, key=lambda key: (key == own, key))}
-
-
-def read_attributes(files: Files, folders: Sequence[str]) -> list[dict[str, Any] | None]:
-    """The ``melgrid`` attribute of Zarr groups; None where there is no such group.
-
-    Raises
-    ------
-    StoreFormatError
-        If the group's metadata cannot be read.
-    """
-    keys = [f"{folder}/zarr.json".lstrip("/") for folder in folders]
-    found: list[dict[str, Any] | None] = []
-    for key, data in zip(keys, files.read_several(keys, MOST_NBYTES), strict=True):
-        remedy = _ROOT_REMEDY if key == ROOT_KEY else "melgrid verify --repair mends it"
-        try:
-            attributes = data and parse(data).get("attributes", {}).get("melgrid")
-        except (ValueError, AttributeError) as error:
-            raise StoreFormatError(f"{files.root}: {key} is damaged: {error}; {remedy}") from None
-        if attributes is not None and not isinstance(attributes, dict):
-            raise StoreFormatError(f"{files.root}: {key} is damaged: it is no group's; {remedy}")
-        found.append(attributes)
-    return found
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Root:
-    """The store's own attributes: what it holds, as of its last change.
-
-    Parameters
-    ----------
-    window : mapping of str to object
-        The `ClipWindow` that defines the rows, as JSON.
-    catalog : str
-        Name of the collection.
-    n_clips : int
-        Rows of every array; rows beyond are being added.
-    specs : tuple of str
-        Names of the specs stored.
-    views : tuple of str
-        Names of the specs that were asked for and are served from those.
-    digests : mapping of str to str
-        `digest_of` the files of the clip table (``clips``), and of each spec's metadata and
-        coordinates, by the group's name, so that half-written or damaged ones are found out.
-    records : mapping of str to spans
-        By the length of shards, those that had a commit record when the last run ended, so that
-        one that has gone since is not taken for one that was never written.
-
-    Raises
-    ------
-    SettingsError, SpecError
-        If a value cannot be.
-    """
-
-    window: Mapping[str, Any]
-    catalog: str = ""
-    n_clips: int = 0
-    specs: tuple[str, ...] = ()
-    views: tuple[str, ...] = ()
-    digests: Mapping[str, str] = dataclasses.field(default_factory=dict)
-    records: Mapping[str, Spans] = dataclasses.field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        ClipWindow.from_json(dict(self.window))
-        if type(self.n_clips) is not int or not 0 <= self.n_clips <= _MOST_CLIPS:
-            raise SettingsError(
-                f"n_clips is {self.n_clips!r}; it must be a whole number from 0 to {_MOST_CLIPS}"
-            )
-        if not isinstance(self.catalog, str):
-            raise SettingsError(f"catalog is {self.catalog!r}; it must be a text")
-        for field in ("specs", "views"):
-            names = getattr(self, field)
-            if len(names) > _MOST_NAMES:
-                raise SettingsError(f"there are {len(names):,} {field}; {_MOST_NAMES:,} may be")
-            if len(set(names)) < len(names):
-                raise SettingsError(f"{field} names one twice")
-            for name in names:
-                FeatureSpec.parse(name)
-        for key, digest in self.digests.items():
-            if not isinstance(digest, str):
-                raise SettingsError(f"the digest of {key} is {digest!r}; it must be a text")
-        for length, spans in self.records.items():
-            self._parse_records(length, spans)
-
-    def _parse_records(self, length: str, spans: Spans) -> None:
-        if not is_length(length):
-            raise SettingsError(f"records are of shards of {length!r} clips, which cannot be")
-        n_shards, last = -(-self.n_clips // int(length)), 0
-        for first, beyond in spans:
-            if not (type(first) is type(beyond) is int and last <= first < beyond <= n_shards):
-                raise SettingsError(f"records of shards of {length} clips are not those it can be")
-            last = beyond
-
-    def to_bytes(self) -> bytes:
-        """As the metadata of the store's Zarr group; with a digest of itself."""
-        fields = {"format": FORMAT, **dataclasses.asdict(self)}
-        attributes = {"melgrid": {**fields, "digest": _own_digest(fields)}}
-        document = {"zarr_format": 3, "node_type": "group", "attributes": attributes}
-        return json.dumps(document, indent=2).encode()
-
-    @classmethod
-    def read(cls, files: Files) -> Self | None:
-        """The store's attributes; None where there is no store.
-
-        Raises
-        ------
-        StoreFormatError
-            If the store is of another version, or its metadata is damaged.
-        """
-        (fields,) = read_attributes(files, [""])
-        if fields is None:
-            return None
-        version = fields.pop("format", None)
-        if version != FORMAT:
-            raise StoreFormatError(
-                f"{files.root} has format {version}; this melgrid reads format {FORMAT}: "
-                "use the melgrid that wrote it, or a newer one"
-            )
-        try:
-            digest = fields.pop("digest")
-            names = {key: tuple(fields[key]) for key in ("specs", "views")}
-            root = cls(**{**fields, **names})
-            if digest != _own_digest({"format": version, **fields}):
-                raise ValueError("the digest of its attributes does not match")
-        except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-            raise StoreFormatError(
-                f"{files.root}: {ROOT_KEY} is damaged: {error}; {_ROOT_REMEDY}"
-            ) from None
-        return root
-
-
-def _own_digest(fields: Mapping[str, Any]) -> str:
-    text = json.dumps(fields, sort_keys=True, separators=(",", ":"))
-    return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

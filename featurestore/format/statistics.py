@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, RowNotReadyError
-from featurestore.format.commits import read_commits
+from featurestore.format.commits import unpack_commit
+from featurestore.format.division import Division
 from featurestore.format.layout import STATISTICS, Layout
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
@@ -76,7 +77,7 @@ def pool(clips: Statistics, n_frames: npt.NDArray[np.int64]) -> BandStatistics:
 
 
 def pack_statistics(clips: Sequence[Statistics | None], layout: Layout) -> bytes:
-    """A run of clips' statistics as a chunk of the Zarr array; nan where there are none."""
+    """A shard's statistics as a chunk of the Zarr array; nan where there are none."""
     shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_mels
     chunk = np.full(shape, np.nan, "<f4")
     for position, statistics in enumerate(clips):
@@ -115,21 +116,27 @@ def _statistics_checksum(statistics: Statistics) -> int:
     return value or 1
 
 
-def read_statistics(files: Files, layout: Layout, rows: npt.NDArray[np.int64]) -> Statistics:
+def read_statistics(
+    files: Files, division: Division, layout: Layout, rows: npt.NDArray[np.int64]
+) -> Statistics:
     """Statistics of some rows that are ready, in their order.
 
     Raises
     ------
     CorruptDataError
-        If stored bytes are missing or damaged, or are not those that the commit records vouch for.
+        If stored bytes are missing or damaged, or are not those committed.
     RowNotReadyError
-        If no record vouches for a row any longer.
+        If a row is no longer committed.
     """
     shards, positions = np.divmod(rows, layout.clips_per_shard)
     wanted = np.unique(shards).tolist()
     keys = [layout.statistics_key(shard) for shard in wanted]
     found = np.empty((len(rows), len(STATISTICS), layout.spec.n_mels), np.float32)
-    commits = dict(read_commits(files, layout.clips_per_shard, wanted, wanted))
+    records = files.read_several([division.commit_key(shard) for shard in wanted])
+    commits = {
+        shard: unpack_commit(data, division, shard)
+        for shard, data in zip(wanted, records, strict=True)
+    }
     for shard, key, data in zip(wanted, keys, files.read_several(keys), strict=True):
         if data is None:
             raise CorruptDataError(f"{files.root}: {key} is missing")
@@ -141,10 +148,10 @@ def read_statistics(files: Files, layout: Layout, rows: npt.NDArray[np.int64]) -
                     f"row {shard * layout.clips_per_shard + position} of {layout.spec.name} is no "
                     f"longer ready: a run has changed {files.root}; open it again"
                 )
-            vouched = commit.checksum(layout.spec.name, position) >> 32
-            if _statistics_checksum(there[position]) != vouched:
+            committed = commit.checksum(layout.spec.name, position) >> 32
+            if _statistics_checksum(there[position]) != committed:
                 raise CorruptDataError(
-                    f"{key}, clip {position}: other statistics than the commit record vouches for"
+                    f"{key}, clip {position}: other statistics than those committed"
                 )
             if not np.isfinite(there[position]).all():
                 raise CorruptDataError(f"{key}, clip {position}: statistics that are no numbers")

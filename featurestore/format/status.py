@@ -1,20 +1,47 @@
-"""What became of each clip, gathered from the commit records in one pass."""
+"""The rows of a store: which clip each one is, and what has become of it."""
 
-import types
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.format.commits import Commit, read_commits
-from featurestore.format.layout import Layout, Spans, numbers_in, spans_of
+from featurestore.errors import CorruptDataError, StoreFormatError
+from featurestore.format.clips import ClipTable
+from featurestore.format.columns import (
+    TABLE,
+    add_column,
+    chunk_keys,
+    column,
+    make_column,
+    metadata_keys,
+    read_there,
+)
+from featurestore.format.division import Division, spans_of
+from featurestore.format.layout import digest_of, zarr_files
+from featurestore.format.metadata import StoreMetadata
+from featurestore.format.parts import Part, read_parts, recorded_shards
+from featurestore.format.record_table import RecordTable
 from featurestore.storage.files import Files
 
-OUTCOMES = ("status", "reason", "detail", "sr", "start", "n_valid", "peak", "n_clipped", "decoder")
-"""The columns of `Outcomes` that the clip table shows as they are."""
+if TYPE_CHECKING:
+    import zarr
 
-PUBLISHED = {
+STATUS_COLUMNS = (
+    "status",
+    "reason",
+    "detail",
+    "sr",
+    "start",
+    "n_valid",
+    "peak",
+    "n_clipped",
+    "decoder",
+)
+"""The columns of `ClipStatus` that `FeatureStore.clips` shows as they are."""
+
+MIRRORED_COLUMNS = {
     "status": "string",
     "reason": "string",
     "sr": "int64",
@@ -28,115 +55,198 @@ PUBLISHED = {
 """The columns that are repeated in the store's clip table, for readers other than melgrid: types.
 """
 
+STATUS_DIGEST = "clips/status"
+"""Names the digest of their metadata; there is no such file."""
 
-class Outcomes:
-    """Columns, a row a clip; a million rows take some 80 MB, where their records would take 500.
 
-    And 5 MB a spec.
+class ClipStatus:
+    """The clip table, and the status of each clip; each is read when it is first asked for.
+
+    Pickled without what was read.
 
     Parameters
     ----------
     files : Files
-    layouts : iterable of Layout
-        Of the specs stored.
-    active : np.ndarray [shape=(n_clips,), dtype=bool]
-        Rows that were not pruned; the others are pending, whatever the records say.
-    expected : mapping of str to spans
-        By shard length, the records that must be there, as `Root.records`.
-
-    Attributes
-    ----------
-    ready : dict of str to np.ndarray [shape=(n_clips,), dtype=bool]
-        By spec name, rows that can be read; not to be written to.
-    checksums : dict of str to np.ndarray [shape=(n_clips,), dtype=uint32]
-        By spec name, the checksum that each row's chunk must end with; not to be written to.
-    status, reason, detail, decoder : np.ndarray [shape=(n_clips,), dtype=object]
-        As in `ClipRecord`; a clip is ready if it is so for every spec.
-    sr, start, n_valid, n_clipped : np.ndarray [shape=(n_clips,), dtype=int64]
-    peak : np.ndarray [shape=(n_clips,), dtype=float64]
-    digest : np.ndarray [shape=(n_clips,), dtype=S32]
-    software : dict of int to set
-        By shard length, the versions that computed the values, as pairs.
-    records : dict of str to spans
-        By shard length, the records that are there, as `Root.records`.
-
-    Raises
-    ------
-    CorruptDataError
-        If a record is damaged, that of another shard, or missing.
+    metadata : StoreMetadata
+    records : RecordTable, optional
+        Where they are known already; else the commit records are read.
     """
 
     def __init__(
-        self,
-        files: Files,
-        layouts: Iterable[Layout],
-        active: npt.NDArray[np.bool_],
-        expected: Mapping[str, Spans] = types.MappingProxyType({}),
+        self, files: Files, metadata: StoreMetadata, records: RecordTable | None = None
     ) -> None:
-        n_clips = len(active)
-        self.status = np.full(n_clips, "pending", object)
-        self.reason, self.detail, self.decoder = (np.full(n_clips, "", object) for _ in range(3))
-        self.sr, self.start, self.n_valid, self.n_clipped = (
-            np.zeros(n_clips, np.int64) for _ in range(4)
+        self._files, self._metadata = files, metadata
+        if records is not None:
+            self.records = records
+
+    def __reduce__(self) -> tuple[type["ClipStatus"], tuple[Files, StoreMetadata]]:
+        return type(self), (self._files, self._metadata)
+
+    @property
+    def n_clips(self) -> int:
+        """Rows of the store."""
+        return self._metadata.n_clips
+
+    @property
+    def division(self) -> Division:
+        """How its rows are divided."""
+        return self._metadata.division
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """Manifests of the parts."""
+        return read_parts(self._files, self.division, self.n_clips)
+
+    @cached_property
+    def table(self) -> ClipTable:
+        """The clip table as stored, without the status.
+
+        Raises
+        ------
+        StoreFormatError
+            If it is damaged, or was changed by a run since the store was opened.
+        """
+        if not self.n_clips:
+            return ClipTable.empty()
+        metadata = self._metadata
+        digest = metadata.digests.get(TABLE, "")
+        try:
+            return ClipTable.read(
+                self._files, metadata.division, self.n_clips, digest, self.parts
+            )
+        except (StoreFormatError, CorruptDataError) as error:
+            if StoreMetadata.read(self._files) != metadata:
+                raise StoreFormatError(
+                    f"{self._files.root} was changed by a run since it was opened; open it again"
+                ) from None
+            raise error
+
+    @cached_property
+    def records(self) -> RecordTable:
+        """What the commit records say.
+
+        Raises
+        ------
+        CorruptDataError
+            If a record is damaged, that of another shard, or missing.
+        """
+        metadata = self._metadata
+        return RecordTable.read(
+            self._files,
+            metadata.division,
+            self.n_clips,
+            metadata.names,
+            recorded_shards(self.parts),
         )
-        self.peak = np.zeros(n_clips)
-        self.digest = np.zeros(n_clips, "S32")
-        self.ready: dict[str, npt.NDArray[np.bool_]] = {}
-        self.checksums: dict[str, npt.NDArray[np.uint32]] = {}
-        self.software: dict[int, set[tuple[tuple[str, str], ...]]] = {}
-        self.records: dict[str, Spans] = {}
-        names: dict[int, list[str]] = {}
-        for layout in layouts:
-            names.setdefault(layout.clips_per_shard, []).append(layout.spec.name)
-            self.ready[layout.spec.name] = np.zeros(n_clips, np.bool_)
-            self.checksums[layout.spec.name] = np.zeros(n_clips, np.uint32)
-        for length, specs in names.items():
-            self.software[length] = set()
-            shards, there = range(-(-n_clips // length)), []
-            must = numbers_in(expected.get(str(length), ()))
-            for shard, commit in read_commits(files, length, shards, must):
-                self.software[length].add(tuple(sorted(commit.software.items())))
-                self._put(shard * length, commit, specs)
-                there.append(shard)
-            self.records[str(length)] = spans_of(there)
+
+    @cached_property
+    def ready(self) -> Mapping[str, npt.NDArray[np.bool_]]:
+        """By spec name, rows that can be read, ``(n_clips,)``; not to be written to."""
+        ready = {name: rows & self.table.active for name, rows in self.records.ready.items()}
+        for rows in ready.values():
+            rows.flags.writeable = False
+        return ready
+
+    @property
+    def checksums(self) -> Mapping[str, npt.NDArray[np.uint32]]:
+        """By spec name, what the rows' chunks must end with, ``(n_clips,)``."""
+        return self.records.checksums
+
+    @property
+    def software(self) -> list[dict[str, str]]:
+        """Versions of what computed the values; several, if several did."""
+        return [dict(versions) for versions in sorted(self.records.software)]
+
+    def __getitem__(self, name: str) -> npt.NDArray[Any]:
+        """A column, ``(n_clips,)``: one of `STATUS_COLUMNS`, or ``digest``.
+
+        ``status`` is ``ready`` where a clip is so for every spec, ``failed`` or ``pending``.
+        """
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, npt.NDArray[Any]]:
+        active, records = self.table.active, self.records
         complete = active.copy()
-        for name, ready in self.ready.items():
-            ready &= active
-            ready.flags.writeable = self.checksums[name].flags.writeable = False
+        for ready in records.ready.values():
             complete &= ready
-        undone = ~complete & (self.status == "ready")
-        for rows in (undone, ~active):
-            self.status[rows] = "pending"
-            self.reason[rows] = self.detail[rows] = self.decoder[rows] = ""
+        pending = ~active | (~complete & (records.status == "ready"))
+        columns = {name: records.column(name) for name in (*STATUS_COLUMNS, "digest")}
+        for name, nothing in (("status", "pending"), ("reason", ""), ("detail", ""), ("decoder", "")):
+            columns[name] = np.where(pending, np.array(nothing, object), columns[name])
+        columns["digest"] = columns["digest"].astype("U32").astype(object)
+        return columns
 
-    def column(self, name: str) -> npt.NDArray[Any]:
-        """One of `PUBLISHED`; texts as objects."""
-        values: npt.NDArray[Any] = getattr(self, name)
-        return values.astype("U32").astype(object) if name == "digest" else values
+    def explain(self, spec_name: str, row: int) -> str:
+        """Why a row cannot be read."""
+        where = f"row {row} of {spec_name} ({self.table.clip_id[row]})"
+        if not self.table.active[row]:
+            return f"{where} was pruned: its track is no longer in the collection"
+        if self.records.status[row] == "failed":
+            reason, detail = self.records.reason[row], self.records.detail[row]
+            return f"{where} holds no values: {reason}: {detail}"
+        return f"{where} holds no values yet: run featurize again to compute it"
 
-    def _put(self, first: int, commit: Commit, specs: Iterable[str]) -> None:
-        clips = commit.clips[: len(self.status) - first]
-        rows = slice(first, first + len(clips))
-        is_ready = np.array([clip.status == "ready" for clip in clips], np.bool_)
-        has_values = np.zeros(len(clips), np.bool_)
-        for name in specs:
-            if name in commit.specs:
-                checksums = np.frombuffer(commit.specs[name], "<u8")[: len(clips)]
-                self.ready[name][rows] = is_ready & (checksums != 0)
-                self.checksums[name][rows] = checksums & np.uint64(2**32 - 1)
-                has_values |= self.ready[name][rows]
-        for row, clip, has_value in zip(range(first, rows.stop), clips, has_values, strict=True):
-            # Specs whose shards are of another length have a record of their own: a clip failed if
-            # one of them says so, and what is known of it comes from one that vouches for values.
-            if clip.status != "pending" and self.status[row] != "failed":
-                self.status[row], self.reason[row], self.detail[row] = (
-                    clip.status,
-                    clip.reason,
-                    clip.detail,
-                )
-                self.decoder[row] = clip.decoder
-            if not has_value and (self.sr[row] or clip.status != "ready"):
-                continue
-            self.sr[row], self.start[row], self.n_valid[row] = clip.sr, clip.start, clip.n_valid
-            self.peak[row], self.n_clipped[row] = clip.peak, clip.n_clipped
-            self.digest[row] = clip.digest
+    def recorded_spans(self, part: int) -> list[list[int]]:
+        """Shards of a part that have a record."""
+        shards = self.division.shards_of(part, self.n_clips)
+        return spans_of(shard for shard in shards if self.records.recorded[shard])
+
+    def mirrored_files(self) -> dict[str, bytes]:
+        """Files of the columns that repeat the status in the clip table, by key.
+
+        Commit records tell what became of each clip; these columns repeat it, as of the end of
+        the last run, for those who open the store with Zarr alone.
+        """
+        rows = self.division.rows_per_part
+
+        def build(group: "zarr.Group") -> None:
+            for name in MIRRORED_COLUMNS:
+                add_column(group, name, self[name], rows)
+
+        files = zarr_files(TABLE, {}, build)
+        del files[f"{TABLE}/zarr.json"]  # the table's own
+        return files
+
+
+def mirrored_metadata(division: Division, n_clips: int) -> dict[str, bytes]:
+    """Metadata of the columns that repeat the status, by key."""
+
+    def build(group: "zarr.Group") -> None:
+        for name, kind in MIRRORED_COLUMNS.items():
+            make_column(group, name, kind, (n_clips,), division.rows_per_part)
+
+    files = zarr_files(TABLE, {}, build)
+    del files[f"{TABLE}/zarr.json"]
+    return files
+
+
+def read_mirrored(
+    files: Files, division: Division, n_clips: int, digest: str, parts: tuple[Part, ...]
+) -> dict[str, npt.NDArray[Any]]:
+    """Columns that `ClipStatus.mirrored_files` made, as they are stored.
+
+    Raises
+    ------
+    StoreFormatError
+        If they are not those whose digests are given, or not of so many rows.
+    """
+    stored = read_there(files, metadata_keys(MIRRORED_COLUMNS))
+    try:
+        if digest_of(stored) != digest:
+            raise ValueError("the digest does not match")
+        for part in parts:
+            chunks = read_there(files, chunk_keys(MIRRORED_COLUMNS, part.number))
+            if digest_of(chunks) != part.status:
+                raise ValueError(f"the digest of part {part.number} does not match")
+            stored |= chunks
+        return {
+            name: np.asarray(
+                column(stored, name, kind, division, n_clips), object if kind == "string" else None
+            )
+            for name, kind in MIRRORED_COLUMNS.items()
+        }
+    except ValueError as error:
+        raise StoreFormatError(
+            f"{files.root}: the status columns of the clip table are damaged: {error}"
+        ) from None

@@ -7,7 +7,7 @@ import struct
 from typing import TYPE_CHECKING
 
 from featurestore.errors import CorruptDataError
-from featurestore.format.shard import seal, unseal
+from featurestore.storage.checksum import append_crc32c, verify_crc32c
 
 if TYPE_CHECKING:
     import zarr
@@ -30,7 +30,7 @@ def add_texts(group: "zarr.Group", name: str, shape: tuple[int, ...]) -> None:
 def pack_text(text: str) -> bytes:
     """A chunk that holds one text: the vlen-utf8 codec's, then its CRC-32C."""
     data = text.encode()
-    return seal(struct.pack("<II", 1, len(data)) + data)
+    return append_crc32c(struct.pack("<II", 1, len(data)) + data)
 
 
 def unpack_text(data: bytes, key: str) -> bytes:
@@ -41,7 +41,7 @@ def unpack_text(data: bytes, key: str) -> bytes:
     CorruptDataError
         If the bytes are damaged, or hold something else.
     """
-    body = bytes(unseal(data, key))
+    body = bytes(verify_crc32c(data, key))
     if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
         raise CorruptDataError(f"{key}: not one string")
     return body[8:]

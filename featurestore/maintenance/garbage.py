@@ -2,24 +2,27 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, SpecError, StoreFormatError
-from featurestore.format.clips import COLUMNS, TABLE
-from featurestore.format.commits import read_commit, without, write_commit
-from featurestore.format.layout import ROOT_KEY, Layout, is_length, read_attributes
+from featurestore.format.clips import COLUMNS
+from featurestore.format.columns import TABLE
+from featurestore.format.commits import COMMITS, Commit, invalidated, write_commit, read_commits
+from featurestore.format.layout import Layout
+from featurestore.format.metadata import ROOT_KEY
+from featurestore.format.parts import PARTS
 from featurestore.format.shard import index_nbytes, is_absent, read_index, unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
-from featurestore.format.status import PUBLISHED
+from featurestore.format.status import MIRRORED_COLUMNS
 from featurestore.specs.mel import FeatureSpec
+from featurestore.storage.documents import parse
 from featurestore.storage.files import RUN_FOLDER, Files
+from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
 
-if TYPE_CHECKING:
-    from featurestore.store import FeatureStore
 
 Kind = Literal["unfinished", "pruned", "unreferenced", "foreign"]
 
@@ -54,7 +57,7 @@ class Garbage:
         return dataclasses.asdict(self)
 
 
-def find_garbage(store: "FeatureStore") -> tuple[Garbage, ...]:
+def find_garbage(store: FeatureStore) -> tuple[Garbage, ...]:
     """List what `collect` would take away, and what is foreign; nothing is touched.
 
     Raises
@@ -65,7 +68,7 @@ def find_garbage(store: "FeatureStore") -> tuple[Garbage, ...]:
     return (*_left_by_runs(store), *_unreferenced(store), *_unneeded_rows(store))
 
 
-def collect(store: "FeatureStore") -> tuple[Garbage, ...]:
+def collect(store: FeatureStore) -> tuple[Garbage, ...]:
     """Take away what `find_garbage` lists, but what is foreign; rows that are needed stay.
 
     A killed run's change of metadata is finished, and its partial files go. Nothing is taken away
@@ -88,39 +91,39 @@ def collect(store: "FeatureStore") -> tuple[Garbage, ...]:
         now, files = writer.store(), writer.files
         folders, rows = list(_unreferenced(now)), list(_unneeded_rows(now))
         going = [found for found in rows if not found.refused]
-        _forget(files, now, going)
+        commits = dict(_committed(files, now, going))
         keys = {found.key for found in going}
         for layout in now.layouts.values():
-            for shard in range(-(-now.n_clips // layout.clips_per_shard)):
+            for shard in range(now.metadata.division.n_shards(now.n_clips)):
                 if layout.shard_key(shard) in keys:
-                    _rewrite(files, layout, shard)
+                    _rewrite(files, layout, shard, commits.get(shard, Commit()))
         for place, found in enumerate(folders):
             if found.kind != "foreign" and not found.refused and not files.remove(found.key):
                 still = sum(files.sizes(found.key))
                 folders[place] = dataclasses.replace(
                     found, nbytes=still, refused="not all of it can be deleted"
                 )
-        writer.publish()
+        writer.publish(writer.store())
     # What a run left goes as the store is opened for writing, but what it did not make.
     stays = sum(store.files.sizes(RUN_FOLDER))
     gone = [dataclasses.replace(found, nbytes=found.nbytes - stays) for found in left]
     return (*(found for found in gone if found.nbytes > 0), *folders, *rows)
 
 
-def _left_by_runs(store: "FeatureStore") -> list[Garbage]:
+def _left_by_runs(store: FeatureStore) -> list[Garbage]:
     nbytes, refused = sum(store.files.sizes(RUN_FOLDER)), _refused(store.files, RUN_FOLDER)
     found = Garbage(kind="unfinished", key=RUN_FOLDER, nbytes=nbytes, refused=refused)
     return [found] if nbytes or refused else []
 
 
-_PARTS = {"values", "statistics", "statistic", "mel", "time"}
+_ARRAYS = {"values", "statistics", "statistic", "mel", "time"}
 """Arrays of a spec's group."""
 
 
-def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
+def _unreferenced(store: FeatureStore) -> Iterator[Garbage]:
     files = store.files
     specs = {spec.name for spec in store.specs}
-    lengths = {str(layout.clips_per_shard) for layout in store.layouts.values()}
+    n_shards = store.metadata.division.n_shards(store.n_clips)
 
     def found(kind: Kind, key: str) -> Garbage:
         refused = _refused(files, key) if kind != "foreign" else ""
@@ -128,20 +131,18 @@ def _unreferenced(store: "FeatureStore") -> Iterator[Garbage]:
         return Garbage(kind=kind, key=key, nbytes=nbytes, refused=refused)
 
     for name in files.names(""):
-        if name not in {ROOT_KEY, RUN_FOLDER, TABLE, "commits", *specs}:
+        if name not in {ROOT_KEY, RUN_FOLDER, TABLE, COMMITS, PARTS, *specs}:
             yield found("unreferenced" if _is_spec_group(files, name) else "foreign", name)
-    for name in files.names("commits"):
-        if name not in {"zarr.json", *lengths}:
-            yield found("unreferenced" if is_length(name) else "foreign", f"commits/{name}")
     for folder, known in (
-        (TABLE, {*COLUMNS, *PUBLISHED, *store.table.meta}),
-        *((name, _PARTS) for name in specs),
+        (TABLE, {*COLUMNS, *MIRRORED_COLUMNS, *store.table.meta}),
+        (COMMITS, {"c"}),
+        (PARTS, {"c"}),
+        *((name, _ARRAYS) for name in specs),
     ):
         for name in files.names(folder):
             if name not in {"zarr.json", *known}:
                 yield found("foreign", f"{folder}/{name}")
     for layout in store.layouts.values():
-        n_shards = -(-store.n_clips // layout.clips_per_shard)
         for part in ("values", "statistics"):
             for name in files.names(f"{layout.spec.name}/{part}/c"):
                 if name.isascii() and name.isdecimal() and int(name) >= n_shards:
@@ -158,30 +159,32 @@ def _is_spec_group(files: Files, name: str) -> bool:
     """Whether melgrid made the folder, for a spec."""
     try:
         FeatureSpec.parse(name)
-        (fields,) = read_attributes(files, [name])
     except SpecError:
         return False
-    except StoreFormatError:
+    try:
+        group = parse(files.read(f"{name}/zarr.json") or b"{}")
+        is_ours = "melgrid" in group.get("attributes", {})
+    except (ValueError, AttributeError, TypeError):
         return True
     # Without metadata, a run died while it made the group; or it is somebody's own.
-    return fields is not None or _PARTS >= set(files.names(name)) != set()
+    return is_ours or _ARRAYS >= set(files.names(name)) != set()
 
 
-def _unneeded_rows(store: "FeatureStore") -> Iterator[Garbage]:
-    """Rows in shards that are not vouched for, or pruned."""
-    files, active = store.files, store.table.active
+def _unneeded_rows(store: FeatureStore) -> Iterator[Garbage]:
+    """Rows in shards that are not committed, or pruned."""
+    files, active, records = store.files, store.table.active, store.status.records
+    length = store.metadata.division.clips_per_shard
     for layout in store.layouts.values():
-        length, name = layout.clips_per_shard, layout.spec.name
-        for shard in range(-(-store.n_clips // length)):
+        name = layout.spec.name
+        for shard in range(store.metadata.division.n_shards(store.n_clips)):
             key = layout.shard_key(shard)
             sizes = _sizes(files, layout, shard)
-            commit = read_commit(files, length, shard) if sizes else None
             left: dict[Kind, list[int]] = {"pruned": [], "unfinished": []}
             for position in sizes:
                 row = shard * length + position
                 if row >= store.n_clips or not active[row]:
                     left["pruned"].append(position)
-                elif commit is not None and not commit.is_ready(name, position):
+                elif not records.ready[name][row]:
                     left["unfinished"].append(position)
             for kind, positions in left.items():
                 if positions:
@@ -202,31 +205,35 @@ def _sizes(files: Files, layout: Layout, shard: int) -> dict[int, int]:
     return {p: int(index[p, 1]) for p in range(len(index)) if not is_absent(index[p])}
 
 
-def _forget(files: Files, store: "FeatureStore", garbage: Sequence[Garbage]) -> None:
-    """Let no record vouch for rows that are about to go, nor for specs that the store lacks."""
-    specs = {layout.spec.name: layout for layout in store.layouts.values()}
-    rows: dict[str, npt.NDArray[np.bool_]] = {n: np.zeros(store.n_clips, np.bool_) for n in specs}
+def _committed(
+    files: Files, store: FeatureStore, garbage: Sequence[Garbage]
+) -> Iterator[tuple[int, Commit]]:
+    """Records, after rows that are about to go and specs that the store lacks are invalidated."""
+    division, n_clips = store.metadata.division, store.n_clips
+    rows: dict[str, npt.NDArray[np.bool_]] = {
+        name: np.zeros(n_clips, np.bool_) for name in store.metadata.names
+    }
     for found in garbage:
         for row in found.rows:
-            if row < store.n_clips:
+            if row < n_clips:
                 rows[found.key.split("/")[0]][row] = True
-    for length in sorted({layout.clips_per_shard for layout in specs.values()}):
-        for shard in range(-(-store.n_clips // length)):
-            before = read_commit(files, length, shard)
-            first = shard * length
-            kept = {
-                name: without(checksums, np.flatnonzero(rows[name][first : first + length]))
-                for name, checksums in before.specs.items()
-                if name in specs
-            }
-            if kept != before.specs:
-                write_commit(files, length, shard, dataclasses.replace(before, specs=kept))
+    length = division.clips_per_shard
+    for shard, before in read_commits(files, division, n_clips):
+        first = shard * length
+        kept = {
+            name: invalidated(checksums, np.flatnonzero(rows[name][first : first + length]))
+            for name, checksums in before.specs.items()
+            if name in rows
+        }
+        commit = dataclasses.replace(before, specs=kept)
+        if commit != before:
+            write_commit(files, division, shard, commit)
+        yield shard, commit
 
 
-def _rewrite(files: Files, layout: Layout, shard: int) -> None:
-    """Leave only rows in a shard that its record vouches for."""
+def _rewrite(files: Files, layout: Layout, shard: int, commit: Commit) -> None:
+    """Leave only rows in a shard that are committed."""
     key, statistics_key = layout.shard_key(shard), layout.statistics_key(shard)
-    commit = read_commit(files, layout.clips_per_shard, shard)
     name = layout.spec.name
     ready = [p for p in range(len(commit.clips)) if commit.is_ready(name, p)]
     if not ready:
@@ -245,7 +252,7 @@ def _rewrite(files: Files, layout: Layout, shard: int) -> None:
             raise CorruptDataError(f"{key}, clip {position}: committed, but not in the shard")
         if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
             raise CorruptDataError(
-                f"{key}, clip {position}: other values than the commit record vouches for"
+                f"{key}, clip {position}: other values than those committed"
             )
         rows[position] = chunk, statistics[position]
     write_shard(files, layout, shard, rows)

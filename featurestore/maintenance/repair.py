@@ -1,51 +1,30 @@
-"""Repair: what can be derived is put back, and records vouch no longer for what is damaged."""
+"""Repair: what follows from other data is put back, and what is damaged is invalidated."""
 
 import dataclasses
-from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from featurestore.format.clips import OUTCOME_COLUMNS, TABLE
-from featurestore.format.commits import (
-    array_files,
-    array_key,
-    commit_key,
-    read_commit,
-    recorded,
-    shard_of,
-    without,
-    write_commit,
-)
-from featurestore.format.layout import (
-    ROOT_KEY,
-    Layout,
-    Root,
-    digest_of,
-    is_length,
-    spans_without,
-)
-from featurestore.maintenance.examine import Damage
-from featurestore.maintenance.verify import Report, inspect, read_files
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import source_of
+from featurestore.format.columns import TABLE
+from featurestore.format.commits import invalidated, read_commit, write_commit
+from featurestore.format.layout import digest_of
+from featurestore.format.metadata import ROOT_KEY, StoreMetadata
+from featurestore.format.parts import without_records
+from featurestore.integrity.examine import Damage
+from featurestore.integrity.verify import Report, derived_metadata, inspect
 from featurestore.storage.files import Files
 from featurestore.storage.journal import discard_damaged
+from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 
-if TYPE_CHECKING:
-    from featurestore.store import FeatureStore
-
-
-def repair(store: "FeatureStore", *, quick: bool = False, progress: bool = False) -> Report:
+def repair(store: FeatureStore, *, quick: bool = False, progress: bool = False) -> Report:
     """Mark what is damaged as pending, so that the next run computes that and nothing else.
 
-    Metadata that follow from others are put back. A spec whose metadata are lost, and do not
-    follow from what is left, is dropped with its values; a run makes it anew.
+    Metadata that follow from the store's own are put back.
 
     Parameters
     ----------
     store : FeatureStore
     quick, progress : bool
-        As in `featurestore.maintenance.verify.verify`.
+        As in `featurestore.integrity.verify.verify`.
 
     Returns
     -------
@@ -61,96 +40,75 @@ def repair(store: "FeatureStore", *, quick: bool = False, progress: bool = False
     """
     discarded = discard_damaged(store.files)
     with StoreWriter(store.path, store.window) as writer:
-        report, layouts = inspect(writer.store(), quick=quick, progress=progress, is_mine=True)
+        now = writer.store()
+        report = inspect(now.files, now.metadata, quick=quick, progress=progress, lock_held=True)
         done = ["discarded a journal that was damaged"] if discarded else []
-        mendable = [damage for damage in report.damage if damage.can_repair]
-        if mendable:
-            done += _mend(writer.files, mendable, layouts)
-        if mendable and len(mendable) == len(report.damage):
-            writer.publish()
+        repairable = [damage for damage in report.damage if damage.can_repair]
+        if repairable:
+            done += _invalidate(writer.files, now.metadata, repairable)
+            done += _restore(writer.files, now.metadata, repairable)
+        if repairable and len(repairable) == len(report.damage):
+            _forget_records(writer.files, now, repairable)
+            writer.publish(writer.store())
     return dataclasses.replace(report, repaired=tuple(done))
 
 
-def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout]) -> list[str]:
-    root = Root.read(files)
-    assert root is not None
-    keys = {found.key for found in damage}
-    dropped = {found.spec for found in damage if found.spec not in layouts} - {""}
-    lengths = sorted(int(n) for n in {*root.records, *files.names("commits")} if is_length(n))
-    done = []
-    for length in lengths:
-        done += _take_back(files, length, damage, layouts, dropped)
-    for name, layout in layouts.items():
-        group = layout.files(root.n_clips)
-        if keys & group.keys() and digest_of(group) == root.digests[name]:
-            files.write_several(group)
-            done.append(f"{name}: metadata put back")
-    digests = dict(root.digests)
-    for length in sorted({layout.clips_per_shard for layout in layouts.values()}):
-        array = array_files(length, root.n_clips)
-        if read_files(files, array) != array:
-            files.write_several(array)
-            done.append(f"{array_key(length)}: metadata put back")
-        digests[array_key(length)] = digest_of(array)
-    digests.pop(OUTCOME_COLUMNS, None)  # without it, they are written anew
-    for name in dropped:
-        digests.pop(name, None)
-    records = {
-        length: spans_without(
-            spans, [shard for key in keys if (shard := shard_of(key, int(length))) is not None]
-        )
-        for length, spans in root.records.items()
-    }
-    specs = tuple(name for name in root.specs if name not in dropped)
-    stored = [FeatureSpec.parse(name) for name in specs]
-    views = tuple(name for name in root.views if source_of(FeatureSpec.parse(name), stored))
-    new = dataclasses.replace(root, digests=digests, specs=specs, views=views, records=records)
-    files.write(ROOT_KEY, new.to_bytes())
-    if ROOT_KEY in keys:
-        done.append(f"{ROOT_KEY}: put back")
-    if TABLE in keys:
-        done.append(f"{TABLE}: outcome columns written anew")
-    for name in sorted(dropped):  # last of all: nothing speaks of it any longer
-        files.remove(name)
-        done.append(f"{name}: dropped, since its metadata are lost")
-    return done
-
-
-def _take_back(
-    files: Files,
-    length: int,
-    damage: Sequence[Damage],
-    layouts: Mapping[str, Layout],
-    dropped: Collection[str],
+def _invalidate(
+    files: Files, metadata: StoreMetadata, damage: Sequence[Damage]
 ) -> list[str]:
-    """Let the records of one length vouch no longer for what is damaged, nor for dropped specs."""
+    """Invalidate damaged rows in their commit records; remove records that are damaged."""
+    division = metadata.division
     keys = {found.key for found in damage}
-    bad: dict[int, dict[str, set[int]]] = {}
+    damaged: dict[int, dict[str, set[int]]] = {}
     for found in damage:
-        if found.rows and layouts[found.spec].clips_per_shard == length:
-            for row in found.rows:
-                shard, position = divmod(row, length)
-                bad.setdefault(shard, {}).setdefault(found.spec, set()).add(position)
+        for row in found.rows:
+            shard, position = divmod(row, division.clips_per_shard)
+            damaged.setdefault(shard, {}).setdefault(found.spec, set()).add(position)
     done = []
-    hurt = {lost for key in keys if (lost := shard_of(key, length)) is not None}
-    there = recorded(files, length) if dropped else ()
-    for shard in sorted({*hurt, *bad, *there}):
-        key = commit_key(length, shard)
-        if key in keys:
+    lost = {shard for key in keys if (shard := division.shard_of(key)) is not None}
+    for shard in sorted({*lost, *damaged}):
+        if shard in lost:
+            key = division.commit_key(shard)
             files.remove(key)
             done.append(f"{key}: gone, its clips are pending")
-        elif shard in bad or dropped:
-            before = read_commit(files, length, shard)
+        else:
+            before = read_commit(files, division, shard)
             specs = {
-                name: without(checksums, bad.get(shard, {}).get(name, ()))
+                name: invalidated(checksums, damaged[shard].get(name, ()))
                 for name, checksums in before.specs.items()
-                if name not in dropped
             }
-            if specs != before.specs:
-                commit = dataclasses.replace(before, specs=specs)
-                write_commit(files, length, shard, commit)
-    for name in layouts:
-        n_rows = sum(len(positions.get(name, ())) for positions in bad.values())
+            commit = dataclasses.replace(before, specs=specs)
+            write_commit(files, division, shard, commit)
+    for name in metadata.names:
+        n_rows = sum(len(positions.get(name, ())) for positions in damaged.values())
         if n_rows:
             done.append(f"{name}: {n_rows:,} row{'s' if n_rows > 1 else ''} now pending")
     return done
+
+
+def _restore(files: Files, metadata: StoreMetadata, damage: Sequence[Damage]) -> list[str]:
+    """Put metadata back that are damaged."""
+    keys = {found.key for found in damage}
+    digests = dict(metadata.digests)
+    done = []
+    for name, _, group in derived_metadata(metadata):
+        if keys & group.keys():
+            files.write_several(group)
+            digests[name] = digest_of(group)
+            done.append(f"{name}: metadata put back")
+    if ROOT_KEY in keys or digests != metadata.digests:
+        files.write(ROOT_KEY, dataclasses.replace(metadata, digests=digests).to_bytes())
+    if ROOT_KEY in keys:
+        done.append(f"{ROOT_KEY}: put back")
+    if TABLE in keys:
+        done.append(f"{TABLE}: status columns written anew")
+    return done
+
+
+def _forget_records(files: Files, store: FeatureStore, damage: Sequence[Damage]) -> None:
+    """Have the manifests of parts expect no record that is gone, and the status written anew."""
+    shards = {store.metadata.division.shard_of(found.key) for found in damage} - {None}
+    for part in store.status.parts:
+        new = dataclasses.replace(without_records(part, shards), status="")
+        if new != part:
+            files.write(new.key, new.to_bytes())

@@ -405,7 +405,7 @@ def _blame(
 ) -> dict[int, str]:
     """Positions of the clips that end their worker when computed alone, and why."""
     positions: dict[str, list[int]] = {}
-    for position in task.unsettled(job):
+    for position in task.todo(job):
         positions.setdefault(str(task.paths[position]), []).append(position)
     probe = functools.partial(probe_clip, job)
     suspects = [

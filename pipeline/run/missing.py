@@ -1,18 +1,17 @@
-"""What a store lacks of what a run is asked for: decided before anything is done."""
+"""What a store lacks of what a run is asked for: decided before anything is done.
+
+All of it is read off `RecordTable`, in which each commit record was read once.
+"""
 
 import dataclasses
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
+import numpy as np
+
 from featurestore.errors import AudioError
-from featurestore.format.commits import (
-    PENDING,
-    ClipRecord,
-    Commit,
-    read_commit,
-    without,
-    write_commit,
-)
+from featurestore.format.commits import PENDING, Commit, invalidated, read_commit, write_commit
+from featurestore.format.record_table import RecordTable
 from featurestore.store import FeatureStore
 from pipeline.audio.decode import DECODERS, digest_file
 from pipeline.audio.file import Signature, signature_of
@@ -23,83 +22,81 @@ _REQUESTS = 16
 """How many remote files are looked at at the same time."""
 
 
-def take_back_changed(store: FeatureStore, rows: Rows) -> None:
-    """Let the records no longer vouch for clips whose audio is not what it was, at any spec.
+def invalidate_changed(store: FeatureStore, rows: Rows) -> None:
+    """Invalidate clips whose audio is not what it was, at every spec.
 
     Before anything is computed: a shard's new values must never stand under an old record.
     """
-    for length in sorted({layout.clips_per_shard for layout in store.layouts.values()}):
-        for shard in range(-(-store.n_clips // length)):
-            before = read_commit(store.files, length, shard)
-            commit = _without_changed(before, rows.paths[shard * length : (shard + 1) * length])
-            if commit != before:
-                write_commit(store.files, length, shard, commit)
-
-
-def incomplete(store: FeatureStore, job: Job, rows: Rows) -> Iterator[tuple[int, int]]:
-    """Shards that lack rows, and how many."""
-    names = [layout.spec.name for layout in job.layouts]
-    length = job.clips_per_shard
-    for shard in range(-(-store.n_clips // length)):
-        commit = read_commit(store.files, length, shard)
-        there = rows.paths[shard * length : (shard + 1) * length]
-        n_clips = sum(
-            path is not None and not all(commit.is_settled(name, position) for name in names)
-            for position, path in enumerate(there)
-        )
-        if n_clips:
-            yield shard, n_clips
-
-
-def _without_changed(commit: Commit, paths: Sequence[str | None]) -> Commit:
-    """A record that no longer vouches for clips whose audio is not what it was."""
-    clips = list(commit.clips)
-    known = [
-        (position, clips[position], path)
-        for position, path in enumerate(paths[: len(clips)])
-        if path is not None and clips[position].status != "pending"
-    ]
-    changed = set()
-    which = are_changed([record for _, record, _ in known], [path for _, _, path in known])
-    for (position, record, _), is_changed in zip(known, which, strict=True):
-        if is_changed and record.status == "ready":
-            changed.add(position)
-        elif is_changed:
+    division, records = store.metadata.division, store.status.records
+    known = {
+        row: path
+        for row, path in enumerate(rows.paths)
+        if path is not None and records.status[row] != "pending"
+    }
+    which = are_changed(records, list(known), list(known.values()))
+    shards: dict[int, list[int]] = {}
+    for row, is_changed in zip(known, which, strict=True):
+        if is_changed:
+            shard, position = divmod(row, division.clips_per_shard)
+            shards.setdefault(shard, []).append(position)
+    for shard, positions in shards.items():
+        before = read_commit(store.files, division, shard)
+        clips = list(before.clips)
+        ready = [p for p in positions if clips[p].status == "ready"]
+        for position in set(positions).difference(ready):
             clips[position] = PENDING
-    return dataclasses.replace(
-        commit,
-        clips=tuple(clips),
-        specs={name: without(checksums, changed) for name, checksums in commit.specs.items()},
-    )
+        commit = dataclasses.replace(
+            before,
+            clips=tuple(clips),
+            specs={name: invalidated(values, ready) for name, values in before.specs.items()},
+        )
+        if commit != before:
+            write_commit(store.files, division, shard, commit)
+            records.put(shard, commit)
 
 
-def are_changed(records: Sequence[ClipRecord], paths: Sequence[str]) -> list[bool]:
-    """Whether files are others than when the records were made: by their bytes if need be."""
+def incomplete(store: FeatureStore, job: Job, rows: Rows) -> dict[int, int]:
+    """Shards that lack rows, and how many."""
+    records = store.status.records
+    todo = np.array([path is not None for path in rows.paths], np.bool_)
+    todo &= ~np.logical_and.reduce([records.done(layout.spec.name) for layout in job.layouts])
+    shards = np.flatnonzero(todo) // store.metadata.division.clips_per_shard
+    numbers, counts = np.unique(shards, return_counts=True)
+    return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
+
+
+def are_changed(records: RecordTable, rows: Sequence[int], paths: Sequence[str]) -> list[bool]:
+    """Whether files are others than when rows were made: by their bytes if need be."""
     if not any("://" in path for path in paths):
-        return list(map(_is_changed, records, paths))
+        return [_is_changed(records, row, path) for row, path in zip(rows, paths, strict=True)]
     with ThreadPoolExecutor(_REQUESTS) as pool:
-        return list(pool.map(_is_changed, records, paths))
+        return list(pool.map(_is_changed, [records] * len(rows), rows, paths))
 
 
-def _is_changed(record: ClipRecord, path: str) -> bool:
-    if record.status == "failed" and record.decoder != DECODERS:
+def _is_changed(records: RecordTable, row: int, path: str) -> bool:
+    failed = records.status[row] == "failed"
+    if failed and records.decoder[row] != DECODERS:
         return True  # another decoder may read it
-    if signature_of(path) == Signature(size=record.size, mtime_ns=record.mtime_ns):
+    there = Signature(size=int(records.size[row]), mtime_ns=int(records.mtime_ns[row]))
+    if signature_of(path) == there:
         return False
-    if record.status == "failed":
+    if failed:
         return True
     try:
-        return digest_file(path) != record.digest
+        return digest_file(path) != records.digest[row].decode()
     except AudioError:
         return False  # it cannot be read now: what was made from it stays good
 
 
-def task(store: FeatureStore, job: Job, shard: int, rows: Rows) -> ShardTask:
+def task(store: FeatureStore, shard: int, rows: Rows) -> ShardTask:
     """What is to be done for a shard."""
-    first = shard * job.clips_per_shard
+    division = store.metadata.division
+    first = shard * division.clips_per_shard
+    there = slice(first, first + division.clips_per_shard)
+    is_recorded = store.status.records.recorded[shard]
     return ShardTask(
         shard=shard,
-        paths=tuple(rows.paths[first : first + job.clips_per_shard]),
-        tiles=tuple(rows.tiles[first : first + job.clips_per_shard]),
-        before=read_commit(store.files, job.clips_per_shard, shard),
+        paths=tuple(rows.paths[there]),
+        tiles=tuple(rows.tiles[there]),
+        before=read_commit(store.files, division, shard) if is_recorded else Commit(),
     )

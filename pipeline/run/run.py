@@ -13,17 +13,16 @@ import numpy as np
 from tqdm import tqdm
 
 from featurestore.errors import AudioError, StoreMismatchError
-from featurestore.export.npz import was_imported
 from featurestore.format.clips import ClipTable
-from featurestore.format.layout import Layout
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import needed, source_of
+from featurestore.specs.views import source_of
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
 from pipeline.features.plan import arrange
 from pipeline.run.cluster import compute, connect
-from pipeline.run.missing import incomplete, take_back_changed, task
+from pipeline.run.layouts import batches, division_for, layouts, stored_specs
+from pipeline.run.missing import incomplete, invalidate_changed, task
 from pipeline.run.rows import Rows, audio_of, clip_table
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import Job, ShardResult, ShardTask
@@ -34,17 +33,8 @@ if TYPE_CHECKING:
 
     from pipeline.catalogs import Catalog
 
-_TASK_NBYTES = 640 * 2**20
-"""Values of a run of clips, at most [bytes]; a worker holds two thirds of it, packed."""
-
-_CLIPS_PER_SHARD = 8, 256
-"""Fewest and most. Few enough that progress shows and that a killed run loses little."""
-
 _PACKED = 0.8
 """Estimate of packed over raw bytes: 0.79 to 0.84 for all encodings and codecs on real music."""
-
-_SHARDS = 16
-"""How many a small collection is divided into, so that all workers have work to the end."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,30 +134,36 @@ def run(
                 say(f"Dask's dashboard: {client.dashboard_link}")
             return client
 
-        if was_imported(writer.store()):  # whose clips would be taken for others, and be retracted
+        store = writer.store()
+        # Their clips would be taken for others, and be invalidated.
+        if any(layout.is_imported for layout in store.metadata.layouts):
             raise StoreMismatchError(
                 f"{path} was imported, so its clips are not those of any audio known here; "
                 "run melgrid import to go on with it, or give another place with -o"
             )
         began = time.monotonic()
-        table = clip_table(catalog, tiles_of(catalog, writer.store(), settings, client, say))
-        stored = _stored(specs, settings, writer.store())
+        table = clip_table(catalog, tiles_of(catalog, store, settings, client, say))
+        stored = stored_specs(specs, settings, store)
+        division = (
+            store.metadata.division if store.specs else division_for(len(table), stored, settings)
+        )
         store = writer.prepare(
+            store,
             table,
-            layouts(len(table), stored, settings),
+            layouts(stored, settings, division),
             catalog.name,
             views=[spec for spec in specs if spec not in stored],
             prune=settings.prune,
         )
         rows = audio_of(store, catalog, table)
-        take_back_changed(store, rows)
+        invalidate_changed(store, rows)
         sources = {source_of(spec, store.specs) for spec in specs}
         jobs = jobs_of(store, writer.run, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
             store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
         )
         seconds = time.monotonic() - began
-        store = writer.publish()
+        store = writer.publish(store)
     return summary_of(store, table, specs, failures, n_computed, seconds)
 
 
@@ -179,7 +175,7 @@ def complete(
     *,
     quiet: bool,
 ) -> tuple[dict[int, AudioError], int]:
-    """Have done what the jobs lack, with a bar on stderr.
+    """Have done what the jobs lack, with a bar on stderr; `store.status` learns of it.
 
     Parameters
     ----------
@@ -198,14 +194,15 @@ def complete(
     n_computed : int
         Clips that were made, failed ones among them.
     """
-    todo = [(job, list(incomplete(store, job, rows))) for job in jobs]
-    n_todo = sum(n_clips for _, shards in todo for _, n_clips in shards)
+    todo = [(job, incomplete(store, job, rows)) for job in jobs]
+    n_todo = sum(sum(shards.values()) for _, shards in todo)
     failures: dict[int, AudioError] = {}
     n_computed = 0
     with tqdm(total=n_todo, unit=" clips", disable=quiet or not n_todo, dynamic_ncols=True) as bar:
         for job, shards in todo:
-            tasks = (task(store, job, shard, rows) for shard, _ in shards)
+            tasks = (task(store, shard, rows) for shard in shards)
             for result in do(job, tasks) if shards else ():
+                store.status.records.put(result.shard, result.commit)
                 first = result.shard * job.clips_per_shard
                 failures |= {first + p: e for p, e in result.failures.items()}
                 n_computed += result.n_computed
@@ -223,15 +220,16 @@ def preview(
     """
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     n_clips = len(catalog)
-    stored = _stored(specs, settings)
-    planned = layouts(n_clips, stored, settings)
+    stored = stored_specs(specs, settings)
+    division = division_for(n_clips, stored, settings)
+    planned = layouts(stored, settings, division)
     nbytes = sum(layout.chunk_nbytes for layout in planned)
-    everything = sum(layout.chunk_nbytes for layout in layouts(n_clips, specs, settings))
+    everything = sum(layout.chunk_nbytes for layout in layouts(specs, settings, division))
     packed = 1 if settings.codec.name == "none" else _PACKED
     return {
         "clips": n_clips,
-        "tasks": -(-n_clips // planned[0].clips_per_shard),
-        "clips_per_task": planned[0].clips_per_shard,
+        "tasks": division.n_shards(n_clips),
+        "clips_per_task": division.clips_per_shard,
         "bytes_per_clip": nbytes,
         "stored_bytes_per_clip": round(nbytes * packed),
         "without_views_bytes_per_clip": round(everything * packed),
@@ -249,77 +247,22 @@ def preview(
     }
 
 
-def layouts(
-    n_clips: int, specs: Sequence[FeatureSpec], settings: RunSettings
-) -> tuple[Layout, ...]:
-    """How the specs would be laid out in a new store.
-
-    The length of a shard follows from the bytes that a clip takes at all specs together.
-    """
-    frames = {spec: spec.n_frames(settings.window.n_samples(spec.sr)) for spec in specs}
-    item = settings.encoding.dtype.itemsize
-    clip_nbytes = sum(spec.n_mels * n_frames * item for spec, n_frames in frames.items())
-    fewest, most = _CLIPS_PER_SHARD
-    limit = min(_TASK_NBYTES // max(1, clip_nbytes), n_clips // _SHARDS, most)
-    clips_per_shard = 2 ** (max(limit, fewest).bit_length() - 1)
-    return tuple(
-        Layout(
-            spec=spec,
-            encoding=settings.encoding,
-            codec=settings.codec,
-            clips_per_shard=clips_per_shard,
-            n_frames=n_frames,
-            settings=_origin(settings),
-        )
-        for spec, n_frames in frames.items()
-    )
-
-
-def _origin(settings: RunSettings) -> dict[str, str]:
-    """What a layout says of where its values come from."""
-    return {
-        "backend": settings.backend,
-        "resampler": "soxr HQ",
-    }
-
-
-def _stored(
-    specs: Sequence[FeatureSpec], settings: RunSettings, store: FeatureStore | None = None
-) -> Sequence[FeatureSpec]:
-    """Those of the specs that are to be stored.
-
-    None is served from what was made otherwise (in another encoding, by another backend), into
-    which this run's clips would not fit.
-    """
-    if not settings.views:
-        return specs
-    there = {} if store is None else store.layouts
-    alike = [
-        spec
-        for spec, layout in there.items()
-        if layout.encoding == settings.encoding and layout.settings == _origin(settings)
-    ]
-    stored = needed(specs, alike)
-    sources = {spec: source_of(spec, [*stored, *there]) for spec in specs}
-    return [spec for spec in specs if spec in stored or sources[spec] not in {*stored, *alike}]
-
-
 def jobs_of(
-    store: FeatureStore, run: str, specs: Sequence[FeatureSpec], settings: RunSettings
+    store: FeatureStore, run_id: str, specs: Sequence[FeatureSpec], settings: RunSettings
 ) -> Iterator[Job]:
-    """The specs by the length of their shards: those that are computed together."""
-    wanted = [store.layouts[spec] for spec in specs]
+    """The specs that are computed together: all of them, unless memory is too short for that."""
     software = {
         "melgrid": version("melgrid"),
         "resampler": RESAMPLER,
         "numpy": np.__version__,
         "torch": version("torch"),
     }
-    for length in sorted({layout.clips_per_shard for layout in wanted}):
+    for batch in batches([store.layouts[spec] for spec in specs]):
         yield Job(
             store=store.path,
-            run=run,
-            layouts=tuple(layout for layout in wanted if layout.clips_per_shard == length),
+            run=run_id,
+            division=store.metadata.division,
+            layouts=batch,
             window=settings.window,
             backend=settings.backend,
             timeout=settings.timeout,
@@ -343,11 +286,11 @@ def summary_of(
     rows = [row for row, clip_id in enumerate(store.table.clip_id) if clip_id in mine]
     ready = np.logical_and.reduce([store[spec].ready for spec in specs])
     failed: list[Failure] = []
-    outcomes = store.outcomes
+    status = store.status
     for row in rows:
         clip_id = store.table.clip_id[row]
-        if outcomes.status[row] == "failed":
-            reason, detail = outcomes.reason[row], outcomes.detail[row]
+        if status["status"][row] == "failed":
+            reason, detail = status["reason"][row], status["detail"][row]
             failed.append(Failure(clip_id=clip_id, reason=reason, detail=detail))
         elif row in failures:  # good for other specs, made when the audio could be read
             error = failures[row]

@@ -1,4 +1,4 @@
-"""One task: a run of clips, computed whole by one worker, written once, committed last."""
+"""One task: a shard, computed whole by one worker, written once, committed last."""
 
 import contextlib
 import dataclasses
@@ -15,9 +15,10 @@ from featurestore.format.commits import (
     Checksums,
     ClipRecord,
     Commit,
-    without,
+    invalidated,
     write_commit,
 )
+from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.shard import unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
@@ -44,8 +45,10 @@ class Job:
         Where the store is.
     run : str
         Names the run, so that its workers write to the store only as long as it lasts.
+    division : Division
+        The store's.
     layouts : tuple of Layout
-        Of the specs to compute, all with shards of one length.
+        Of the specs to compute.
     window : ClipWindow
     backend : str
     timeout : float
@@ -56,6 +59,7 @@ class Job:
 
     store: str
     run: str
+    division: Division
     layouts: tuple[Layout, ...]
     window: ClipWindow
     backend: BackendName
@@ -64,8 +68,8 @@ class Job:
 
     @property
     def clips_per_shard(self) -> int:
-        """Length of the runs of clips."""
-        return self.layouts[0].clips_per_shard
+        """Length of a shard."""
+        return self.division.clips_per_shard
 
     @property
     def encoding(self) -> Encoding:
@@ -100,7 +104,7 @@ class ShardTask:
         """The same task, with more positions whose audio must not be touched."""
         return dataclasses.replace(self, unreadable={**self.unreadable, **unreadable})
 
-    def unsettled(self, job: Job) -> list[int]:
+    def todo(self, job: Job) -> list[int]:
         """Positions whose audio the task would decode, as far as the record tells."""
         names = [layout.spec.name for layout in job.layouts]
         return [
@@ -108,7 +112,7 @@ class ShardTask:
             for position, path in enumerate(self.paths)
             if path is not None
             and position not in self.unreadable
-            and not all(self.before.is_settled(name, position) for name in names)
+            and not all(self.before.is_done(name, position) for name in names)
         ]
 
 
@@ -123,11 +127,14 @@ class ShardResult:
         Clips that were decoded, failed ones among them.
     failures : mapping of int to AudioError
         By position, of those decoded now.
+    commit : Commit
+        The record that was written.
     """
 
     shard: int
     n_computed: int
     failures: Mapping[int, AudioError]
+    commit: Commit
 
 
 _WRITES = 8
@@ -166,7 +173,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
     n_clips = len(task.paths)
     clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
     rows = {layout.spec: _kept(files, layout, task) for layout in job.layouts}
-    retracted: set[int] = set()
+    remade: set[int] = set()
     failures: dict[int, AudioError] = {}
     n_computed = 0
     compute = source or _Tracks(job).compute
@@ -204,18 +211,20 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
         if not record.same_audio(before):  # then other specs' values are of other audio
             for spec_rows in rows.values():
                 spec_rows[position] = None
-            retracted.add(position)
+            remade.add(position)
         for spec, row in made.items():
             rows[spec][position] = row
 
     grown = bytes(CHECKSUM_NBYTES * (n_clips - len(task.before.clips)))
     checksums = {
-        name: without(before + grown, retracted) for name, before in task.before.specs.items()
+        name: invalidated(before + grown, remade) for name, before in task.before.specs.items()
     }
     checksums |= write_specs(files, job.layouts, task.shard, rows)
     commit = Commit(clips=tuple(clips), specs=checksums, software=job.software)
-    write_commit(files, job.clips_per_shard, task.shard, commit)
-    return ShardResult(shard=task.shard, n_computed=n_computed, failures=failures)
+    write_commit(files, job.division, task.shard, commit)
+    return ShardResult(
+        shard=task.shard, n_computed=n_computed, failures=failures, commit=commit
+    )
 
 
 def write_specs(
@@ -254,15 +263,15 @@ def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
                     continue
                 verify_crc32c(chunk, key)
                 # Else it is an undamaged row, but another one.
-                vouched = task.before.checksum(layout.spec.name, position)
-                if row_checksum(chunk, statistics[position]) == vouched:
+                committed = task.before.checksum(layout.spec.name, position)
+                if row_checksum(chunk, statistics[position]) == committed:
                     kept[position] = chunk, statistics[position]
     return kept
 
 
 def _is_known_failure(before: Commit, layout: Layout, position: int) -> bool:
     name = layout.spec.name
-    return before.is_settled(name, position) and not before.is_ready(name, position)
+    return before.is_done(name, position) and not before.is_ready(name, position)
 
 
 class _Tracks:

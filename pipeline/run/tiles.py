@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from featurestore.errors import AudioError
-from featurestore.format.commits import PENDING, ClipRecord, read_commits
 from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
 from pipeline.audio.decode import read_length
@@ -53,13 +52,14 @@ def tiles_of(
         counts[track_id] = counts.get(track_id, 0) + 1
         if tile == 0:
             first_row[track_id] = row
-    records = _records(store, first_row)
     unknown = {
         track_id: f"{catalog.root}/{relative}"
         for track_id, relative in zip(catalog.track_id, catalog.path, strict=True)
     }
     known = [track_id for track_id in unknown if track_id in counts]
-    changed = are_changed([records[i] for i in known], [unknown[i] for i in known])
+    changed = are_changed(
+        store.status.records, [first_row[i] for i in known], [unknown[i] for i in known]
+    )
     for track_id, is_changed in zip(known, changed, strict=True):
         if not is_changed:
             del unknown[track_id]
@@ -69,19 +69,6 @@ def tiles_of(
             # Rows stay: those beyond the end of a track that got shorter fail as too short.
             counts[track_id] = max(counted[path], counts.get(track_id, 0))
     return counts
-
-
-def _records(store: FeatureStore, first_row: Mapping[str, int]) -> dict[str, ClipRecord]:
-    """What is recorded of each track's first clip."""
-    track_at = {row: track_id for track_id, row in first_row.items()}
-    records = dict.fromkeys(first_row, PENDING)
-    for length in {layout.clips_per_shard for layout in store.layouts.values()}:
-        shards = range(-(-store.n_clips // length))
-        for shard, commit in read_commits(store.files, length, shards):
-            for row, record in enumerate(commit.clips, shard * length):
-                if row in track_at and record.status != "pending":
-                    records[track_at[row]] = record
-    return records
 
 
 def _count_all(

@@ -1,4 +1,4 @@
-"""Whether stored rows are those that their commit records vouch for."""
+"""Whether stored rows are those that were committed."""
 
 import dataclasses
 from collections.abc import Iterator, Sequence
@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, StoreFormatError
-from featurestore.format.commits import Commit, commit_key, read_commit
+from featurestore.format.commits import Commit, read_commit
+from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
@@ -65,18 +66,18 @@ def _spans(rows: Sequence[int]) -> str:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class RunOfClips:
-    """One commit record, and the shards that it covers, as they were found.
+class ExaminedShard:
+    """One commit record, and the shards of all specs that it covers, as they were found.
 
     Attributes
     ----------
     first : int
         Its first row.
     record_damaged : bool
-    settled : dict of str to np.ndarray [shape=(n_clips,), dtype=bool]
+    done : dict of str to np.ndarray [shape=(n_clips,), dtype=bool]
         By spec, clips with nothing to be computed; empty if the record is damaged.
     n_rows : int
-        Rows vouched for, all specs together.
+        Rows committed, all specs together.
     nbytes : int
         What was read to see whether they are there [bytes].
     damage : tuple of Damage
@@ -84,81 +85,87 @@ class RunOfClips:
 
     first: int
     record_damaged: bool
-    settled: dict[str, npt.NDArray[np.bool_]]
+    done: dict[str, npt.NDArray[np.bool_]]
     n_rows: int
     nbytes: int
     damage: tuple[Damage, ...]
 
 
 def examine(
-    files: Files, layouts: Sequence[Layout], shard: int, n_clips: int, *, quick: bool
-) -> RunOfClips:
-    """Look at a commit record and at all that it vouches for.
+    files: Files,
+    division: Division,
+    layouts: Sequence[Layout],
+    shard: int,
+    n_clips: int,
+    *,
+    quick: bool,
+) -> ExaminedShard:
+    """Look at a commit record and at all rows that it commits.
 
-    Bytes that no record vouches for, which killed runs leave, are nobody's: they are not looked
-    at. Of a run that is at work, shards may be newer than a record read before them; where rows
+    Bytes that are not committed, which killed runs leave, are nobody's: they are not looked at. Of a run that is at work, shards may be newer than a record read before them; where rows
     are not as they should be, and the record has changed since, they are looked at again.
 
     Parameters
     ----------
     files : Files
+    division : Division
     layouts : sequence of Layout
-        Of all specs whose shards are of that length.
+        Of all specs of the store.
     shard : int
     n_clips : int
         Rows of the store.
     quick : bool
         Whether to leave the chunks themselves unread.
     """
-    length = layouts[0].clips_per_shard
-    key = commit_key(length, shard)
+    length = division.clips_per_shard
+    key = division.commit_key(shard)
     first = shard * length
     while True:
         commit = None
         damage: list[Damage] = []
         looked = [_Looked(files=files, layout=layout, shard=shard) for layout in layouts]
         try:
-            commit = read_commit(files, length, shard)
+            commit = read_commit(files, division, shard)
             if len(commit.clips) > min(length, n_clips - first):
                 raise StoreFormatError(f"it is of {len(commit.clips)} clips, which are not there")
         except (CorruptDataError, StoreFormatError) as error:
-            told = str(error.args[0]).removeprefix(f"{key}: ")
-            damage.append(Damage(key=key, kind="corrupt", detail=told))
+            detail = error.detail if isinstance(error, CorruptDataError) else str(error)
+            damage.append(Damage(key=key, kind="corrupt", detail=detail))
         else:
             for shards in looked:
                 shards.look(commit, quick=quick)
             damage += [found for shards in looked for found in shards.damage]
-        if not damage or not _has_changed(files, length, shard, commit):
+        if not damage or not _has_changed(files, division, shard, commit):
             break
     sound = None if damage and commit is None else commit
     record_damaged = any(found.key == key for found in damage)
-    return RunOfClips(
+    return ExaminedShard(
         first=first,
         record_damaged=record_damaged,
-        settled={} if sound is None or record_damaged else _settled(sound, layouts),
+        done={} if sound is None or record_damaged else _done_rows(sound, layouts),
         n_rows=sum(shards.n_rows for shards in looked),
         nbytes=sum(shards.nbytes for shards in looked),
         damage=tuple(damage),
     )
 
 
-def _has_changed(files: Files, length: int, shard: int, commit: Commit | None) -> bool:
+def _has_changed(files: Files, division: Division, shard: int, commit: Commit | None) -> bool:
     try:
-        return read_commit(files, length, shard) != commit
+        return read_commit(files, division, shard) != commit
     except (CorruptDataError, StoreFormatError):
         return commit is not None
 
 
-def _settled(commit: Commit, layouts: Sequence[Layout]) -> dict[str, npt.NDArray[np.bool_]]:
+def _done_rows(commit: Commit, layouts: Sequence[Layout]) -> dict[str, npt.NDArray[np.bool_]]:
     status = np.array([clip.status for clip in commit.clips], "U7")
-    settled = {}
+    done = {}
     for layout in layouts:
         name = layout.spec.name
         checksums = np.frombuffer(commit.specs.get(name, bytes(8 * len(status))), "<u8")
-        settled[name] = np.where(
+        done[name] = np.where(
             status == "failed", name in commit.specs, (status == "ready") & (checksums != 0)
         )
-    return settled
+    return done
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -175,21 +182,21 @@ class _Looked:
     def look(self, commit: Commit, *, quick: bool) -> None:
         """Note what is not as the record says."""
         name = self.layout.spec.name
-        vouched = [p for p in range(len(commit.clips)) if commit.is_ready(name, p)]
-        self.n_rows = len(vouched)
-        if not vouched:
+        committed = [p for p in range(len(commit.clips)) if commit.is_ready(name, p)]
+        self.n_rows = len(committed)
+        if not committed:
             return
-        statistics = self._statistics(vouched)
-        index = self._index(vouched)
+        statistics = self._statistics(committed)
+        index = self._index(committed)
         if index is None:
             return
-        absent = [p for p in vouched if is_absent(index[p])]
+        absent = [p for p in committed if is_absent(index[p])]
         key = self.layout.shard_key(self.shard)
         self._note(key, "missing", "committed, but not in the shard", absent)
         if quick or statistics is None:
             return
         unsound, others, misshapen = [], [], []
-        for position, chunk in self._chunks(index, sorted(set(vouched) - set(absent))):
+        for position, chunk in self._chunks(index, sorted(set(committed) - set(absent))):
             self.nbytes += len(chunk)
             try:
                 body = verify_crc32c(chunk, key)
@@ -204,7 +211,7 @@ class _Looked:
             if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
                 others.append(position)
         self._note(key, "corrupt", "the checksum does not match", unsound)
-        self._note(key, "corrupt", "other values than the commit record vouches for", others)
+        self._note(key, "corrupt", "other values than those committed", others)
         self._note(key, "corrupt", "values of another shape or encoding", misshapen)
 
     def _note(self, key: str, kind: Kind, detail: str, positions: Sequence[int]) -> None:
@@ -214,41 +221,41 @@ class _Looked:
             name = self.layout.spec.name
             self.damage.append(Damage(key=key, kind=kind, detail=detail, spec=name, rows=rows))
 
-    def _statistics(self, vouched: Sequence[int]) -> Statistics | None:
+    def _statistics(self, committed: Sequence[int]) -> Statistics | None:
         key = self.layout.statistics_key(self.shard)
         data = self.files.read(key)
         if data is None:
-            self._note(key, "missing", "there is no such file", vouched)
+            self._note(key, "missing", "there is no such file", committed)
             return None
         self.nbytes += len(data)
         try:
             return unpack_statistics(data, self.layout, key)
         except CorruptDataError as error:
-            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
+            self._note(key, "corrupt", error.detail, committed)
             return None
 
-    def _index(self, vouched: Sequence[int]) -> Index | None:
+    def _index(self, committed: Sequence[int]) -> Index | None:
         """The shard's index, if it fits the file."""
         key = self.layout.shard_key(self.shard)
         size = self.files.size(key)
         tail = index_nbytes(self.layout.clips_per_shard)
         if size is None:
-            self._note(key, "missing", "there is no such file", vouched)
+            self._note(key, "missing", "there is no such file", committed)
             return None
         try:
             data = self.files.read_range(key, max(0, size - tail), size)
             index = read_index(data, self.layout.clips_per_shard, size, key)
         except CorruptDataError as error:
-            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
+            self._note(key, "corrupt", error.detail, committed)
             return None
         except FileNotFoundError:  # a moment ago it was there
-            self._note(key, "missing", "there is no such file", vouched)
+            self._note(key, "missing", "there is no such file", committed)
             return None
         self.nbytes += tail
         present = [entry for entry in index.tolist() if not is_absent(np.array(entry, np.uint64))]
         ends = np.cumsum([0, *[nbytes for _, nbytes in present]]).tolist()
         if [offset for offset, _ in present] != ends[:-1] or ends[-1] + tail != size:
-            self._note(key, "corrupt", "its index does not fit its size", vouched)
+            self._note(key, "corrupt", "its index does not fit its size", committed)
             return None
         return index
 

@@ -1,0 +1,102 @@
+"""How the specs of a run are laid out: which are stored, in shards of which length."""
+
+from collections.abc import Iterator, Sequence
+
+from featurestore.format.division import Division
+from featurestore.format.layout import Layout
+from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.views import needed, source_of
+from featurestore.store import FeatureStore
+from pipeline.run.settings import RunSettings
+
+_TASK_NBYTES = 640 * 2**20
+"""Values of a shard at all specs of a task, at most [bytes]; a worker holds two thirds, packed."""
+
+_CLIPS_PER_SHARD = 8, 256
+"""Fewest and most. Few enough that progress shows and that a killed run loses little."""
+
+_SHARDS = 16
+"""How many a small collection is divided into, so that all workers have work to the end."""
+
+
+def division_for(n_clips: int, specs: Sequence[FeatureSpec], settings: RunSettings) -> Division:
+    """How the rows of a new store are divided.
+
+    The length of a shard follows from the bytes that a clip takes at all specs together. It is
+    fixed then: a store that gets many more specs later computes them in several tasks a shard
+    (`batches`).
+    """
+    clip_nbytes = sum(_nbytes(spec, settings) for spec in specs)
+    fewest, most = _CLIPS_PER_SHARD
+    limit = min(_TASK_NBYTES // max(1, clip_nbytes), n_clips // _SHARDS, most)
+    return Division.of(2 ** (max(limit, fewest).bit_length() - 1))
+
+
+def layouts(
+    specs: Sequence[FeatureSpec], settings: RunSettings, division: Division
+) -> tuple[Layout, ...]:
+    """How the specs are laid out in a store."""
+    return tuple(
+        Layout(
+            spec=spec,
+            encoding=settings.encoding,
+            codec=settings.codec,
+            clips_per_shard=division.clips_per_shard,
+            n_frames=_n_frames(spec, settings),
+            settings=_origin(settings),
+        )
+        for spec in dict.fromkeys(specs)
+    )
+
+
+def stored_specs(
+    specs: Sequence[FeatureSpec], settings: RunSettings, store: FeatureStore | None = None
+) -> Sequence[FeatureSpec]:
+    """Those of the specs that are to be stored.
+
+    None is served from what was made otherwise (in another encoding, by another backend), into
+    which this run's clips would not fit.
+    """
+    if not settings.views:
+        return specs
+    there = {} if store is None else store.layouts
+    alike = [
+        spec
+        for spec, layout in there.items()
+        if layout.encoding == settings.encoding and layout.settings == _origin(settings)
+    ]
+    stored = needed(specs, alike)
+    sources = {spec: source_of(spec, [*stored, *there]) for spec in specs}
+    return [spec for spec in specs if spec in stored or sources[spec] not in {*stored, *alike}]
+
+
+def batches(layouts: Sequence[Layout]) -> Iterator[tuple[Layout, ...]]:
+    """Layouts that one task computes together: as many as fit into a worker's memory."""
+    batch: list[Layout] = []
+    nbytes = 0
+    for layout in layouts:
+        shard_nbytes = layout.chunk_nbytes * layout.clips_per_shard
+        if batch and nbytes + shard_nbytes > _TASK_NBYTES:
+            yield tuple(batch)
+            batch, nbytes = [], 0
+        batch.append(layout)
+        nbytes += shard_nbytes
+    if batch:
+        yield tuple(batch)
+
+
+def _n_frames(spec: FeatureSpec, settings: RunSettings) -> int:
+    return spec.n_frames(settings.window.n_samples(spec.sr))
+
+
+def _nbytes(spec: FeatureSpec, settings: RunSettings) -> int:
+    """Size of one clip, not packed [bytes]."""
+    return spec.n_mels * _n_frames(spec, settings) * settings.encoding.dtype.itemsize
+
+
+def _origin(settings: RunSettings) -> dict[str, str]:
+    """What a layout says of where its values come from."""
+    return {
+        "backend": settings.backend,
+        "resampler": "soxr HQ",
+    }
