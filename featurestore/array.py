@@ -209,7 +209,7 @@ class FeatureArray:
     def _fetched(
         self, remote: RemoteChunks, rows: Sequence[int]
     ) -> Mapping[tuple[int, int], bytes]:
-        """Chunks, with their checksums, of all `rows`, by shard and position: of all shards at the same time."""
+        """Chunks with checksums of all `rows`, by shard and position; all shards at once."""
         wanted: dict[int, list[int]] = {}
         for row in rows:
             shard, position = divmod(row, self.layout.clips_per_shard)

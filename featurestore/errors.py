@@ -77,6 +77,10 @@ class AudioError(MelgridError, OSError):
         return type(self), (self.reason, self.detail)
 
 
+class OutputError(MelgridError, OSError):
+    """A file or folder, other than a store, that cannot be written where it was asked for."""
+
+
 class RunError(MelgridError, RuntimeError):
     """A run that could not do what it was asked: too many failures, no workers, no space."""
 
