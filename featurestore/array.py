@@ -264,7 +264,7 @@ class FeatureArray:
         chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
         by_shard = itertools.groupby(places, lambda place: rows[place] // layout.clips_per_shard)
         for shard, members in by_shard:
-            there = list(members)
+            there, key = list(members), layout.shard_key(shard)
             positions = [rows[place] % layout.clips_per_shard for place in there]
             chunks = (
                 self._read_local(shard, positions)
@@ -272,21 +272,20 @@ class FeatureArray:
                 else (remote[shard, position] for position in positions)
             )
             for place, position, data in zip(there, positions, chunks, strict=True):
-                what = f"{layout.shard_key(shard)}, clip {position}"
-                body = verify_crc32c(data, what)
+                body = verify_crc32c(data, key, position)
                 if int.from_bytes(data[-4:], "little") != self._checksums[rows[place]]:
-                    self._require_newer(data, rows[place], what)
+                    self._require_newer(data, rows[place])
                 try:
                     layout.codec.decompress(body, chunk)
                 except CorruptDataError as error:
-                    raise CorruptDataError(f"{what}: {error.args[0]}") from None
+                    raise CorruptDataError(error.detail, key=key, position=position) from None
                 first = starts[place] * step
                 stored = chunk[:, first : first + length * step : step]
                 layout.encoding.decode(stored, out[place], layout.spec.log)
                 if self.spec.log != layout.spec.log:
                     to_log(out[place])
 
-    def _require_newer(self, data: bytes, row: int, what: str) -> None:
+    def _require_newer(self, data: bytes, row: int) -> None:
         """Make sure that an undamaged chunk is what the record vouches for by now.
 
         Of a clip whose audio has changed, a run takes the row back before it writes another one.
@@ -297,7 +296,11 @@ class FeatureArray:
             raise RowNotReadyError(self._store.explain(self.spec, self.layout, row))
         vouched = commit.checksum(self.layout.spec.name, position) % 2**32
         if int.from_bytes(data[-4:], "little") != vouched:
-            raise CorruptDataError(f"{what}: other values than the commit record vouches for")
+            raise CorruptDataError(
+                "other values than the commit record vouches for",
+                key=self.layout.shard_key(shard),
+                position=position,
+            )
 
     def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
         """Chunks, with their checksums, of some clips of one shard, one at a time."""
@@ -305,18 +308,18 @@ class FeatureArray:
         try:
             file = self._files.open(key)
         except FileNotFoundError:
-            raise CorruptDataError(f"{self._files.root}: {key} is missing") from None
+            raise CorruptDataError(f"missing from {self._files.root}", key=key) from None
         with file:
             index = self._index(shard, file)
             for position in positions:
                 if is_absent(index[position]):
                     raise CorruptDataError(
-                        f"{key}, clip {position}: committed, but not in the shard"
+                        "committed, but not in the shard", key=key, position=position
                     )
                 offset, size = (int(number) for number in index[position])
                 data = file.read_at(offset, size)
                 if len(data) != size:
-                    raise CorruptDataError(f"{key}, clip {position}: the shard is truncated")
+                    raise CorruptDataError("the shard is truncated", key=key, position=position)
                 yield data
 
     def _index(self, shard: int, file: "LocalFile") -> Index:

@@ -273,11 +273,11 @@ def _unpack(data: bytes, clips_per_shard: int, shard: int) -> Commit:
     body = bytes(verify_crc32c(data, key))
     # The vlen-utf8 codec: the number of strings, then each one's length and bytes.
     if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
-        raise CorruptDataError(f"{key}: not one string")
+        raise CorruptDataError("not one string", key=key)
     try:
         return Commit.from_json(body[8:], clips_per_shard, shard)
     except StoreFormatError as error:
-        raise CorruptDataError(f"{key}: {error}") from None
+        raise CorruptDataError(str(error), key=key) from None
 
 
 def recorded(files: Files, clips_per_shard: int) -> list[int]:
@@ -305,7 +305,7 @@ def read_commits(
             if data is not None:
                 yield shard, _unpack(data, clips_per_shard, shard)
             elif shard in expected:
-                raise CorruptDataError(f"{files.root}: {key} is missing: its clips were done")
+                raise CorruptDataError(f"missing from {files.root}: its clips were done", key=key)
 
 
 def write_commit(files: Files, clips_per_shard: int, shard: int, commit: Commit) -> None:

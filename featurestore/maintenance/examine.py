@@ -122,8 +122,8 @@ def examine(
             if len(commit.clips) > min(length, n_clips - first):
                 raise StoreFormatError(f"it is of {len(commit.clips)} clips, which are not there")
         except (CorruptDataError, StoreFormatError) as error:
-            told = str(error.args[0]).removeprefix(f"{key}: ")
-            damage.append(Damage(key=key, kind="corrupt", detail=told))
+            detail = error.detail if isinstance(error, CorruptDataError) else str(error)
+            damage.append(Damage(key=key, kind="corrupt", detail=detail))
         else:
             for shards in looked:
                 shards.look(commit, quick=quick)
@@ -224,7 +224,7 @@ class _Looked:
         try:
             return unpack_statistics(data, self.layout, key)
         except CorruptDataError as error:
-            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
+            self._note(key, "corrupt", error.detail, vouched)
             return None
 
     def _index(self, vouched: Sequence[int]) -> Index | None:
@@ -239,7 +239,7 @@ class _Looked:
             data = self.files.read_range(key, max(0, size - tail), size)
             index = read_index(data, self.layout.clips_per_shard, size, key)
         except CorruptDataError as error:
-            self._note(key, "corrupt", str(error.args[0]).removeprefix(f"{key}: "), vouched)
+            self._note(key, "corrupt", error.detail, vouched)
             return None
         except FileNotFoundError:  # a moment ago it was there
             self._note(key, "missing", "there is no such file", vouched)

@@ -235,17 +235,18 @@ def _rewrite(files: Files, layout: Layout, shard: int) -> None:
         return
     shard_bytes, packed = files.read_several([key, statistics_key])
     if shard_bytes is None or packed is None:
-        raise CorruptDataError(f"{files.root}: {statistics_key} is missing")
+        missing = key if shard_bytes is None else statistics_key
+        raise CorruptDataError(f"missing from {files.root}", key=missing)
     chunks = unpack(shard_bytes, layout.clips_per_shard, key)
     statistics = unpack_statistics(packed, layout, statistics_key)
     rows: list[tuple[bytes, Statistics] | None] = [None] * layout.clips_per_shard
     for position in ready:
         chunk = chunks[position]
         if chunk is None:
-            raise CorruptDataError(f"{key}, clip {position}: committed, but not in the shard")
+            raise CorruptDataError("committed, but not in the shard", key=key, position=position)
         if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
             raise CorruptDataError(
-                f"{key}, clip {position}: other values than the commit record vouches for"
+                "other values than the commit record vouches for", key=key, position=position
             )
         rows[position] = chunk, statistics[position]
     write_shard(files, layout, shard, rows)

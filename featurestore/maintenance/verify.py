@@ -123,8 +123,7 @@ def inspect(
     try:
         half_done = read_journal(files) is not None
     except CorruptDataError as error:
-        told = str(error.args[0]).removeprefix(f"{JOURNAL}: ")
-        damage.append(Damage(key=JOURNAL, kind="corrupt", detail=told))
+        damage.append(Damage(key=JOURNAL, kind="corrupt", detail=error.detail))
     if half_done:  # the next run does it, and until then metadata may be old or new
         unfinished.append("a run died while it changed metadata")
         layouts = {spec.name: layout for spec, layout in store.layouts.items()}

@@ -309,7 +309,7 @@ def test_a_missing_shard_is_corrupt_and_not_silence(tiny_store, shard):
     array = tiny_store[tiny_store.specs[0]]
     array[8]
     shard.unlink()
-    with pytest.raises(CorruptDataError, match="values/c/1/0/0 is missing") as caught:
+    with pytest.raises(CorruptDataError, match="values/c/1/0/0: missing") as caught:
         array[8]
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, MelgridError)

@@ -70,7 +70,7 @@ def test_damaged_or_missing_statistics_are_found_out(tiny_store):
     with pytest.raises(CorruptDataError, match="statistics/c/1/0/0: the checksum does not match"):
         FeatureStore.open(tiny_store.path)[spec].statistics()
     path.unlink()
-    with pytest.raises(CorruptDataError, match="statistics/c/1/0/0 is missing"):
+    with pytest.raises(CorruptDataError, match="statistics/c/1/0/0: missing"):
         FeatureStore.open(tiny_store.path)[spec].statistics()
     assert tiny_store[spec].statistics([0, 1]).n_clips == 2
 
