@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from featurestore.inspect.diff import Difference
-    from featurestore.maintenance.verify import Report
+    from featurestore.integrity.verify import Report
     from featurestore.process.profile import Profile
     from featurestore.specs.mel import FeatureSpec
     from featurestore.store import FeatureStore
@@ -555,6 +555,8 @@ def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
 
 
 def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict[str, Any]:
+    from featurestore.inspect.data_quality import check
+
     return {
         "store": summary.store.path,
         "clips": summary.n_clips,
@@ -573,11 +575,13 @@ def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict
             for spec, array in ((spec, summary.store[spec]) for spec in specs)
         ],
         "failures": [dataclasses.asdict(failure) for failure in summary.failures],
-        "checks": summary.store.checks.to_json(),
+        "checks": check(summary.store).to_json(),
     }
 
 
 def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> None:
+    from featurestore.inspect.data_quality import check
+
     if summary.n_computed:
         rate = summary.n_computed / summary.seconds
         work = f"computed {summary.n_computed:,} in {summary.seconds:.1f} s ({rate:.0f} clips/s)"
@@ -593,7 +597,7 @@ def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> Non
         f"{f' ({n_views} as views)' if n_views else ''}, {_size(nbytes)}, "
         f"{_size(nbytes / max(1, summary.n_ready))} a clip, in {summary.store.path}"
     )
-    for line in summary.store.checks.lines():
+    for line in check(summary.store).lines():
         click.echo(_one_line(f"look: {line}"), err=True)
     if summary.n_left:
         click.echo(
@@ -646,6 +650,7 @@ def ls(store: str, as_json: bool) -> None:
 def info(store: str, spec: str | None, as_json: bool) -> None:
     """Say what STORE holds, or one SPEC of it."""
     from featurestore import FeatureStore
+    from featurestore.inspect.data_quality import check
     from featurestore.inspect.info import describe, describe_spec, describe_values
 
     opened = FeatureStore.open(store)
@@ -661,7 +666,7 @@ def info(store: str, spec: str | None, as_json: bool) -> None:
         if key == "specs":
             value = [entry["spec"] for entry in value]
         elif key == "checks":
-            value = "; ".join(opened.checks.lines()) or "nothing found"
+            value = "; ".join(check(opened).lines()) or "nothing found"
         elif key == "values":
             value = "; ".join(_values_in_words(value, facts["unit"]))
         _print_fact(key, value)
@@ -1026,17 +1031,19 @@ def verify(store: str, quick: bool, mend: bool, as_json: bool) -> None:
     Exits with 1 if there is damage; what is unfinished is none.
     """
     from featurestore import FeatureStore
+    from featurestore.integrity.verify import verify as verify_store
     from featurestore.maintenance.repair import repair
-    from featurestore.maintenance.verify import verify as verify_store
 
     opened = FeatureStore.open(store)
-    look = repair if mend else verify_store
-    report = look(opened, quick=quick, progress=not as_json)
+    if mend:
+        report = repair(opened, quick=quick, progress=not as_json)
+    else:
+        report = verify_store(opened.files, opened.metadata, quick=quick, progress=not as_json)
     if as_json:
         _print_json(report.json())
     else:
         _print_report(report, len(opened.specs))
-    if not (report.is_healthy or report.is_mended):
+    if not (report.is_healthy or report.is_repaired):
         click.get_current_context().exit(1)
 
 
@@ -1052,7 +1059,7 @@ def _print_report(report: "Report", n_specs: int) -> None:
     )
     if report.is_healthy:
         click.echo(f"healthy: {looked}{', values not looked at' * report.quick}")
-    elif report.is_mended:
+    elif report.is_repaired:
         click.echo("repaired; run featurize again to compute what is pending")
     else:
         n_lost = sum(not damage.can_repair for damage in report.damage)

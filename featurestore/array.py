@@ -71,9 +71,7 @@ class FeatureArray:
     status : ClipStatus
     """
 
-    def __init__(
-        self, spec: FeatureSpec, layout: Layout, files: Files, status: ClipStatus
-    ) -> None:
+    def __init__(self, spec: FeatureSpec, layout: Layout, files: Files, status: ClipStatus) -> None:
         self.spec = spec
         self.layout = layout
         self._files = files
@@ -221,7 +219,7 @@ class FeatureArray:
     def _fetched(
         self, remote: RemoteChunks, rows: Sequence[int]
     ) -> Mapping[tuple[int, int], bytes]:
-        """Chunks, with their checksums, of all `rows`, by shard and position: of all shards at the same time."""
+        """Chunks with checksums of all `rows`, by shard and position; all shards at once."""
         wanted: dict[int, list[int]] = {}
         for row in rows:
             shard, position = divmod(row, self.layout.clips_per_shard)
@@ -276,7 +274,7 @@ class FeatureArray:
         chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
         by_shard = itertools.groupby(places, lambda place: rows[place] // layout.clips_per_shard)
         for shard, members in by_shard:
-            there = list(members)
+            there, key = list(members), layout.shard_key(shard)
             positions = [rows[place] % layout.clips_per_shard for place in there]
             chunks = (
                 self._read_local(shard, positions)
@@ -284,21 +282,20 @@ class FeatureArray:
                 else (remote[shard, position] for position in positions)
             )
             for place, position, data in zip(there, positions, chunks, strict=True):
-                what = f"{layout.shard_key(shard)}, clip {position}"
-                body = verify_crc32c(data, what)
+                body = verify_crc32c(data, key, position)
                 if int.from_bytes(data[-4:], "little") != self._checksums[rows[place]]:
-                    self._require_newer(data, rows[place], what)
+                    self._require_newer(data, rows[place])
                 try:
                     layout.codec.decompress(body, chunk)
                 except CorruptDataError as error:
-                    raise CorruptDataError(f"{what}: {error.args[0]}") from None
+                    raise CorruptDataError(error.detail, key=key, position=position) from None
                 first = starts[place] * step
                 stored = chunk[:, first : first + length * step : step]
                 layout.encoding.decode(stored, out[place], layout.spec.log)
                 if self.spec.log != layout.spec.log:
                     to_log(out[place])
 
-    def _require_newer(self, data: bytes, row: int, what: str) -> None:
+    def _require_newer(self, data: bytes, row: int) -> None:
         """Make sure that an undamaged chunk is what is committed by now.
 
         Of a clip whose audio has changed, a run invalidates the row before it writes another one.
@@ -310,9 +307,13 @@ class FeatureArray:
                 f"row {row} of {self.spec.name} is no longer ready: a run has changed "
                 f"{self._files.root}; open it again"
             )
-        vouched = commit.checksum(self.layout.spec.name, position) % 2**32
-        if int.from_bytes(data[-4:], "little") != vouched:
-            raise CorruptDataError(f"{what}: other values than those committed")
+        committed = commit.checksum(self.layout.spec.name, position) % 2**32
+        if int.from_bytes(data[-4:], "little") != committed:
+            raise CorruptDataError(
+                "other values than those committed",
+                key=self.layout.shard_key(shard),
+                position=position,
+            )
 
     def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
         """Chunks, with their checksums, of some clips of one shard, one at a time."""
@@ -320,18 +321,18 @@ class FeatureArray:
         try:
             file = self._files.open(key)
         except FileNotFoundError:
-            raise CorruptDataError(f"{self._files.root}: {key} is missing") from None
+            raise CorruptDataError(f"missing from {self._files.root}", key=key) from None
         with file:
             index = self._index(shard, file)
             for position in positions:
                 if is_absent(index[position]):
                     raise CorruptDataError(
-                        f"{key}, clip {position}: committed, but not in the shard"
+                        "committed, but not in the shard", key=key, position=position
                     )
                 offset, size = (int(number) for number in index[position])
                 data = file.read_at(offset, size)
                 if len(data) != size:
-                    raise CorruptDataError(f"{key}, clip {position}: the shard is truncated")
+                    raise CorruptDataError("the shard is truncated", key=key, position=position)
                 yield data
 
     def _index(self, shard: int, file: "LocalFile") -> Index:

@@ -57,10 +57,28 @@ class RowNotReadyError(MelgridError, LookupError):
 
 
 class CorruptDataError(MelgridError, OSError):
-    """Stored bytes are missing, truncated or do not match their checksum."""
+    """Stored bytes are missing, truncated or do not match their checksum.
+
+    Attributes
+    ----------
+    detail : str
+        What is wrong with them.
+    key : str
+        Of the file below the store's root; empty where what raises this cannot know.
+    position : int or None
+        Of the one clip in the shard that it is about; None for all of the file.
+    """
+
+    def __init__(self, detail: str, *, key: str = "", position: int | None = None) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.key = key
+        self.position = position
 
     def __str__(self) -> str:
-        return f"{super().__str__()}; melgrid verify --repair lets featurize mend it"
+        clip = "" if self.position is None else f", clip {self.position}"
+        where = f"{self.key}{clip}: " if self.key else ""
+        return f"{where}{self.detail}; melgrid verify --repair lets featurize mend it"
 
 
 class AudioError(MelgridError, OSError):
@@ -75,6 +93,10 @@ class AudioError(MelgridError, OSError):
 
     def __reduce__(self) -> tuple[type["AudioError"], tuple[str, str]]:
         return type(self), (self.reason, self.detail)
+
+
+class OutputError(MelgridError, OSError):
+    """A file or folder, other than a store, that cannot be written where it was asked for."""
 
 
 class RunError(MelgridError, RuntimeError):

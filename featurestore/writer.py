@@ -17,7 +17,12 @@ from featurestore.format.metadata import ROOT_KEY, StoreMetadata
 from featurestore.format.parts import PARTS, Part, parts_metadata
 from featurestore.format.shard import pack
 from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
-from featurestore.format.status import MIRRORED_COLUMNS, STATUS_DIGEST, ClipStatus, mirrored_metadata
+from featurestore.format.status import (
+    MIRRORED_COLUMNS,
+    STATUS_DIGEST,
+    ClipStatus,
+    mirrored_metadata,
+)
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import RUN_FOLDER, Files
@@ -114,13 +119,13 @@ class StoreWriter:
 
     def prepare(
         self,
-        store: FeatureStore,
         table: ClipTable,
         layouts: Iterable[Layout],
         catalog: str = "",
         *,
         views: Iterable[FeatureSpec] = (),
         prune: bool = False,
+        store: FeatureStore | None = None,
     ) -> FeatureStore:
         """Make room for clips and specs, so that tasks can write their shards.
 
@@ -129,8 +134,6 @@ class StoreWriter:
 
         Parameters
         ----------
-        store : FeatureStore
-            As it is now.
         table : ClipTable
             Clips that the store shall hold; those it holds already keep their rows.
         layouts : iterable of Layout
@@ -142,6 +145,8 @@ class StoreWriter:
             Specs that are asked for and served from those, to be listed as such.
         prune : bool
             Whether rows that `table` lacks are no longer to be read.
+        store : FeatureStore, optional
+            As it is now; None opens it.
 
         Returns
         -------
@@ -153,6 +158,7 @@ class StoreWriter:
         StoreMismatchError
             If a spec is there already with another encoding or other settings.
         """
+        store = store or self.store()
         old = store.metadata
         known = store.layouts
         wanted = {layout.spec: layout for layout in layouts}
@@ -189,24 +195,25 @@ class StoreWriter:
         records = store.status.records.resized(division, new.n_clips, new.names)
         return FeatureStore(self.files, new, ClipStatus(self.files, new, records))
 
-    def publish(self, store: FeatureStore) -> FeatureStore:
+    def publish(self, store: FeatureStore | None = None) -> FeatureStore:
         """Repeat the status of clips as columns of the clip table; the end of a run.
 
         Parameters
         ----------
-        store : FeatureStore
-            Whose status is as it is now; without one that was read, the records are read here.
+        store : FeatureStore, optional
+            With what the run has learnt of the status; None reads all commit records.
         """
-        metadata, status = store.metadata, store.status
+        store = store or self.store()
+        metadata = store.metadata
+        status = ClipStatus(store.files, metadata, store.status.records)
         common, chunks = by_part(status.mirrored_files())
-        changes, parts = {}, []
+        changes: dict[str, bytes] = {}
         for part in status.parts:
             there = chunks.get(part.number, {})
             spans = status.recorded_spans(part.number)
             new = dataclasses.replace(part, status=digest_of(there), records=spans)
             if new.to_bytes() != part.to_bytes():
                 changes |= there | {new.key: new.to_bytes()}
-            parts.append(new)
         digests = {**metadata.digests, STATUS_DIGEST: digest_of(common)}
         if digests != metadata.digests:
             metadata = dataclasses.replace(metadata, digests=digests)

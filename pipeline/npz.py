@@ -353,7 +353,7 @@ def import_npz(
             dataclasses.replace(layout, settings=source.settings)
             for layout in layouts(specs, settings, division)
         ]
-        store = writer.prepare(store, table, planned, catalog.name)
+        store = writer.prepare(table, planned, catalog.name, store=store)
         rows = rows_of(store, table, map(source.file_of, table.path))
         invalidate_changed(store, rows)
         software = {"melgrid": version("melgrid"), "numpy": np.__version__}

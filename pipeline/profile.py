@@ -31,9 +31,10 @@ from pipeline.audio.clip import Clip, Cutter
 from pipeline.features import plan
 from pipeline.features.backends import BACKENDS, BackendName, native
 from pipeline.run.cluster import WorkerDiedError, connect, each
+from pipeline.run.layouts import division_for, layouts
 from pipeline.run.missing import incomplete, task
 from pipeline.run.rows import audio_of, clip_table
-from pipeline.run.run import jobs_of, layouts, run
+from pipeline.run.run import jobs_of, run
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import Job, ShardTask, compute_shard, probe_clip
 
@@ -238,12 +239,13 @@ def _first_tasks(
     """
     with StoreWriter(path, settings.window) as writer:
         table = clip_table(catalog)
-        store = writer.prepare(table, layouts(len(table), specs, settings), catalog.name)
+        planned = layouts(specs, settings, division_for(len(table), specs, settings))
+        store = writer.prepare(table, planned, catalog.name)
         rows = audio_of(store, catalog, table)
-        [job] = jobs_of(store, writer.run, specs, settings)
+        job = next(jobs_of(store, writer.run, specs, settings))
         tasks: list[ShardTask] = []
-        for shard, _ in incomplete(store, job, rows):
-            tasks.append(task(store, job, shard, rows))
+        for shard in incomplete(store, job, rows):
+            tasks.append(task(store, shard, rows))
             if sum(len(one.paths) for one in tasks) >= n_clips:
                 break
         probe_clip(job, str(tasks[0].paths[0]))

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, settings
 
 from featurestore.format.clips import ClipTable
 from featurestore.format.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.statistics import Statistics, statistics_of
 from featurestore.specs.encoding import Codec, Encoding
@@ -169,11 +170,11 @@ class StoreMaker:
             else self.record(ids[row])
             for row in rows
         ]
-        before = read_commit(store.files, length, shard)
+        before = read_commit(store.files, Division.of(length), shard)
         grown = bytes(8 * (len(rows) - len(before.clips)))
         specs = {name: checksums + grown for name, checksums in before.specs.items()} | written
         commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
-        write_commit(store.files, length, shard, commit)
+        write_commit(store.files, Division.of(length), shard, commit)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

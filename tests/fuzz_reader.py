@@ -151,7 +151,7 @@ class Store:
             "statistics": self._statistics,
             "record": self._record,
             "clip table": self._table,
-            "root": self._root,
+            "root": self.metadata,
             "spec": self._spec,
             "journal": self._journal,
         }
@@ -247,10 +247,12 @@ class Store:
         )
         fields = self._fields()
         fields["digests"][TABLE] = digest_of(files)
-        return {key: files[key], "zarr.json": self._root_of(fields)}
+        return {key: files[key], "zarr.json": self.metadata_of(fields)}
 
     def _root(self) -> dict[str, bytes]:
-        return {"zarr.json": self._root_of(json.loads(self._hurt_json(json.dumps(self._fields()))))}
+        return {
+            "zarr.json": self.metadata_of(json.loads(self._hurt_json(json.dumps(self._fields()))))
+        }
 
     def _spec(self) -> dict[str, bytes]:
         key = f"{self._some_spec()}/zarr.json"

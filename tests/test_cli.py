@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from cli import melgrid
 from featurestore import FeatureStore
 from featurestore.format.commits import read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.storage.files import Files
 from pipeline.catalogs import open_catalog
 
@@ -153,9 +154,9 @@ def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
     name, files = "sr8000-mel8-x1-db", Files(other)
     for part in ("values", "statistics"):  # and the record vouches for them
         files.write(f"{name}/{part}/c/1/0/0", files.read(f"{name}/{part}/c/0/0/0"))
-    first, second = (read_commit(files, 8, shard) for shard in (0, 1))
+    first, second = (read_commit(files, Division.of(8), shard) for shard in (0, 1))
     specs = {**second.specs, name: first.specs[name]}
-    write_commit(files, 8, 1, dataclasses.replace(second, specs=specs))
+    write_commit(files, Division.of(8), 1, dataclasses.replace(second, specs=specs))
     found = invoke("diff", path, other, "--json")
     assert found.exit_code == 1
     told = json.loads(found.stdout)

@@ -214,6 +214,7 @@ def _zstd(data):
 def reseal(store, chunk, position=1):
     """Put a chunk in a shard's row, and let the record vouch for it."""
     from featurestore.format.commits import read_commit, write_commit
+from featurestore.format.division import Division
     from featurestore.format.statistics import row_checksum, unpack_statistics
     from featurestore.writer import write_shard
 
@@ -223,9 +224,9 @@ def reseal(store, chunk, position=1):
     statistics = unpack_statistics(data, layout, "")[0]
     stored = append_crc32c(chunk)
     rows = [(stored, statistics) if p == position else None for p in range(8)]
-    commit = read_commit(opened.files, 8, 0)
+    commit = read_commit(opened.files, Division.of(8), 0)
     specs = {**commit.specs, SPEC: write_shard(opened.files, layout, 0, rows)}
-    write_commit(opened.files, 8, 0, dataclasses.replace(commit, specs=specs))
+    write_commit(opened.files, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
     assert row_checksum(stored, statistics)
     return FeatureStore.open(store)[SPEC]
 

@@ -8,7 +8,8 @@ import pytest
 import soundfile
 
 from featurestore import FeatureStore
-from featurestore.format.commits import read_commit, without, write_commit
+from featurestore.format.commits import invalidated, read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.maintenance.repair import repair
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.grid import grid
@@ -82,7 +83,7 @@ def test_what_was_injured_repaired_and_featurized_again_equals_what_never_was(
         for key in rng.choice(keys, INJURIES, replace=False):
             injure(path, key, whole[key], rng)
         report = repair(FeatureStore.open(path))
-        assert report.is_mended
+        assert report.is_repaired
         assert FeatureStore.open(path).verify().is_healthy
         summary = featurize(take)
         assert summary.n_computed < n_clips
@@ -111,8 +112,12 @@ def test_a_run_does_not_take_swapped_rows_over_as_its_own(featurize, tmp_path):
     one, other = (f"{SPECS[0].name}/values/c/{shard}/0/0" for shard in (0, 1))
     (path / one).write_bytes(whole[other])
     files = Files(path)
-    commit = read_commit(files, 8, 0)  # of which a row is taken back, so that there is work
-    specs = {SPECS[0].name: without(commit.specs[SPECS[0].name], [0])}
-    write_commit(files, 8, 0, dataclasses.replace(commit, specs={**commit.specs, **specs}))
+    commit = read_commit(
+        files, Division.of(8), 0
+    )  # of which a row is taken back, so that there is work
+    specs = {SPECS[0].name: invalidated(commit.specs[SPECS[0].name], [0])}
+    write_commit(
+        files, Division.of(8), 0, dataclasses.replace(commit, specs={**commit.specs, **specs})
+    )
     featurize("all")
     assert contents(path) == whole

@@ -37,10 +37,6 @@ from featurestore.errors import SettingsError
 from featurestore.export.manifest import Advance, write_manifest
 from featurestore.export.selection import BATCH_NBYTES, Selection
 from featurestore.specs.mel import HOP_UNIT, FeatureSpec
-from featurestore.store import FeatureStore
-
-IMPORTED = "imported"
-"""Among a layout's settings, what it was imported from; no other one has it."""
 
 CLIP_FACTS = ("sr", "start", "n_valid", "peak", "n_clipped")
 """Keys of a clip's own facts, as in `featurestore.format.commits.ClipRecord`."""

@@ -1,4 +1,4 @@
-"""Columns of the clip table as Zarr arrays: one chunk a part, looked at before they are believed."""
+"""Columns of the clip table as Zarr arrays: one chunk a part, checked before they are believed."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any

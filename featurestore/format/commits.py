@@ -246,7 +246,7 @@ def unpack_commit(data: bytes | None, division: Division, shard: int) -> Commit:
     try:
         return Commit.from_json(unpack_text(data, key), division.clips_per_shard, shard)
     except StoreFormatError as error:
-        raise CorruptDataError(f"{key}: {error}") from None
+        raise CorruptDataError(str(error), key=key) from None
 
 
 def recorded(files: Files, division: Division, n_clips: int) -> Iterator[int]:
@@ -278,7 +278,7 @@ def read_commits(
             if data is not None:
                 yield shard, unpack_commit(data, division, shard)
             elif shard in expected:
-                raise CorruptDataError(f"{files.root}: {key} is missing: its clips were done")
+                raise CorruptDataError(f"missing from {files.root}: its clips were done", key=key)
 
 
 def write_commit(files: Files, division: Division, shard: int, commit: Commit) -> None:

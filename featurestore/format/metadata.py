@@ -123,7 +123,7 @@ class StoreMetadata:
             if fields is None:
                 return None
             if not isinstance(fields, dict):
-                raise ValueError("it is no group's")
+                raise ValueError("it is no group's")  # noqa: TRY004, as all of it
         except (ValueError, AttributeError) as error:
             raise StoreFormatError(
                 f"{files.root}: {ROOT_KEY} is damaged: {error}; {_REMEDY}"

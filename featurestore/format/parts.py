@@ -83,7 +83,7 @@ class Part:
             if last > shards.stop:
                 raise ValueError("its records are of other parts")
         except (ValueError, TypeError, KeyError) as error:
-            raise CorruptDataError(f"{key}: not a part's manifest: {error}") from None
+            raise CorruptDataError(f"not a part's manifest: {error}", key=key) from None
         return part
 
 
@@ -107,7 +107,7 @@ def _read(files: Files, division: Division, n_clips: int) -> Iterator[Part]:
     keys = [part_key(number) for number in range(division.n_parts(n_clips))]
     for number, data in enumerate(files.read_several(keys)):
         if data is None:
-            raise CorruptDataError(f"{files.root}: {keys[number]} is missing")
+            raise CorruptDataError(f"missing from {files.root}", key=keys[number])
         yield Part.from_bytes(data, number, division, n_clips)
 
 

@@ -43,7 +43,7 @@ def index_nbytes(clips_per_shard: int) -> int:
     return clips_per_shard * 16 + _CHECKSUM_NBYTES
 
 
-def read_index(tail: bytes, clips_per_shard: int, nbytes: int, what: str) -> Index:
+def read_index(tail: bytes, clips_per_shard: int, nbytes: int, key: str) -> Index:
     """The index of a shard of `nbytes` bytes, from its last `index_nbytes` ones.
 
     Raises
@@ -53,15 +53,17 @@ def read_index(tail: bytes, clips_per_shard: int, nbytes: int, what: str) -> Ind
         lies where another one does.
     """
     if len(tail) < index_nbytes(clips_per_shard):
-        raise CorruptDataError(f"{what}: {len(tail)} bytes are too few for a shard")
-    index = np.frombuffer(verify_crc32c(tail, f"{what}: its index"), "<u8").reshape(-1, 2)
+        raise CorruptDataError(f"{len(tail)} bytes are too few for a shard", key=key)
+    index = np.frombuffer(
+        verify_crc32c(tail, key, what="the checksum of its index"), "<u8"
+    ).reshape(-1, 2)
     there = index[(index != _ABSENT).any(axis=1)]
     there = there[there[:, 0].argsort()]
     begin, length = there.T
     room = np.uint64(nbytes - index_nbytes(clips_per_shard))
     inside = (length <= room).all() and (begin <= room - length).all()  # sums would overflow
     if not inside or (begin[1:] < begin[:-1] + length[:-1]).any():
-        raise CorruptDataError(f"{what}: its index does not fit its size")
+        raise CorruptDataError("its index does not fit its size", key=key)
     return index
 
 
@@ -70,10 +72,10 @@ def is_absent(entry: Index) -> bool:
     return bool(entry[0] == _ABSENT)
 
 
-def unpack(shard: bytes, clips_per_shard: int, what: str) -> list[bytes | None]:
+def unpack(shard: bytes, clips_per_shard: int, key: str) -> list[bytes | None]:
     """The chunks with their checksums that `pack` was given, None where there is none."""
     tail = shard[-index_nbytes(clips_per_shard) :]
-    entries = read_index(tail, clips_per_shard, len(shard), what)
+    entries = read_index(tail, clips_per_shard, len(shard), key)
     return [
         None if is_absent(entry) else shard[int(entry[0]) : int(entry[0] + entry[1])]
         for entry in entries

@@ -86,18 +86,18 @@ def pack_statistics(clips: Sequence[Statistics | None], layout: Layout) -> bytes
     return append_crc32c(chunk.tobytes())
 
 
-def unpack_statistics(data: bytes, layout: Layout, what: str) -> Statistics:
+def unpack_statistics(data: bytes, layout: Layout, key: str) -> Statistics:
     """What `pack_statistics` was given, ``(clips_per_shard, 3, n_mels)``.
 
     Raises
     ------
     CorruptDataError
-        If the bytes are damaged; the message begins with `what`.
+        If the bytes, read at `key`, are damaged.
     """
-    body = verify_crc32c(data, what)
+    body = verify_crc32c(data, key)
     shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_mels
     if len(body) != 4 * int(np.prod(shape)):
-        raise CorruptDataError(f"{what}: {len(body)} bytes are not the statistics of {shape[0]}")
+        raise CorruptDataError(f"{len(body)} bytes are not the statistics of {shape[0]}", key=key)
     return np.frombuffer(body, "<f4").reshape(shape)
 
 
@@ -139,7 +139,7 @@ def read_statistics(
     }
     for shard, key, data in zip(wanted, keys, files.read_several(keys), strict=True):
         if data is None:
-            raise CorruptDataError(f"{files.root}: {key} is missing")
+            raise CorruptDataError(f"missing from {files.root}", key=key)
         here = shards == shard
         there, commit = unpack_statistics(data, layout, key), commits[shard]
         for position in np.unique(positions[here]).tolist():
@@ -151,9 +151,11 @@ def read_statistics(
             committed = commit.checksum(layout.spec.name, position) >> 32
             if _statistics_checksum(there[position]) != committed:
                 raise CorruptDataError(
-                    f"{key}, clip {position}: other statistics than those committed"
+                    "other statistics than those committed",
+                    key=key,
+                    position=position,
                 )
             if not np.isfinite(there[position]).all():
-                raise CorruptDataError(f"{key}, clip {position}: statistics that are no numbers")
+                raise CorruptDataError("statistics that are no numbers", key=key, position=position)
         found[here] = there[positions[here]]
     return found

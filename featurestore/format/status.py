@@ -111,15 +111,13 @@ class ClipStatus:
         metadata = self._metadata
         digest = metadata.digests.get(TABLE, "")
         try:
-            return ClipTable.read(
-                self._files, metadata.division, self.n_clips, digest, self.parts
-            )
-        except (StoreFormatError, CorruptDataError) as error:
+            return ClipTable.read(self._files, metadata.division, self.n_clips, digest, self.parts)
+        except (StoreFormatError, CorruptDataError):
             if StoreMetadata.read(self._files) != metadata:
                 raise StoreFormatError(
                     f"{self._files.root} was changed by a run since it was opened; open it again"
                 ) from None
-            raise error
+            raise
 
     @cached_property
     def records(self) -> RecordTable:
@@ -172,7 +170,12 @@ class ClipStatus:
             complete &= ready
         pending = ~active | (~complete & (records.status == "ready"))
         columns = {name: records.column(name) for name in (*STATUS_COLUMNS, "digest")}
-        for name, nothing in (("status", "pending"), ("reason", ""), ("detail", ""), ("decoder", "")):
+        for name, nothing in (
+            ("status", "pending"),
+            ("reason", ""),
+            ("detail", ""),
+            ("decoder", ""),
+        ):
             columns[name] = np.where(pending, np.array(nothing, object), columns[name])
         columns["digest"] = columns["digest"].astype("U32").astype(object)
         return columns

@@ -43,5 +43,5 @@ def unpack_text(data: bytes, key: str) -> bytes:
     """
     body = bytes(verify_crc32c(data, key))
     if len(body) < 8 or struct.unpack("<II", body[:8]) != (1, len(body) - 8):
-        raise CorruptDataError(f"{key}: not one string")
+        raise CorruptDataError("not one string", key=key)
     return body[8:]

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import numpy.typing as npt
 
 from featurestore.export.selection import BATCH_NBYTES
 from featurestore.format.clips import ClipTable
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
 _COLUMNS = ("path", "split", "fold", "artist", "album", "tile", "active")
-_OUTCOMES = ("status", "reason", "digest", "sr", "start", "n_valid")
+_STATUS = ("status", "reason", "digest", "sr", "start", "n_valid")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,14 +166,11 @@ def _matched(
 def _columns(a: "FeatureStore", b: "FeatureStore", here: _Rows, there: _Rows) -> dict[str, int]:
     found = {}
     for names, one, other in (
-        (_COLUMNS, a.table, b.table),
-        (_OUTCOMES, a.outcomes, b.outcomes),
+        (_COLUMNS, _table_columns(a.table), _table_columns(b.table)),
+        (_STATUS, a.status, b.status),
     ):
         for name in names:
-            left, right = (
-                np.asarray(column, object if isinstance(column, list | tuple) else None)
-                for column in (getattr(one, name), getattr(other, name))
-            )
+            left, right = one[name], other[name]
             found[name] = int(np.count_nonzero(left[here] != right[there]))
     for name in dict.fromkeys([*a.table.meta, *b.table.meta]):
         if name in a.table.meta and name in b.table.meta:
@@ -182,6 +180,14 @@ def _columns(a: "FeatureStore", b: "FeatureStore", here: _Rows, there: _Rows) ->
         else:
             found[name] = len(here)
     return {name: n_clips for name, n_clips in found.items() if n_clips}
+
+
+def _table_columns(table: ClipTable) -> dict[str, npt.NDArray[Any]]:
+    columns = {name: getattr(table, name) for name in _COLUMNS}
+    return {
+        name: np.asarray(column, object if isinstance(column, list | tuple) else None)
+        for name, column in columns.items()
+    }
 
 
 def _labels(a: ClipTable, b: ClipTable, here: _Rows, there: _Rows) -> dict[str, int]:

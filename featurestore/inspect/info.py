@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featurestore.format.statistics import read_statistics
-from featurestore.inspect.data_quality import constant_bands
+from featurestore.inspect.data_quality import check, constant_bands
 from featurestore.specs.mel import FeatureSpec
 from featurestore.store import FeatureStore
 
@@ -32,7 +31,7 @@ def describe(store: FeatureStore) -> dict[str, Any]:
         "folds": int(clips["fold"].max()) + 1 if len(clips) else 0,
         "hours": round(_seconds(clips) / 3600, 3),
         "failures": dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
-        "checks": store.checks.to_json(),
+        "checks": check(store).to_json(),
         "tags": {tag: int(clips[tag].sum()) for tag in store.tags},
         "metadata": list(store.table.meta),
         "specs": [describe_spec(store, spec) for spec in (*store.specs, *store.views)],
@@ -88,6 +87,6 @@ def describe_values(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, A
         "saturated": float(pooled.saturated.mean()),
     }
     if array.view_of is None:
-        spread = read_statistics(store.files, array.layout, np.flatnonzero(array.ready))[:, 1]
+        spread = array.read_statistics(np.flatnonzero(array.ready))[:, 1]
         facts["constant_bands"], facts["clips_with_constant_bands"] = constant_bands(spread)
     return facts

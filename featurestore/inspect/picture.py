@@ -15,7 +15,7 @@ import numpy.typing as npt
 from featurestore.errors import UnknownSpecError
 from featurestore.specs.grid import thinned
 from featurestore.specs.mel import FeatureSpec, Log, mel_edges
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -89,7 +89,7 @@ def draw_clip(
         If `specs` names what is no spec, or what the store cannot give.
     CorruptDataError
         As `FeatureArray.read` says.
-    OSError
+    OutputError
         If the file cannot be written.
     """
     arrays = [store[spec] for spec in (thinned(store.specs, MOST) if specs is None else specs)]
@@ -125,7 +125,7 @@ def draw_clip(
     figure.suptitle(title.rstrip(), x=0.01, ha="left", fontsize=11, parse_math=False)
     left_out = () if specs else tuple(spec for spec in store.specs if spec not in drawn)
     path = Path(f"{file_stem(clip_id)}.png" if path is None else path)
-    with whole(path) as partial:
+    with atomic_write(path, what="the picture") as partial:
         partial.write_bytes(_png(figure))
     return Picture(row=row, clip_id=clip_id, specs=drawn, left_out=left_out, path=path)
 
@@ -160,10 +160,10 @@ def tags_of(store: FeatureStore, row: int) -> list[str]:
 
 def valid_seconds(store: FeatureStore, row: int) -> float:
     """How much of a clip is audio and not padding [s]."""
-    outcomes = store.outcomes
-    if not outcomes.sr[row]:
+    status = store.status
+    if not status["sr"][row]:
         return store.window.duration
-    return min(store.window.duration, float(outcomes.n_valid[row] / outcomes.sr[row]))
+    return min(store.window.duration, float(status["n_valid"][row] / status["sr"][row]))
 
 
 def file_stem(clip_id: str) -> str:

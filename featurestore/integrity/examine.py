@@ -102,8 +102,9 @@ def examine(
 ) -> ExaminedShard:
     """Look at a commit record and at all rows that it commits.
 
-    Bytes that are not committed, which killed runs leave, are nobody's: they are not looked at. Of a run that is at work, shards may be newer than a record read before them; where rows
-    are not as they should be, and the record has changed since, they are looked at again.
+    Bytes that are not committed, which killed runs leave, are nobody's: they are not looked at. Of
+    a run that is at work, shards may be newer than a record read before them; where rows are not as
+    they should be, and the record has changed since, they are looked at again.
 
     Parameters
     ----------

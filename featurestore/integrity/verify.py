@@ -183,9 +183,7 @@ class _Rows:
     nbytes: int = 0
 
 
-def _examine_rows(
-    files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool
-) -> _Rows:
+def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool) -> _Rows:
     from tqdm import tqdm
 
     division, n_clips = metadata.division, metadata.n_clips

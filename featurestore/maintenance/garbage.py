@@ -7,10 +7,10 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from featurestore.errors import CorruptDataError, SpecError, StoreFormatError
+from featurestore.errors import CorruptDataError, SpecError
 from featurestore.format.clips import COLUMNS
 from featurestore.format.columns import TABLE
-from featurestore.format.commits import COMMITS, Commit, invalidated, write_commit, read_commits
+from featurestore.format.commits import COMMITS, Commit, invalidated, read_commits, write_commit
 from featurestore.format.layout import Layout
 from featurestore.format.metadata import ROOT_KEY
 from featurestore.format.parts import PARTS
@@ -22,7 +22,6 @@ from featurestore.storage.documents import parse
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
-
 
 Kind = Literal["unfinished", "pruned", "unreferenced", "foreign"]
 
@@ -103,7 +102,7 @@ def collect(store: FeatureStore) -> tuple[Garbage, ...]:
                 folders[place] = dataclasses.replace(
                     found, nbytes=still, refused="not all of it can be deleted"
                 )
-        writer.publish(writer.store())
+        writer.publish()
     # What a run left goes as the store is opened for writing, but what it did not make.
     stays = sum(store.files.sizes(RUN_FOLDER))
     gone = [dataclasses.replace(found, nbytes=found.nbytes - stays) for found in left]
@@ -242,17 +241,16 @@ def _rewrite(files: Files, layout: Layout, shard: int, commit: Commit) -> None:
         return
     shard_bytes, packed = files.read_several([key, statistics_key])
     if shard_bytes is None or packed is None:
-        raise CorruptDataError(f"{files.root}: {statistics_key} is missing")
+        missing = key if shard_bytes is None else statistics_key
+        raise CorruptDataError(f"missing from {files.root}", key=missing)
     chunks = unpack(shard_bytes, layout.clips_per_shard, key)
     statistics = unpack_statistics(packed, layout, statistics_key)
     rows: list[tuple[bytes, Statistics] | None] = [None] * layout.clips_per_shard
     for position in ready:
         chunk = chunks[position]
         if chunk is None:
-            raise CorruptDataError(f"{key}, clip {position}: committed, but not in the shard")
+            raise CorruptDataError("committed, but not in the shard", key=key, position=position)
         if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
-            raise CorruptDataError(
-                f"{key}, clip {position}: other values than those committed"
-            )
+            raise CorruptDataError("other values than those committed", key=key, position=position)
         rows[position] = chunk, statistics[position]
     write_shard(files, layout, shard, rows)

@@ -15,6 +15,7 @@ from featurestore.storage.journal import discard_damaged
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 
+
 def repair(store: FeatureStore, *, quick: bool = False, progress: bool = False) -> Report:
     """Mark what is damaged as pending, so that the next run computes that and nothing else.
 
@@ -49,13 +50,11 @@ def repair(store: FeatureStore, *, quick: bool = False, progress: bool = False) 
             done += _restore(writer.files, now.metadata, repairable)
         if repairable and len(repairable) == len(report.damage):
             _forget_records(writer.files, now, repairable)
-            writer.publish(writer.store())
+            writer.publish()
     return dataclasses.replace(report, repaired=tuple(done))
 
 
-def _invalidate(
-    files: Files, metadata: StoreMetadata, damage: Sequence[Damage]
-) -> list[str]:
+def _invalidate(files: Files, metadata: StoreMetadata, damage: Sequence[Damage]) -> list[str]:
     """Invalidate damaged rows in their commit records; remove records that are damaged."""
     division = metadata.division
     keys = {found.key for found in damage}
@@ -65,7 +64,7 @@ def _invalidate(
             shard, position = divmod(row, division.clips_per_shard)
             damaged.setdefault(shard, {}).setdefault(found.spec, set()).add(position)
     done = []
-    lost = {shard for key in keys if (shard := division.shard_of(key)) is not None}
+    lost = {number for key in keys if (number := division.shard_of(key)) is not None}
     for shard in sorted({*lost, *damaged}):
         if shard in lost:
             key = division.commit_key(shard)

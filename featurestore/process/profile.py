@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from featurestore.errors import RunError
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write
 
 _WIDTH = 80
 
@@ -159,7 +158,7 @@ def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
 
     Raises
     ------
-    RunError
+    OutputError
         If the file cannot be written.
     """
     import matplotlib
@@ -232,11 +231,5 @@ def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=min(6, len(large)), frameon=False, fontsize=9)
     figure.suptitle("Where the time goes", x=0.01, ha="left", weight="bold")
-    path = Path(path)
-    try:
-        with whole(path) as partial:
-            figure.savefig(partial, format="png")
-    except OSError as error:
-        raise RunError(
-            f"the picture {path} cannot be written: {error.strerror}; name another place"
-        ) from error
+    with atomic_write(Path(path), what="the picture") as partial:
+        figure.savefig(partial, format="png")

@@ -16,15 +16,25 @@ def append_crc32c(data: bytes) -> bytes:
     return data + checksum
 
 
-def verify_crc32c(data: bytes | memoryview, what: str) -> memoryview:
+def verify_crc32c(
+    data: bytes | memoryview, key: str, position: int | None = None, *, what: str = "the checksum"
+) -> memoryview:
     """`data` without the CRC32C at its end, which must match.
+
+    Parameters
+    ----------
+    data : bytes or memoryview
+    key, position : str, int or None
+        Where it was read, for the error.
+    what : str
+        What the checksum is called there.
 
     Raises
     ------
     CorruptDataError
-        If it does not; the message begins with `what`.
+        If it does not match.
     """
     checked = bytes(data)  # of bytes, no copy
     if len(checked) < _NBYTES or google_crc32c.value(checked) != _RESIDUE:
-        raise CorruptDataError(f"{what}: the checksum does not match")
+        raise CorruptDataError(f"{what} does not match", key=key, position=position)
     return memoryview(checked)[:-_NBYTES]

@@ -80,7 +80,7 @@ def read_journal(files: Files) -> tuple[list[str], dict[str, bytes]] | None:
                 raise ValueError(f"{key!r} is no key")
             files.path(key)
     except (ValueError, TypeError, KeyError) as error:
-        raise CorruptDataError(f"{JOURNAL}: not a journal: {error}") from None
+        raise CorruptDataError(f"not a journal: {error}", key=JOURNAL) from None
     return removed, changes
 
 

@@ -49,6 +49,8 @@ class RemoteChunks:
         ------
         CorruptDataError
             If a shard or a chunk is missing, or an index is damaged.
+        StorageError
+            If the storage does not give a chunk.
         """
         with file_system(self._root) as (filesystem, path):
             paths = {shard: f"{path}/{self._layout.shard_key(shard)}" for shard in wanted}
@@ -61,9 +63,9 @@ class RemoteChunks:
                     break
                 for shard in replaced:
                     del self._indices[shard]
-        for chunk in found.values():
-            if isinstance(chunk, BaseException):
-                raise CorruptDataError(f"{self._root}: a chunk cannot be read: {chunk}")
+            for answer in found.values():
+                if isinstance(answer, BaseException):
+                    raise answer
         return found  # type: ignore[return-value]  # no exception is left
 
     def _read_indices(
@@ -99,7 +101,7 @@ class RemoteChunks:
                 return version_of(info), int(info["size"])
             except FileNotFoundError:
                 key = self._layout.shard_key(shard)
-                raise CorruptDataError(f"{self._root}: {key} is missing") from None
+                raise CorruptDataError(f"missing from {self._root}", key=key) from None
 
         with ThreadPoolExecutor(_THREADS) as pool:
             return dict(zip(paths, pool.map(state, paths), strict=True))
@@ -134,7 +136,9 @@ class RemoteChunks:
         for position in positions:
             if is_absent(index[position]):
                 key = self._layout.shard_key(shard)
-                raise CorruptDataError(f"{key}, clip {position}: committed, but not in the shard")
+                raise CorruptDataError(
+                    "committed, but not in the shard", key=key, position=position
+                )
             offset, size = (int(number) for number in index[position])
             chunks[position] = offset, offset + size
         block: _Block | None = None

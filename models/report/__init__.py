@@ -4,7 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from featurestore.errors import TrainingError
+from featurestore.storage.atomic import output_errors
 from models.report.drawing import draw
 from models.report.frontier import frontier
 from models.report.page import write_page
@@ -40,16 +40,12 @@ def write_report(
 
     Raises
     ------
-    TrainingError
+    OutputError
         If the folder or a file in it cannot be written.
     """
     folder = Path(folder)
-    try:
+    with output_errors(folder, what="the report"):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise TrainingError(
-            f"the report cannot be written to {folder}: {error.strerror}; name another folder"
-        ) from error
     pictures: list[Path] = []
     for figure in (frontier(judgement), *resolutions(judgement)):
         paths = [folder / f"{figure.name}{suffix}" for suffix in (".png", ".svg")]

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from featurestore.errors import TrainingError
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write
 from models.report.figure import Dot, Figure, Panel
 from models.report.labels import Box, obstacles, place_labels
 from models.report.marks import MARKS
@@ -24,7 +23,7 @@ def draw(figure: Figure, *paths: str | os.PathLike[str], caption: str = "") -> N
 
     Raises
     ------
-    TrainingError
+    OutputError
         If a file cannot be written.
     """
     import matplotlib
@@ -34,14 +33,9 @@ def draw(figure: Figure, *paths: str | os.PathLike[str], caption: str = "") -> N
         canvas = _canvas(figure, caption)
         for path in map(Path, paths):
             form = path.suffix.removeprefix(".")
-            try:
-                with whole(path) as partial:
-                    metadata = {"Date": None} if form == "svg" else None
-                    canvas.savefig(partial, format=form, metadata=metadata)
-            except OSError as error:
-                raise TrainingError(
-                    f"the picture {path} cannot be written: {error.strerror}; name another place"
-                ) from error
+            with atomic_write(path, what="the picture") as partial:
+                metadata = {"Date": None} if form == "svg" else None
+                canvas.savefig(partial, format=form, metadata=metadata)
 
 
 def _canvas(figure: Figure, caption: str) -> "Canvas":

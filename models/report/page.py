@@ -11,8 +11,7 @@ from typing import Any
 
 import jinja2
 
-from featurestore.errors import TrainingError
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write
 from models.report import words
 from models.report.figure import Panel
 from models.report.frontier import frontier
@@ -30,18 +29,13 @@ def write_page(rows: Sequence[Row], judgement: Judgement, folder: Path) -> Path:
 
     Raises
     ------
-    TrainingError
+    OutputError
         If it cannot be written.
     """
     path = folder / "index.html"
     text = render(rows, judgement, listen=(folder / "listen.html").is_file())
-    try:
-        with whole(path) as partial:
-            partial.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise TrainingError(
-            f"the page {path} cannot be written: {error.strerror}; name another folder"
-        ) from error
+    with atomic_write(path, what="the page") as partial:
+        partial.write_text(text, encoding="utf-8")
     return path
 
 

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from featurestore.errors import RunError, SpecError, TrainingError
 from featurestore.specs.mel import FeatureSpec
+from featurestore.storage.atomic import output_errors
 
 Row = dict[str, Any]
 
@@ -139,18 +140,16 @@ class ResultsFile:
     ------
     RunError
         If another study is writing to the file.
+    OutputError
+        If the path is a folder's or has no folder.
     TrainingError
-        If the path is a folder's or has no folder, or if a line in the file is not a row.
+        If a line in the file is not a row.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         path = Path(path)
-        try:
+        with output_errors(path, what="the results file"):
             self._file = path.open("a+b")
-        except OSError as error:
-            raise TrainingError(
-                f"the results file {path} cannot be written: {error.strerror}; name another"
-            ) from error
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             self._file.seek(0)

@@ -12,7 +12,7 @@ from torch import nn
 
 from featurestore.errors import TrainingError
 from featurestore.specs.mel import FeatureSpec
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write
 from models.evaluation.metrics import Scores
 from models.networks import build, segment_frames
 from models.networks.norm import BandNorm
@@ -103,7 +103,7 @@ def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
 
     Raises
     ------
-    TrainingError
+    OutputError
         If it cannot be written there.
     """
     path = Path(path)
@@ -120,13 +120,8 @@ def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
     }
     weights = {name: v.contiguous() for name, v in trained.network.state_dict().items()}
     saved = {"format": _FORMAT, "metadata": json.dumps(metadata), "weights": weights}
-    try:
-        with whole(path) as partial, partial.open("wb") as file:
-            torch.save(saved, file)
-    except OSError as error:
-        raise TrainingError(
-            f"the checkpoint {path} cannot be written: {error.strerror}; name another place"
-        ) from error
+    with atomic_write(path, what="the checkpoint") as partial, partial.open("wb") as file:
+        torch.save(saved, file)
 
 
 def load_checkpoint(path: str | os.PathLike[str]) -> Trained:

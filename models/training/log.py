@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from featurestore.errors import TrainingError
+from featurestore.storage.atomic import output_errors
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -30,21 +31,20 @@ class EpochLog:
 
     Raises
     ------
+    OutputError
+        If it cannot be written.
     TrainingError
-        If it cannot be written, or TensorBoard is asked for and not installed.
+        If TensorBoard is asked for and not installed.
     """
 
     def __init__(
         self, path: Path | None, tensorboard: Path | None, epochs: Sequence[Epoch] = ()
     ) -> None:
         self._board = None if tensorboard is None else _board(tensorboard, len(epochs))
-        try:
-            self._file = None if path is None else path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise TrainingError(
-                f"the log {path} cannot be written: {error.strerror}; name another place for the "
-                "checkpoint"
-            ) from error
+        self._file = None
+        if path is not None:
+            with output_errors(path, what="the log"):
+                self._file = path.open("w", encoding="utf-8")
         for epoch in epochs:
             self._write(epoch)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from featurestore.errors import TrainingError
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write
 
 _FORMAT = "melgrid-training-1"
 
@@ -26,20 +26,17 @@ def save_state(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> N
 
     Raises
     ------
-    TrainingError
+    OutputError
         If it cannot be written there.
     """
     saved = {"format": _FORMAT, "identity": json.dumps(identity), "state": state}
-    try:
-        with whole(path, alone=True) as partial, partial.open("wb") as file:
-            torch.save(saved, file)
-            file.flush()
-            os.fsync(file.fileno())
-    except OSError as error:
-        raise TrainingError(
-            f"the training state {path} cannot be written: {error.strerror}; name another place "
-            "for the checkpoint"
-        ) from error
+    with (
+        atomic_write(path, what="the training state", alone=True) as partial,
+        partial.open("wb") as file,
+    ):
+        torch.save(saved, file)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def load_state(path: Path, identity: dict[str, Any]) -> dict[str, Any] | None:

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from featurestore.errors import RunError, StorageError, StoreLockedError, StoreNotFoundError
 from featurestore.process.sockets import keep_sockets_short
+from featurestore.storage.atomic import output_errors
 from pipeline.run.task import Job, ShardResult, ShardTask, compute_shard, probe_clip
 
 if TYPE_CHECKING:
@@ -82,17 +83,16 @@ def connect(
     Raises
     ------
     RunError
-        If no scheduler answers at that address, the local cluster cannot be started, or the report
-        cannot be written.
+        If no scheduler answers at that address, or the local cluster cannot be started.
+    OutputError
+        If the report cannot be written.
     """
     import dask
     from distributed.utils import silence_logging_cmgr
 
     if report is not None:
-        try:  # now, and not after hours of work
+        with output_errors(report, what="the report"):  # now, and not after hours of work
             open(report, "ab").close()
-        except OSError as error:
-            raise RunError(f"the report cannot be written: {error}") from None
     with contextlib.ExitStack() as stack:
         # Dask logs its last messages whole, each with its task's graph: 54 kB a task, not 1.
         stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": 0}))
@@ -299,7 +299,8 @@ def _reported(path: str) -> Iterator[None]:
                 yield
         finally:
             if os.path.exists(made):
-                shutil.copyfile(made, path)
+                with output_errors(path, what="the report"):
+                    shutil.copyfile(made, path)
 
 
 def _start_tracker() -> None:

@@ -74,7 +74,7 @@ def are_changed(records: RecordTable, rows: Sequence[int], paths: Sequence[str])
 
 
 def _is_changed(records: RecordTable, row: int, path: str) -> bool:
-    failed = records.status[row] == "failed"
+    failed = bool(records.status[row] == "failed")
     if failed and records.decoder[row] != DECODERS:
         return True  # another decoder may read it
     there = Signature(size=int(records.size[row]), mtime_ns=int(records.mtime_ns[row]))
@@ -83,7 +83,8 @@ def _is_changed(records: RecordTable, row: int, path: str) -> bool:
     if failed:
         return True
     try:
-        return digest_file(path) != records.digest[row].decode()
+        digest: str = records.digest[row].decode()
+        return digest_file(path) != digest
     except AudioError:
         return False  # it cannot be read now: what was made from it stays good
 

@@ -148,12 +148,12 @@ def run(
             store.metadata.division if store.specs else division_for(len(table), stored, settings)
         )
         store = writer.prepare(
-            store,
             table,
             layouts(stored, settings, division),
             catalog.name,
             views=[spec for spec in specs if spec not in stored],
             prune=settings.prune,
+            store=store,
         )
         rows = audio_of(store, catalog, table)
         invalidate_changed(store, rows)

@@ -222,9 +222,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
     checksums |= write_specs(files, job.layouts, task.shard, rows)
     commit = Commit(clips=tuple(clips), specs=checksums, software=job.software)
     write_commit(files, job.division, task.shard, commit)
-    return ShardResult(
-        shard=task.shard, n_computed=n_computed, failures=failures, commit=commit
-    )
+    return ShardResult(shard=task.shard, n_computed=n_computed, failures=failures, commit=commit)
 
 
 def write_specs(

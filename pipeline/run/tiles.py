@@ -1,7 +1,7 @@
 """How many consecutive clips each track becomes."""
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from featurestore.errors import AudioError

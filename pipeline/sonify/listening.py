@@ -14,7 +14,7 @@ from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.inspect.picture import draw_thumbnail, shortened, tags_of, valid_seconds
 from featurestore.specs.grid import thinned
 from featurestore.specs.mel import FeatureSpec
-from featurestore.storage.atomic import whole
+from featurestore.storage.atomic import atomic_write, output_errors
 from featurestore.store import FeatureStore
 from pipeline.sonify.sonify import MOST, Format, Method, Sound, sonify_clip
 
@@ -66,6 +66,8 @@ def write_listening_page(
         If no clip is ready at all of the specs.
     SpecError, UnknownSpecError, CorruptDataError
         As the store says.
+    OutputError
+        If the page cannot be written.
     """
     if n_clips < 1:
         raise SettingsError(f"clips is {n_clips}; it must be at least 1")
@@ -91,8 +93,9 @@ def write_listening_page(
     )
     page = environment.get_template("listen.html")
     path = Path(folder, "listen.html")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with whole(path) as partial:
+    with output_errors(path, what="the page"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, what="the page") as partial:
         text = page.render(catalog=store.catalog, made=_MADE[method], clips=clips)
         partial.write_text(text, encoding="utf-8")
     return path

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureSpec, FeatureStore
 from featurestore.errors import CorruptDataError, MelgridError, RowNotReadyError
-from featurestore.format.commits import read_commit, without, write_commit
+from featurestore.format.commits import invalidated, read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.format.statistics import row_checksum
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.writer import write_shard
@@ -309,7 +310,7 @@ def test_a_missing_shard_is_corrupt_and_not_silence(tiny_store, shard):
     array = tiny_store[tiny_store.specs[0]]
     array[8]
     shard.unlink()
-    with pytest.raises(CorruptDataError, match="values/c/1/0/0 is missing") as caught:
+    with pytest.raises(CorruptDataError, match="values/c/1/0/0: missing") as caught:
         array[8]
     assert isinstance(caught.value, OSError)
     assert isinstance(caught.value, MelgridError)
@@ -332,10 +333,10 @@ def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, sha
     with pytest.raises(CorruptDataError, match="clip 1: other values than the commit record vouch"):
         tiny_store[tiny_store.specs[0]][9]
     layout = tiny_store.layouts[tiny_store.specs[0]]
-    commit = read_commit(tiny_store.files, 8, 1)
+    commit = read_commit(tiny_store.files, Division.of(8), 1)
     own = struct.pack("<Q", row_checksum(chunk, np.zeros((3, 16), np.float32))) * 8
     specs = {**commit.specs, layout.spec.name: own}
-    write_commit(tiny_store.files, 8, 1, dataclasses.replace(commit, specs=specs))
+    write_commit(tiny_store.files, Division.of(8), 1, dataclasses.replace(commit, specs=specs))
     with pytest.raises(CorruptDataError, match=r"values/c/1/0/0, clip 1: a chunk unpacks to 12"):
         tiny_store[tiny_store.specs[0]][9]
 
@@ -357,9 +358,9 @@ def test_a_row_whose_audio_has_changed_since_is_read_once_its_record_is_there(
     layout = tiny_store.layouts[tiny_store.specs[0]]
     array, name = tiny_store[tiny_store.specs[0]], layout.spec.name
     assert array.ready[1]
-    commit = read_commit(tiny_store.files, 8, 0)
-    taken_back = {**commit.specs, name: without(commit.specs[name], [1])}
-    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=taken_back))
+    commit = read_commit(tiny_store.files, Division.of(8), 0)
+    taken_back = {**commit.specs, name: invalidated(commit.specs[name], [1])}
+    write_commit(tiny_store.files, Division.of(8), 0, dataclasses.replace(commit, specs=taken_back))
     ids = tiny_store.table.clip_id
     rows = [make_store.row("changed" if row == 1 else ids[row], layout) for row in range(8)]
     written = write_shard(tiny_store.files, layout, 0, rows)
@@ -367,7 +368,7 @@ def test_a_row_whose_audio_has_changed_since_is_read_once_its_record_is_there(
         array[1]
     np.testing.assert_array_equal(array[2], make_store.expected(ids[2], layout))
     vouched = {**commit.specs, name: written}
-    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=vouched))
+    write_commit(tiny_store.files, Division.of(8), 0, dataclasses.replace(commit, specs=vouched))
     np.testing.assert_array_equal(array[1], make_store.expected("changed", layout))
 
 

@@ -17,7 +17,8 @@ from featurestore.errors import (
     StoreNotFoundError,
     UnknownSpecError,
 )
-from featurestore.format.commits import ClipRecord, Commit, read_commit, without, write_commit
+from featurestore.format.commits import ClipRecord, Commit, invalidated, read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.maintenance.repair import repair
 from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
@@ -71,10 +72,10 @@ def test_a_clip_is_ready_only_if_it_is_at_every_spec(make_store):
 
 def test_positions_that_a_spec_lacks_are_pending_for_it_alone(tiny_store):
     first, second = tiny_store.specs[:2]
-    before = read_commit(tiny_store.files, 8, 0)
-    specs = {**before.specs, first.name: without(before.specs[first.name], [3])}
+    before = read_commit(tiny_store.files, Division.of(8), 0)
+    specs = {**before.specs, first.name: invalidated(before.specs[first.name], [3])}
     commit = Commit(clips=before.clips, specs=specs, software=before.software)
-    write_commit(tiny_store.files, 8, 0, commit)
+    write_commit(tiny_store.files, Division.of(8), 0, commit)
     store = FeatureStore.open(tiny_store.path)
     assert not store[first].ready[3]
     assert store[second].ready[3]
@@ -285,7 +286,9 @@ def test_rows_whose_record_was_never_written_are_pending(make_store, tiny_store)
 def test_a_record_that_was_there_when_the_last_run_ended_and_has_gone_is_told(tiny_store):
     Path(tiny_store.path, "commits/8/c/1").unlink()
     for read in (lambda store: store.clips, lambda store: store[store.specs[0]].ready):
-        with pytest.raises(CorruptDataError, match="commits/8/c/1 is missing: its clips were done"):
+        with pytest.raises(
+            CorruptDataError, match="commits/8/c/1: missing from .*: its clips were done"
+        ):
             read(FeatureStore.open(tiny_store.path))
     [damage] = FeatureStore.open(tiny_store.path).verify().damage
     assert str(damage) == "missing commits/8/c/1: its clips were done before"
@@ -313,11 +316,11 @@ def test_values_without_a_record_do_not_count(make_store):
 
 
 def test_a_record_of_more_clips_than_there_are_is_cut(tiny_store):
-    before = read_commit(tiny_store.files, 8, 2)
+    before = read_commit(tiny_store.files, Division.of(8), 2)
     more = ClipRecord(status="ready", digest="beyond")
-    specs = {n: without(c, [3]) + b"\1" * 8 + bytes(8) for n, c in before.specs.items()}
+    specs = {n: invalidated(c, [3]) + b"\1" * 8 + bytes(8) for n, c in before.specs.items()}
     commit = Commit(clips=(*before.clips, more, more), specs=specs, software={})
-    write_commit(tiny_store.files, 8, 2, commit)
+    write_commit(tiny_store.files, Division.of(8), 2, commit)
     store = FeatureStore.open(tiny_store.path)
     assert len(store.clips) == len(store[store.specs[0]].ready) == 20
     assert list(np.flatnonzero(~store[store.specs[0]].ready)) == [5, 13, 19]

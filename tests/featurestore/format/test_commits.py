@@ -14,9 +14,9 @@ from featurestore.format.commits import (
     array_key,
     read_commit,
     read_commits,
-    without,
     write_commit,
 )
+from featurestore.format.division import Division
 from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.files import Files
 
@@ -64,8 +64,8 @@ def test_a_record_is_read_back_from_its_json(commit):
 @given(commit=COMMITS)
 def test_a_record_is_read_back_from_a_store(tmp_path, commit):
     files = Files(tmp_path)
-    write_commit(files, 8, 3, commit)
-    assert read_commit(files, 8, 3) == commit
+    write_commit(files, Division.of(8), 3, commit)
+    assert read_commit(files, Division.of(8), 3) == commit
 
 
 def test_zarr_python_reads_records_as_strings(tmp_path):
@@ -80,15 +80,15 @@ def test_zarr_python_reads_records_as_strings(tmp_path):
         compressors=[Crc32cCodec()],
         fill_value="",
     )
-    write_commit(Files(tmp_path), 8, 1, COMMIT)
+    write_commit(Files(tmp_path), Division.of(8), 1, COMMIT)
     texts = zarr.open_array(tmp_path / array_key(8), mode="r")[...]
     assert list(texts) == ["", COMMIT.to_json(8, 1), ""]
 
 
 def test_what_was_never_written_is_an_empty_record(tmp_path):
-    assert read_commit(Files(tmp_path), 8, 0) == Commit()
+    assert read_commit(Files(tmp_path), Division.of(8), 0) == Commit()
     assert not Commit().is_ready("a", 0)
-    assert not Commit().is_settled("a", 0)
+    assert not Commit().is_done("a", 0)
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_what_was_never_written_is_an_empty_record(tmp_path):
 def test_a_record_says_what_is_ready_and_what_needs_no_computing(spec, ready, settled):
     beyond = [False]
     assert [COMMIT.is_ready(spec, position) for position in range(5)] == ready + beyond
-    assert [COMMIT.is_settled(spec, position) for position in range(5)] == settled + beyond
+    assert [COMMIT.is_done(spec, position) for position in range(5)] == settled + beyond
 
 
 def test_clips_are_of_the_same_audio_only_if_both_are_ready_with_one_digest():
@@ -118,7 +118,7 @@ def test_a_record_keeps_the_checksum_of_each_row():
 
 
 def test_rows_taken_back_are_no_longer_vouched_for():
-    taken_back = dataclasses.replace(COMMIT, specs={"a": without(COMMIT.specs["a"], [3, 1])})
+    taken_back = dataclasses.replace(COMMIT, specs={"a": invalidated(COMMIT.specs["a"], [3, 1])})
     assert [taken_back.is_ready("a", position) for position in range(4)] == [True, *[False] * 3]
 
 
@@ -190,17 +190,17 @@ def test_json_that_is_no_record_is_refused(text):
 
 def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
     files = Files(tmp_path)
-    write_commit(files, 8, 0, COMMIT)
+    write_commit(files, Division.of(8), 0, COMMIT)
     path = tmp_path / array_key(8) / "c/0"
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
         with pytest.raises(CorruptDataError, match="commits/8/c/0: the checksum does not match"):
-            read_commit(files, 8, 0)
+            read_commit(files, Division.of(8), 0)
     for length in (0, 5, len(whole) - 1):
         path.write_bytes(whole[:length])
         with pytest.raises(CorruptDataError, match="the checksum does not match"):
-            read_commit(files, 8, 0)
+            read_commit(files, Division.of(8), 0)
 
 
 @pytest.mark.parametrize(
@@ -209,14 +209,16 @@ def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
 def test_a_chunk_that_is_not_one_string_is_corrupt(tmp_path, body):
     Files(tmp_path).write("commits/8/c/0", append_crc32c(body))
     with pytest.raises(CorruptDataError, match="not one string"):
-        read_commit(Files(tmp_path), 8, 0)
+        read_commit(Files(tmp_path), Division.of(8), 0)
 
 
 @pytest.mark.parametrize("where", ["{}", "memory://test_commits"])
 def test_the_records_that_are_there_are_read_with_their_numbers(tmp_path, where):
     files = Files(where.format(tmp_path))
     for shard in (10, 2, 7):
-        write_commit(files, 8, shard, dataclasses.replace(COMMIT, software={"n": str(shard)}))
+        write_commit(
+            files, Division.of(8), shard, dataclasses.replace(COMMIT, software={"n": str(shard)})
+        )
     files.write("commits/8/c/.DS_Store", b"left by a file manager")
     found = dict(read_commits(files, 8, range(9)))
     assert list(found) == [2, 7]

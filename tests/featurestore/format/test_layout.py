@@ -133,7 +133,7 @@ def test_a_root_is_read_back(tmp_path):
     )
     files = Files(tmp_path)
     files.write(ROOT_KEY, root.to_bytes())
-    assert Root.read(files) == root
+    assert StoreMetadata.read(files) == root
 
 
 def root_file(tmp_path, **changes):
@@ -149,7 +149,7 @@ def test_another_format_is_refused_with_both_versions(tmp_path, version):
         StoreFormatError,
         match=f"has format {version}; this melgrid reads format {FORMAT}: use the melgrid",
     ):
-        Root.read(root_file(tmp_path, format=version))
+        StoreMetadata.read(root_file(tmp_path, format=version))
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_another_format_is_refused_with_both_versions(tmp_path, version):
 )
 def test_a_root_that_cannot_be_is_refused(tmp_path, changes, message):
     with pytest.raises(StoreFormatError, match=r"zarr\.json is damaged") as caught:
-        Root.read(root_file(tmp_path, **changes))
+        StoreMetadata.read(root_file(tmp_path, **changes))
     assert message in str(caught.value)
 
 
@@ -181,7 +181,7 @@ def test_a_damaged_zarr_json_is_refused(tmp_path, text):
     path = tmp_path / ROOT_KEY
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StoreFormatError, match=f"{tmp_path}: zarr.json is damaged"):
-        Root.read(Files(tmp_path))
+        StoreMetadata.read(Files(tmp_path))
 
 
 @pytest.mark.parametrize("cut", [1, 10, 50, 100])
@@ -189,14 +189,14 @@ def test_a_truncated_zarr_json_is_refused(tmp_path, cut):
     text = Root(window=WINDOW).to_bytes()
     (tmp_path / ROOT_KEY).write_bytes(text[:-cut])
     with pytest.raises(StoreFormatError, match=r"zarr\.json is damaged"):
-        Root.read(Files(tmp_path))
+        StoreMetadata.read(Files(tmp_path))
 
 
 @pytest.mark.parametrize("document", [{}, {"attributes": {}}, {"attributes": {"other": 1}}])
 def test_a_foreign_group_has_no_melgrid_attributes(tmp_path, document):
     (tmp_path / ROOT_KEY).write_text(json.dumps({"zarr_format": 3, **document}))
     assert read_attributes(Files(tmp_path), [""]) == [None]
-    assert Root.read(Files(tmp_path)) is None
+    assert StoreMetadata.read(Files(tmp_path)) is None
     assert read_attributes(Files(tmp_path), ["elsewhere"]) == [None]
 
 

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureStore
 from featurestore.errors import CorruptDataError, RowNotReadyError
-from featurestore.format.commits import read_commit, without, write_commit
+from featurestore.format.commits import invalidated, read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.format.statistics import pool, row_checksum, statistics_of
 from featurestore.writer import write_shard
 
@@ -70,7 +71,7 @@ def test_damaged_or_missing_statistics_are_found_out(tiny_store):
     with pytest.raises(CorruptDataError, match="statistics/c/1/0/0: the checksum does not match"):
         FeatureStore.open(tiny_store.path)[spec].statistics()
     path.unlink()
-    with pytest.raises(CorruptDataError, match="statistics/c/1/0/0 is missing"):
+    with pytest.raises(CorruptDataError, match="statistics/c/1/0/0: missing"):
         FeatureStore.open(tiny_store.path)[spec].statistics()
     assert tiny_store[spec].statistics([0, 1]).n_clips == 2
 
@@ -94,9 +95,9 @@ def test_statistics_that_are_no_numbers_are_refused_though_a_record_vouches_for_
     layout = tiny_store.layouts[tiny_store.specs[0]]
     rows = [make_store.row(f"{row}", layout) for row in range(8)]
     rows[2][1][0, 1] = np.inf
-    commit = read_commit(tiny_store.files, 8, 0)
+    commit = read_commit(tiny_store.files, Division.of(8), 0)
     specs = {**commit.specs, layout.spec.name: write_shard(tiny_store.files, layout, 0, rows)}
-    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=specs))
+    write_commit(tiny_store.files, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
     array = FeatureStore.open(tiny_store.path)[layout.spec]
     assert array.statistics([0, 1]).n_clips == 2
     with pytest.raises(CorruptDataError, match="clip 2: statistics that are no numbers"):
@@ -106,9 +107,9 @@ def test_statistics_that_are_no_numbers_are_refused_though_a_record_vouches_for_
 def test_rows_taken_back_since_the_store_was_opened_have_no_statistics(tiny_store):
     spec = tiny_store.specs[0]
     assert tiny_store[spec].ready[3]
-    commit = read_commit(tiny_store.files, 8, 0)
-    specs = {**commit.specs, spec.name: without(commit.specs[spec.name], [3])}
-    write_commit(tiny_store.files, 8, 0, dataclasses.replace(commit, specs=specs))
+    commit = read_commit(tiny_store.files, Division.of(8), 0)
+    specs = {**commit.specs, spec.name: invalidated(commit.specs[spec.name], [3])}
+    write_commit(tiny_store.files, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
     with pytest.raises(
         RowNotReadyError, match=r"row 3 of .* is no longer ready: a run has changed"
     ):

@@ -12,7 +12,7 @@ def found(shared_store):
     """Check the shared store's clips with some columns replaced."""
 
     def found(**columns):
-        store = FeatureStore(shared_store.files, shared_store._root)
+        store = FeatureStore(shared_store.files, shared_store.metadata)
         store.clips = shared_store.clips.assign(**columns)
         return check(store)
 

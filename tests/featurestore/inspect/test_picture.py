@@ -114,7 +114,7 @@ def test_silence_and_one_frame_can_be_drawn():
 
 def test_padding_shows_in_the_picture(make_store, tmp_path):
     short = make_store("short.zarr", ids=["a"], failed=(), pending=())
-    short.outcomes.n_valid[0] = short.outcomes.sr[0] // 10
+    short.status["n_valid"][0] = short.status["sr"][0] // 10
     assert valid_seconds(short, 0) == pytest.approx(0.1)
     whole = make_store("whole.zarr", ids=["a"], failed=(), pending=())
     pictures = [

@@ -8,6 +8,7 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.errors import StoreLockedError
 from featurestore.format.commits import read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.maintenance.repair import repair
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.window import ClipWindow
@@ -46,7 +47,7 @@ def test_just_the_damaged_rows_are_pending_afterwards(make_store):
     assert report.repaired == (
         f"{first.name}: 1 row now pending", f"{second.name}: 8 rows now pending"
     )  # fmt: skip
-    assert report.is_mended
+    assert report.is_repaired
     mended = FeatureStore.open(store.path)
     assert list((~mended[first].ready).nonzero()[0]) == [0]
     assert list((~mended[second].ready).nonzero()[0]) == list(range(8, 16))
@@ -61,13 +62,13 @@ def test_a_row_of_another_encoding_is_damage_though_its_checksums_match(make_sto
     wide = dataclasses.replace(layout, encoding=Encoding(name="float32"))
     rows = [make_store.row(f"clip {i:02}", wide if i == 2 else layout) for i in range(8)]
     with StoreWriter(store.path, store.window) as writer:
-        before = read_commit(writer.files, 8, 0)
+        before = read_commit(writer.files, Division.of(8), 0)
         checksums = write_shard(writer.files, layout, 0, rows)
         specs = {**before.specs, layout.spec.name: checksums}
-        write_commit(writer.files, 8, 0, dataclasses.replace(before, specs=specs))
+        write_commit(writer.files, Division.of(8), 0, dataclasses.replace(before, specs=specs))
     (damage,) = FeatureStore.open(store.path).verify().damage
     assert (damage.rows, damage.detail) == ((2,), "values of another shape or encoding")
-    assert repair(store).is_mended
+    assert repair(store).is_repaired
     assert not FeatureStore.open(store.path)[layout.spec].ready[2]
 
 
@@ -99,7 +100,7 @@ def test_metadata_that_follow_from_others_are_put_back_bit_for_bit(make_store, k
     before = contents(store)
     hurt(store, key, 30) if how == "damaged" else Path(store.path, key).unlink()
     assert not store.verify(quick=True).is_healthy
-    assert repair(store, quick=True).is_mended
+    assert repair(store, quick=True).is_repaired
     assert contents(store) == before
 
 
@@ -132,17 +133,17 @@ def test_a_layouts_settings_are_read_from_what_is_left_of_its_metadata(make_stor
     before = contents(store)
     path = Path(store.path, store.specs[0].name, "zarr.json")
     path.write_bytes(path.read_bytes().replace(b'"encoding"', b'"uncoding"')[:-40])
-    assert repair(FeatureStore.open(store.path)).is_mended
+    assert repair(FeatureStore.open(store.path)).is_repaired
     assert contents(store) == before
 
 
-def test_what_cannot_be_repaired_is_left_and_the_rest_is_mended(make_store):
+def test_what_cannot_be_repaired_is_left_and_the_rest_is_repaired(make_store):
     store = make_store(**WHOLE)
     hurt(store, "clips/path/c/0")
     hurt(store, f"{store.specs[0].name}/values/c/0/0/0", 5)
     report = repair(FeatureStore.open(store.path))
     assert report.repaired == (f"{store.specs[0].name}: 1 row now pending",)
-    assert not report.is_mended
+    assert not report.is_repaired
     [left] = FeatureStore.open(store.path).verify().damage
     assert left.key == "clips"
 

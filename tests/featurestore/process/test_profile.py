@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from matplotlib.image import imread
 
-from featurestore.errors import RunError
+from featurestore.errors import OutputError
 from featurestore.process.profile import Profile, StageCost, picture
 
 PROFILE = Profile(
@@ -82,5 +82,5 @@ def test_the_picture_tells_stages_apart_in_grey(tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_is_one_line(tmp_path):
-    with pytest.raises(RunError, match=r"missing.+: No such file.+name another place"):
+    with pytest.raises(OutputError, match=r"missing.+: No such file.+name another place"):
         picture([PROFILE], tmp_path / "missing" / "profile.png")

@@ -1,3 +1,5 @@
+import pickle
+
 import google_crc32c
 import pytest
 from hypothesis import given
@@ -31,3 +33,14 @@ def test_every_flipped_bit_is_found(data, drawn):
 def test_less_than_a_checksum_is_corrupt(length):
     with pytest.raises(CorruptDataError, match="the checksum does not match"):
         verify_crc32c(bytes(length), "here")
+
+
+def test_the_error_says_what_does_not_match_and_where():
+    with pytest.raises(
+        CorruptDataError, match=r"^a/b, clip 3: the checksum of it does not"
+    ) as told:
+        verify_crc32c(b"12345", "a/b", 3, what="the checksum of it")
+    error = pickle.loads(pickle.dumps(told.value))
+    assert str(error) == str(told.value)
+    assert (error.key, error.position) == ("a/b", 3)
+    assert error.detail == "the checksum of it does not match"

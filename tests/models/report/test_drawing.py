@@ -4,7 +4,7 @@ from xml.etree import ElementTree
 import matplotlib.image
 import pytest
 
-from featurestore.errors import TrainingError
+from featurestore.errors import OutputError
 from models.report.drawing import draw
 from models.report.frontier import frontier
 from models.report.marks import MARKS
@@ -38,5 +38,5 @@ def test_one_point_of_one_run_is_drawn(make_rows, few, tmp_path):
 
 
 def test_a_file_that_cannot_be_written_is_an_error(judged, tmp_path):
-    with pytest.raises(TrainingError, match="cannot be written: No such file or directory"):
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
         draw(frontier(judged), tmp_path / "none" / "frontier.png")

@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from featurestore.errors import TrainingError
+from featurestore.errors import OutputError
 from models.report import write_report
 from models.report.page import write_page
 from models.study.comparison import judge
@@ -30,7 +30,7 @@ def test_a_page_and_its_figures_are_written_and_written_anew(few, judged, tmp_pa
 
 def test_a_folder_that_cannot_be_is_an_error(few, judged, tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(TrainingError, match=r"cannot be written to .*; name another folder"):
+    with pytest.raises(OutputError, match=r"cannot be written: .*; name another place"):
         write_report(few, judged, tmp_path / "file")
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from featurestore.errors import RunError, TrainingError
+from featurestore.errors import OutputError, RunError, TrainingError
 from models.study.results import IDENTITY, ResultsFile, identity, read_results
 from models.training.settings import TrainSettings
 
@@ -169,9 +169,9 @@ def test_a_line_nested_without_end_is_no_traceback(tmp_path):
 def test_a_missing_file_or_folder_is_an_error_with_a_remedy(tmp_path):
     with pytest.raises(TrainingError, match=r"no results file at .*; melgrid study writes one"):
         read_results(tmp_path / "results.jsonl")
-    with pytest.raises(TrainingError, match="cannot be written: No such file or directory"):
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
         ResultsFile(tmp_path / "none" / "results.jsonl")
-    with pytest.raises(TrainingError, match="cannot be written: Is a directory"):
+    with pytest.raises(OutputError, match="cannot be written: Is a directory"):
         ResultsFile(tmp_path)
 
 

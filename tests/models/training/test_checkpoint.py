@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from featurestore.errors import TrainingError
+from featurestore.errors import OutputError, TrainingError
 from models.data import training_data
 from models.training.checkpoint import load_checkpoint, save_checkpoint
 from models.training.loop import predict, train
@@ -70,7 +70,7 @@ def test_a_checkpoint_is_tensors_and_json_and_runs_no_code(trained, tmp_path):
 
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error(trained, tmp_path):
-    with pytest.raises(TrainingError, match="cannot be written: No such file or directory"):
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
         save_checkpoint(tmp_path / "none" / "model.pt", trained)
 
 

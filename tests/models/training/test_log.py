@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from featurestore.errors import TrainingError
+from featurestore.errors import OutputError, TrainingError
 from models.training.log import EpochLog
 
 EPOCHS = [{"epoch": n, "loss": 1 / n} for n in (1, 2, 3)]
@@ -36,7 +36,7 @@ def test_no_log_is_written_where_none_is_asked_for(tmp_path):
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match="cannot be written: No such file or directory; name"):
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory; name"):
         EpochLog(tmp_path / "none" / "log.jsonl", None)
 
 

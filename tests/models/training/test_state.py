@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from featurestore.errors import TrainingError
+from featurestore.errors import OutputError, TrainingError
 from models.training.state import load_state, save_state
 
 IDENTITY = {"epochs": 3, "learning_rate": 0.1, "fold": None, "tags": ("a", "b")}
@@ -52,5 +52,5 @@ def test_a_state_of_another_version_is_refused(path):
 
 
 def test_a_place_that_cannot_be_written_is_an_error(tmp_path):
-    with pytest.raises(TrainingError, match="cannot be written: No such file or directory; name"):
+    with pytest.raises(OutputError, match="cannot be written: No such file or directory; name"):
         save_state(tmp_path / "none" / "state", IDENTITY, STATE)

@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from distributed import LocalCluster, Security
 
-from featurestore.errors import RunError
+from featurestore.errors import OutputError, RunError
 from featurestore.specs.grid import grid
 from featurestore.specs.window import ClipWindow
 from pipeline.catalogs import open_catalog
@@ -219,7 +219,7 @@ def test_the_performance_report_is_written(music, tmp_path):
 
 
 def test_a_report_that_cannot_be_written_is_refused_before_the_work(music, tmp_path):
-    with pytest.raises(RunError, match=r"the report cannot be written: .*No such file"):
+    with pytest.raises(OutputError, match=r"the report .* cannot be written: No such file"):
         run(
             open_catalog(str(music)),
             str(tmp_path / "store.zarr"),

@@ -15,6 +15,7 @@ from featurestore.errors import (
     StoreLockedError,
     StoreMismatchError,
 )
+from featurestore.inspect.data_quality import check
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.grid import grid
 from featurestore.specs.window import ClipWindow
@@ -178,7 +179,7 @@ def test_the_padding_of_a_short_clip_is_told_from_audio(featurize, music):
 def test_the_same_audio_in_two_splits_is_reported(featurize, music):
     (music / "07.wav").write_bytes((music / "00.wav").read_bytes())  # validation, as 00 is train
     soundfile.write(music / "99.wav", np.zeros(SR), SR)
-    checks = featurize().store.checks
+    checks = check(featurize().store)
     (leak,) = checks.leaks
     assert (leak.what, leak.n_clips, leak.examples) == ("audio", 2, ("00",))
     assert (checks.n_duplicates, checks.n_silent) == (1, 1)

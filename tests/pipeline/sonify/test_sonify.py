@@ -161,7 +161,7 @@ def test_files_are_named_after_clip_spec_and_method_and_share_a_gain(shared_stor
 
 def test_only_the_audio_is_made_and_not_the_padding(make_store, tmp_path):
     store = make_store(ids=["a"], failed=(), pending=())
-    store.outcomes.n_valid[0] = store.outcomes.sr[0] // 5
+    store.status["n_valid"][0] = store.status["sr"][0] // 5
     files = write_sounds(store, 0, tmp_path, ["sr8000-mel8-x4-db"], method="noise")
     assert soundfile.info(files[0].path).frames == 1600
 

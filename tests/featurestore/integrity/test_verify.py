@@ -10,9 +10,10 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.errors import MelgridError, StoreFormatError
 from featurestore.format.commits import read_commit, write_commit
-from featurestore.format.layout import Root
+from featurestore.format.division import Division
+from featurestore.format.metadata import StoreMetadata
 from featurestore.format.shard import index_nbytes
-from featurestore.maintenance.verify import Report
+from featurestore.integrity.verify import Report
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.checksum import append_crc32c
@@ -255,9 +256,9 @@ def test_a_journal_that_is_left_over_is_unfinished_and_a_damaged_one_is_damage(m
 
 def test_records_that_a_run_has_changed_since_make_columns_of_an_earlier_run(make_store):
     store = make_store(**WHOLE)
-    commit = read_commit(store.files, 8, 0)
+    commit = read_commit(store.files, Division.of(8), 0)
     clips = (type(commit.clips[0])(), *commit.clips[1:])
-    write_commit(store.files, 8, 0, type(commit)(clips=clips, specs=commit.specs))
+    write_commit(store.files, Division.of(8), 0, type(commit)(clips=clips, specs=commit.specs))
     os.rmdir(Path(store.path, ".run/partial"))
     os.rmdir(Path(store.path, ".run"))
     report = FeatureStore.open(store.path).verify()
@@ -284,5 +285,5 @@ def test_a_store_in_object_storage_is_verified_alike(injured):
 
 def test_a_root_that_is_another_stores_is_found(make_store, injured):
     other = make_store("other.zarr", ids=["a"], **WHOLE)
-    injured["zarr.json"] = Root.read(other.files).to_bytes()
+    injured["zarr.json"] = StoreMetadata.read(other.files).to_bytes()
     assert injured.found()

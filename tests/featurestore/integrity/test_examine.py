@@ -2,9 +2,10 @@ import dataclasses
 
 import pytest
 
-from featurestore.format.commits import PENDING, read_commit, without, write_commit
+from featurestore.format.commits import PENDING, invalidated, read_commit, write_commit
+from featurestore.format.division import Division
 from featurestore.format.shard import pack, unpack
-from featurestore.maintenance.examine import Damage, examine
+from featurestore.integrity.examine import Damage, examine
 from featurestore.storage.files import Files
 
 
@@ -41,15 +42,15 @@ def test_failed_rows_are_settled_and_pending_ones_are_not(shared_store):
 
 def test_blocks_of_chunks_are_read_one_after_the_other(store, monkeypatch):
     whole = look(store)
-    monkeypatch.setattr("featurestore.maintenance.examine._BLOCK", 1000)
+    monkeypatch.setattr("featurestore.integrity.examine._BLOCK", 1000)
     pieces = look(store)
     assert (pieces.damage, pieces.n_rows, pieces.nbytes) == ((), whole.n_rows, whole.nbytes)
 
 
 def test_a_record_of_more_clips_than_there_are_is_damaged(store):
-    commit = read_commit(store.files, 8, 2)
+    commit = read_commit(store.files, Division.of(8), 2)
     more = dataclasses.replace(commit, clips=(*commit.clips, PENDING), specs={})
-    write_commit(store.files, 8, 2, more)
+    write_commit(store.files, Division.of(8), 2, more)
     run = look(store, 2)
     assert run.record_damaged
     assert [damage.key for damage in run.damage] == ["commits/8/c/2"]
@@ -62,9 +63,9 @@ def test_bytes_that_no_record_vouches_for_are_nobodys(store):
     chunks[3] = bytes(chunks[3])[:-1] + b"?"
     store.files.write(key, pack(chunks, 8))
     assert [damage.rows for damage in look(store).damage] == [(3,)]
-    commit = read_commit(store.files, 8, 0)
-    specs = {**commit.specs, layout.spec.name: without(commit.specs[layout.spec.name], [3])}
-    write_commit(store.files, 8, 0, dataclasses.replace(commit, specs=specs))
+    commit = read_commit(store.files, Division.of(8), 0)
+    specs = {**commit.specs, layout.spec.name: invalidated(commit.specs[layout.spec.name], [3])}
+    write_commit(store.files, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
     assert look(store).damage == ()
 
 
@@ -76,10 +77,10 @@ class Racing(Files):
     def size(self, key):
         if not self.changed:
             self.changed = True
-            commit = read_commit(self, 8, 0)
+            commit = read_commit(self, Division.of(8), 0)
             name = key.split("/")[0]
-            specs = {**commit.specs, name: without(commit.specs[name], [3])}
-            write_commit(self, 8, 0, dataclasses.replace(commit, specs=specs))
+            specs = {**commit.specs, name: invalidated(commit.specs[name], [3])}
+            write_commit(self, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
             shard = self.read(key)
             self.write(key, pack([*unpack(shard, 8, key)[:3], None], 8))
         return super().size(key)
