@@ -68,16 +68,19 @@ class StoreMaker:
         pending: Collection[int] = (13,),
         settings: dict[str, str] | None = None,
         catalog: str = "noise",
+        shards_per_part: int | None = None,
+        prune: bool = False,
     ) -> FeatureStore:
         """Make a store, or go on with it as a run would: add what it lacks, and publish."""
         wanted = self.layouts(specs, encoding, codec, clips_per_shard, settings)
-        with StoreWriter(self.folder / name, WINDOW) as writer:
-            store = writer.prepare(self.table(ids, tags), wanted, catalog)
+        division = Division.of(clips_per_shard)
+        if shards_per_part is not None:
+            division = dataclasses.replace(division, shards_per_part=shards_per_part)
+        with StoreWriter(self.folder / name, WINDOW, division) as writer:
+            store = writer.prepare(self.table(ids, tags), wanted, catalog, prune=prune)
             layouts = [store.layouts[spec] for spec in specs]
-            for length in {layout.clips_per_shard for layout in layouts}:
-                together = [layout for layout in layouts if layout.clips_per_shard == length]
-                for shard in range(-(-store.n_clips // length)):
-                    self._fill(store, together, shard, failed, pending)
+            for shard in range(division.n_shards(store.n_clips)):
+                self._fill(store, layouts, shard, failed, pending)
             return writer.publish()
 
     def layouts(
@@ -149,7 +152,8 @@ class StoreMaker:
         failed: Collection[int],
         pending: Collection[int],
     ) -> None:
-        length = layouts[0].clips_per_shard
+        division = store.metadata.division
+        length = division.clips_per_shard
         rows = range(store.n_clips)[shard * length : (shard + 1) * length]
         ids = {row: store.table.clip_id[row] for row in rows}
         there = [None if row in failed or row in pending else ids[row] for row in rows]
@@ -170,11 +174,11 @@ class StoreMaker:
             else self.record(ids[row])
             for row in rows
         ]
-        before = read_commit(store.files, Division.of(length), shard)
+        before = read_commit(store.files, division, shard)
         grown = bytes(8 * (len(rows) - len(before.clips)))
         specs = {name: checksums + grown for name, checksums in before.specs.items()} | written
         commit = Commit(clips=tuple(records), specs=specs, software={"melgrid": "test"})
-        write_commit(store.files, Division.of(length), shard, commit)
+        write_commit(store.files, division, shard, commit)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

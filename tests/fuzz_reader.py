@@ -12,6 +12,7 @@ many injuries were refused, how many made no difference, by what was injured.
 
 import base64
 import ctypes
+import dataclasses
 import json
 import mmap
 import resource
@@ -25,9 +26,10 @@ from typing import Any
 import numpy as np
 
 from featurestore.errors import CorruptDataError, MelgridError
-from featurestore.format.clips import COLUMNS, TABLE
-from featurestore.format.layout import _own_digest, digest_of
-from featurestore.format.statistics import read_statistics
+from featurestore.format.clips import COLUMNS
+from featurestore.format.columns import TABLE, by_part
+from featurestore.format.layout import digest_of
+from featurestore.format.metadata import _own_digest
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.journal import JOURNAL, read_journal
@@ -140,18 +142,19 @@ class Store:
         self._path, self._rng = Path(path), rng
         store = FeatureStore.open(path)
         self._n_clips, self._specs = store.n_clips, store.specs
+        self._part = store.status.parts[0]
         self._rows = {spec: np.flatnonzero(store[spec].ready) for spec in store.specs}
         self._values = {spec: store[spec].read(rows) for spec, rows in self._rows.items()}
         self._statistics_of = {
-            spec: read_statistics(store.files, store.layouts[spec], rows)
-            for spec, rows in self._rows.items()
+            spec: store[spec].read_statistics(rows) for spec, rows in self._rows.items()
         }
         self._kinds: dict[str, Callable[[], dict[str, bytes]]] = {
             "index": self._index,
             "statistics": self._statistics,
             "record": self._record,
             "clip table": self._table,
-            "root": self.metadata,
+            "part": self._manifest,
+            "root": self._root,
             "spec": self._spec,
             "journal": self._journal,
         }
@@ -195,7 +198,7 @@ class Store:
                         raise AssertionError(f"row {row} of {spec} has other values")
                 array.statistics()
                 if array.ready.tolist() == np.isin(range(len(array)), self._rows[spec]).tolist():
-                    found = read_statistics(store.files, array.layout, self._rows[spec])
+                    found = array.read_statistics(self._rows[spec])
                     np.testing.assert_array_equal(found, self._statistics_of[spec])
             store.verify(quick=bool(self._rng.integers(2)))
         except MelgridError:
@@ -224,7 +227,7 @@ class Store:
         return {key: append_crc32c(injured(self._bytes(key)[:-4], self._rng, NUMBERS, 4))}
 
     def _record(self) -> dict[str, bytes]:
-        key = f"commits/8/c/{self._rng.integers(3)}"
+        key = f"commits/c/0/{self._rng.integers(3)}"
         text = self._bytes(key)[8:-4]
         hurt = self._hurt_json(text)
         head = struct.pack("<II", 1, len(hurt))
@@ -245,14 +248,18 @@ class Store:
             if key.endswith("zarr.json")
             else injured(files[key], self._rng, NUMBERS, 4)
         )
+        common, parts = by_part(files)
         fields = self._fields()
-        fields["digests"][TABLE] = digest_of(files)
-        return {key: files[key], "zarr.json": self.metadata_of(fields)}
+        fields["digests"][TABLE] = digest_of(common)
+        part = dataclasses.replace(self._part, table=digest_of(parts.get(0, {})))
+        return {key: files[key], part.key: part.to_bytes(), "zarr.json": self._root_of(fields)}
+
+    def _manifest(self) -> dict[str, bytes]:
+        text = self._hurt_json(self._bytes(self._part.key)[8:-4])
+        return {self._part.key: append_crc32c(struct.pack("<II", 1, len(text)) + text)}
 
     def _root(self) -> dict[str, bytes]:
-        return {
-            "zarr.json": self.metadata_of(json.loads(self._hurt_json(json.dumps(self._fields()))))
-        }
+        return {"zarr.json": self._root_of(json.loads(self._hurt_json(json.dumps(self._fields()))))}
 
     def _spec(self) -> dict[str, bytes]:
         key = f"{self._some_spec()}/zarr.json"

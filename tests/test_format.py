@@ -17,7 +17,7 @@ import pytest
 import xarray
 
 from featurestore.errors import StoreFormatError
-from featurestore.format.clips import TABLE
+from featurestore.format.columns import TABLE
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
@@ -95,8 +95,8 @@ def opened(data):
     return data[:-4]
 
 
-def record_of(path, length, shard):
-    body = opened((path / f"commits/{length}/c/{shard}").read_bytes())
+def text_of(path, key):
+    body = opened((path / key).read_bytes())
     count, size = struct.unpack_from("<II", body)
     assert (count, len(body)) == (1, 8 + size)
     return json.loads(body[8:])
@@ -113,8 +113,8 @@ def test_bytes_lie_as_the_page_says(make_store, encoding, codec):
         attrs = json.loads((path / spec.name / "values/zarr.json").read_text())["attributes"]
         length, shape = about["clips_per_shard"], (about["n_mels"], about["n_frames"])
         for shard in range(-(-store.n_clips // length)):
-            record = record_of(path, length, shard)
-            assert (record["clips_per_shard"], record["shard"]) == (length, shard)
+            record = text_of(path, f"commits/c/0/{shard}")
+            assert record["shard"] == shard
             checksums = base64.b64decode(record["specs"][spec.name])
             data = (path / spec.name / f"values/c/{shard}/0/0").read_bytes()
             index = np.frombuffer(opened(data[-16 * length - 4 :]), "<u8").reshape(length, 2)
@@ -154,6 +154,13 @@ def digest_over(path, keys):
     return digest.hexdigest()
 
 
+def by_kind(path, columns):
+    """Keys of columns: metadata with the chunk of `tag`, and the chunks of rows."""
+    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
+    common = [k for k in keys if k.endswith("zarr.json") or k.startswith("clips/tag/")]
+    return common, [key for key in keys if key not in common]
+
+
 def keys_below(path, folder):
     return [str(file.relative_to(path)) for file in (path / folder).rglob("*") if file.is_file()]
 
@@ -170,8 +177,10 @@ def test_digests_are_as_the_page_says(shared_store):
         assert digest_over(path, keys) == about["digests"][spec.name]
     columns = ["clip_id", "path", "split", "artist", "album", "fold", "tile", "active"]
     columns += ["tag", "labels"]
-    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
-    assert digest_over(path, [*keys, "clips/zarr.json"]) == about["digests"][TABLE]
+    part = text_of(path, "parts/c/0")
+    common, chunks = by_kind(path, columns)
+    assert digest_over(path, [*common, "clips/zarr.json"]) == about["digests"][TABLE]
+    assert digest_over(path, chunks) == part["table"]
     columns = [
         "status",
         "reason",
@@ -183,10 +192,11 @@ def test_digests_are_as_the_page_says(shared_store):
         "decoder",
         "digest",
     ]
-    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
-    assert digest_over(path, keys) == about["digests"]["clips/outcomes"]
-    keys = ["commits/zarr.json", "commits/8/zarr.json"]
-    assert digest_over(path, keys) == about["digests"]["commits/8"]
+    common, chunks = by_kind(path, columns)
+    assert digest_over(path, common) == about["digests"]["clips/status"]
+    assert digest_over(path, chunks) == part["status"]
+    for name in ("commits", "parts"):
+        assert digest_over(path, [f"{name}/zarr.json"]) == about["digests"][name]
 
 
 def test_metadata_lie_and_are_covered_as_the_page_says(make_store):
@@ -202,8 +212,9 @@ def test_metadata_lie_and_are_covered_as_the_page_says(make_store):
     assert group == {"meta": ["year", "BPM (beats)"]}
     columns = ["clip_id", "path", "split", "artist", "album", "fold", "tile", "active", "tag"]
     columns += ["labels", *group["meta"]]
-    keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
-    assert digest_over(path, [*keys, "clips/zarr.json"]) == about["digests"][TABLE]
+    common, chunks = by_kind(path, columns)
+    assert digest_over(path, [*common, "clips/zarr.json"]) == about["digests"][TABLE]
+    assert digest_over(path, chunks) == text_of(path, "parts/c/0")["table"]
     for word in (*group, "dimension `clip`", "int64", "float64"):
         assert word in FORMAT.read_text()
 
@@ -212,10 +223,11 @@ def test_every_attribute_and_column_is_on_the_page(shared_store):
     page = FORMAT.read_text()
     path = Path(shared_store.path)
     root = json.loads((path / "zarr.json").read_text())["attributes"]["melgrid"]
-    spec = json.loads((path / root["specs"][0] / "zarr.json").read_text())["attributes"]["melgrid"]
-    record = record_of(path, spec["clips_per_shard"], 0)
+    name = next(iter(root["specs"]))
+    spec = json.loads((path / name / "zarr.json").read_text())["attributes"]["melgrid"]
+    record, part = text_of(path, "commits/c/0/0"), text_of(path, "parts/c/0")
     columns = [folder.name for folder in (path / "clips").iterdir() if folder.is_dir()]
-    for name in [*root, *root["window"], *spec, *record, *record["clips"], *columns]:
+    for name in [*root, *root["window"], *spec, *part, *record, *record["clips"], *columns]:
         assert f"`{name}`" in page, name
 
 

@@ -127,11 +127,16 @@ def inspect(
         if files.names(RUN_FOLDER) and not lock_held:
             unfinished.append("a run is at work here, or was killed")
         damage += _metadata(files, metadata)
-    rows = _examine_rows(files, metadata, quick=quick, progress=progress)
-    damage += rows.damage
-    if not journal_pending:
-        found, lines = _clip_table(files, metadata, rows)
-        damage += found
+    status = ClipStatus(files, metadata)
+    rows = _Rows()
+    found = () if journal_pending else tuple(_parts(status))
+    damage += found
+    if not found:
+        rows = _examine_rows(files, metadata, quick=quick, progress=progress)
+        damage += rows.damage
+    if not found and not journal_pending:
+        in_table, lines = _clip_table(files, metadata, status, rows)
+        damage += in_table
         unfinished += lines
     return Report(
         store=files.root,
@@ -171,13 +176,25 @@ def _metadata(files: Files, metadata: StoreMetadata) -> Iterator[Damage]:
                 yield Damage(key=key, kind="corrupt", detail="not as it was written", spec=spec)
 
 
+def _parts(status: ClipStatus) -> Iterator[Damage]:
+    """Damage of the parts' manifests: without them, nothing is known of any row."""
+    try:
+        _ = status.parts
+    except CorruptDataError as error:
+        detail = (
+            f"{error.detail}; no other file tells what it held: put it back from a copy, or "
+            "featurize into another place with -o"
+        )
+        yield Damage(key=error.key, kind="corrupt", detail=detail, can_repair=False)
+
+
 @dataclasses.dataclass(kw_only=True)
 class _Rows:
     """What was found of commit records and rows; see `ExaminedShard` and `Report`."""
 
-    damage: list[Damage]
-    done: dict[str, npt.NDArray[np.bool_]]
-    recorded: set[int]
+    damage: list[Damage] = dataclasses.field(default_factory=list)
+    done: dict[str, npt.NDArray[np.bool_]] = dataclasses.field(default_factory=dict)
+    recorded: set[int] = dataclasses.field(default_factory=set)
     record_damaged: bool = False
     n_rows: int = 0
     nbytes: int = 0
@@ -189,7 +206,6 @@ def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progres
     division, n_clips = metadata.division, metadata.n_clips
     todo = list(recorded(files, division, n_clips)) if metadata.layouts else []
     rows = _Rows(
-        damage=[],
         done={name: np.zeros(n_clips, np.bool_) for name in metadata.names},
         recorded=set(todo),
     )
@@ -213,19 +229,12 @@ def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progres
 
 
 def _clip_table(
-    files: Files, metadata: StoreMetadata, rows: _Rows
+    files: Files, metadata: StoreMetadata, status: ClipStatus, rows: _Rows
 ) -> tuple[list[Damage], list[str]]:
     """Damage of the clip table with its status columns; and what is unfinished."""
-    status = ClipStatus(files, metadata)
+    parts = status.parts
     try:
-        parts, active = status.parts, status.table.active
-    except CorruptDataError as error:
-        detail = f"{error.detail}: without it the clip table cannot be trusted"
-        remedy = "put it back from a copy, or featurize into another place with -o"
-        damage = Damage(
-            key=error.key, kind="corrupt", detail=f"{detail}; {remedy}", can_repair=False
-        )
-        return [damage], []
+        active = status.table.active
     except StoreFormatError:
         detail = (
             "no other file tells which row is which clip: put the folder back from a copy, or "

@@ -264,9 +264,9 @@ def test_a_damaged_clip_table_is_found_out(tiny_store, key):
 
 
 def test_a_damaged_record_is_found_out_and_named(tiny_store):
-    path = Path(tiny_store.path, "commits/8/c/1")
+    path = Path(tiny_store.path, "commits/c/0/1")
     path.write_bytes(path.read_bytes()[:-1] + b"!")
-    with pytest.raises(CorruptDataError, match="commits/8/c/1: the checksum does not match"):
+    with pytest.raises(CorruptDataError, match="commits/c/0/1: the checksum does not match"):
         _ = FeatureStore.open(tiny_store.path).clips
 
 
@@ -284,14 +284,14 @@ def test_rows_whose_record_was_never_written_are_pending(make_store, tiny_store)
 
 
 def test_a_record_that_was_there_when_the_last_run_ended_and_has_gone_is_told(tiny_store):
-    Path(tiny_store.path, "commits/8/c/1").unlink()
+    Path(tiny_store.path, "commits/c/0/1").unlink()
     for read in (lambda store: store.clips, lambda store: store[store.specs[0]].ready):
         with pytest.raises(
-            CorruptDataError, match="commits/8/c/1: missing from .*: its clips were done"
+            CorruptDataError, match="commits/c/0/1: missing from .*: its clips were done"
         ):
             read(FeatureStore.open(tiny_store.path))
     [damage] = FeatureStore.open(tiny_store.path).verify().damage
-    assert str(damage) == "missing commits/8/c/1: its clips were done before"
+    assert str(damage) == "missing commits/c/0/1: its clips were done before"
     repair(FeatureStore.open(tiny_store.path))
     store = FeatureStore.open(tiny_store.path)
     assert (store.clips["status"][8:16] == "pending").all()
@@ -299,14 +299,14 @@ def test_a_record_that_was_there_when_the_last_run_ended_and_has_gone_is_told(ti
 
 
 def test_a_record_in_the_place_of_another_is_told(tiny_store):
-    one, other = (Path(tiny_store.path, f"commits/8/c/{shard}") for shard in (0, 1))
+    one, other = (Path(tiny_store.path, f"commits/c/0/{shard}") for shard in (0, 1))
     whole = one.read_bytes(), other.read_bytes()
     one.write_bytes(whole[1])
     other.write_bytes(whole[0])
     with pytest.raises(CorruptDataError, match=r"c/0: .* it is that of shard 1 of 8 clips each"):
         _ = FeatureStore.open(tiny_store.path).clips
     keys = [damage.key for damage in FeatureStore.open(tiny_store.path).verify().damage]
-    assert keys == ["commits/8/c/0", "commits/8/c/1"]
+    assert keys == ["commits/c/0/0", "commits/c/0/1"]
 
 
 def test_values_without_a_record_do_not_count(make_store):

@@ -247,7 +247,7 @@ def test_an_import_after_a_kill_gives_the_same_store(study, tmp_path):
     whole, killed = (FeatureStore.open(tmp_path / name) for name in ("whole", "killed"))
     for spec in (X1, LOG):
         np.testing.assert_array_equal(whole[spec].read(range(12)), killed[spec].read(range(12)))
-    for key in ("commits/8/c/0", "commits/8/c/1", f"{X1.name}/values/c/1/0/0"):
+    for key in ("commits/c/0/0", "commits/c/0/1", f"{X1.name}/values/c/1/0/0"):
         assert whole.files.read(key) == killed.files.read(key)
 
 

@@ -7,7 +7,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from featurestore.errors import StoreFormatError, UnknownClipError
-from featurestore.format.clips import ClipTable, digest_of, is_meta_name
+from featurestore.format.clips import ClipTable, is_meta_name
+from featurestore.format.columns import by_part
+from featurestore.format.division import Division
+from featurestore.format.layout import digest_of
+from featurestore.format.parts import Part
 from featurestore.storage.files import Files
 
 IDS = st.lists(
@@ -33,13 +37,27 @@ def assert_equal(one, other):
             assert list(a) == list(b)
 
 
-def stored(table, root):
+DIVISION = Division.of(8)
+
+
+def digests(made, n_clips, division=DIVISION):
+    """Of the files of a table: its own, and manifests of its parts."""
+    common, chunks = by_part(made)
+    rows = [division.rows_of(number, n_clips) for number in range(division.n_parts(n_clips))]
+    parts = [
+        Part(number=number, n_rows=part.stop - part.start, table=digest_of(chunks[number]))
+        for number, part in enumerate(rows)
+    ]
+    return digest_of(common), parts
+
+
+def stored(table, root, division=DIVISION):
     files = Files(root)
     files.remove("clips")
-    made = table.files()
+    made = table.files(division)
     for key, data in made.items():
         files.write(key, data)
-    return files, digest_of(made), len(table)
+    return files, division, len(table), *digests(made, len(table), division)
 
 
 @settings(max_examples=15)  # each writes many files to the disk
@@ -62,9 +80,9 @@ def test_long_and_odd_ids_are_kept(tmp_path, make_store):
 def test_a_table_of_more_rows_than_a_chunk_is_read_back(tmp_path, make_store, monkeypatch):
     monkeypatch.setattr("featurestore.format.clips._ROWS_PER_CHUNK", 7)
     table = make_store.table([str(row) for row in range(30)])
-    files, digest, n_clips = stored(table, tmp_path)
+    files, *rest = stored(table, tmp_path)
     assert len(files.names("clips/clip_id/c")) == 5
-    assert_equal(ClipTable.read(files, digest, n_clips), table)
+    assert_equal(ClipTable.read(files, *rest), table)
 
 
 def with_meta(table, **columns):
@@ -91,7 +109,7 @@ def test_metadata_are_read_back_in_their_order_and_are_plain_arrays_to_zarr(tmp_
 
 
 def test_a_table_without_metadata_has_the_bytes_that_it_had_before_there_were_any(make_store):
-    group = json.loads(make_store.table(["a"]).files()["clips/zarr.json"])
+    group = json.loads(make_store.table(["a"]).files(DIVISION)["clips/zarr.json"])
     assert group["attributes"] == {}
 
 
@@ -99,13 +117,13 @@ def test_a_table_without_metadata_has_the_bytes_that_it_had_before_there_were_an
 @pytest.mark.parametrize("injury", ["changed", "missing"])
 def test_metadata_that_are_damaged_are_found_out(tmp_path, make_store, name, injury):
     table = with_meta(make_store.table(["a", "b"]), year=[1999, 2000])
-    files, digest, n_clips = stored(table, tmp_path)
+    files, *rest = stored(table, tmp_path)
     if injury == "missing":
         (tmp_path / "clips" / name).unlink()
     else:
-        files.write(f"clips/{name}", table.files()[f"clips/{name}"] + b" ")
+        files.write(f"clips/{name}", table.files(DIVISION)[f"clips/{name}"] + b" ")
     with pytest.raises(StoreFormatError, match="or is damaged"):
-        ClipTable.read(files, digest, n_clips)
+        ClipTable.read(files, *rest)
 
 
 @pytest.fixture
@@ -113,14 +131,14 @@ def read_with_names(tmp_path, make_store):
     """Read a table whose group names these columns of metadata, digest and all."""
 
     def read(names):
-        made = make_store.table(["a"]).files()
+        made = make_store.table(["a"]).files(DIVISION)
         group = json.loads(made["clips/zarr.json"])
         group["attributes"] = {"melgrid": {"meta": names}}
         made["clips/zarr.json"] = json.dumps(group).encode()
         files = Files(tmp_path / "store")
         for key, data in made.items():
             files.write(key, data)
-        return ClipTable.read(files, digest_of(made), 1)
+        return ClipTable.read(files, DIVISION, 1, *digests(made, 1))
 
     return read
 
@@ -133,7 +151,7 @@ def read_with_names(tmp_path, make_store):
 def test_names_of_metadata_that_a_hostile_store_gives_lead_nowhere(
     tmp_path, make_store, read_with_names, names
 ):
-    secret = with_meta(make_store.table(["a"]), x=[1]).files()
+    secret = with_meta(make_store.table(["a"]), x=[1]).files(DIVISION)
     for part in ("zarr.json", "c/0"):
         path = tmp_path / "secret" / part
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,7 +177,7 @@ def test_zarr_python_reads_the_table(tmp_path, make_store):
 
 
 def test_the_same_table_makes_the_same_bytes(make_store):
-    one, other = (make_store.table(["a", "b"]).files() for _ in range(2))
+    one, other = (make_store.table(["a", "b"]).files(DIVISION) for _ in range(2))
     assert one == other
     assert digest_of(one) == digest_of(dict(reversed(other.items())))
 
@@ -176,20 +194,20 @@ def test_the_digest_tells_apart_keys_and_bytes():
 def test_a_table_that_is_half_written_is_found_out(tmp_path, make_store, name):
     table = make_store.table(["a", "b"])
     newer = make_store.table(["a", "b", "c"], tags=["other"], album="newer")
-    files, digest, n_clips = stored(table, tmp_path)
-    files.write(f"clips/{name}", newer.files()[f"clips/{name}"] + b" ")
+    files, *rest = stored(table, tmp_path)
+    files.write(f"clips/{name}", newer.files(DIVISION)[f"clips/{name}"] + b" ")
     with pytest.raises(StoreFormatError, match=r"clip table is being changed .* run featurize"):
-        ClipTable.read(files, digest, n_clips)
-    files.write(f"clips/{name}", table.files()[f"clips/{name}"])
-    assert_equal(ClipTable.read(files, digest, n_clips), table)
+        ClipTable.read(files, *rest)
+    files.write(f"clips/{name}", table.files(DIVISION)[f"clips/{name}"])
+    assert_equal(ClipTable.read(files, *rest), table)
 
 
 @pytest.mark.parametrize("name", ["clip_id/c/0", "labels/c/0/0", "fold/zarr.json", "zarr.json"])
 def test_a_table_that_lacks_a_file_is_found_out(tmp_path, make_store, name):
-    files, digest, n_clips = stored(make_store.table(["a", "b"]), tmp_path)
+    files, *rest = stored(make_store.table(["a", "b"]), tmp_path)
     (tmp_path / "clips" / name).unlink()
     with pytest.raises(StoreFormatError, match="or was left half-written"):
-        ClipTable.read(files, digest, n_clips)
+        ClipTable.read(files, *rest)
 
 
 @given(before=IDS, after=IDS)

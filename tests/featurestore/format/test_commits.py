@@ -11,7 +11,8 @@ from featurestore.format.commits import (
     PENDING,
     ClipRecord,
     Commit,
-    array_key,
+    commits_metadata,
+    invalidated,
     read_commit,
     read_commits,
     write_commit,
@@ -58,7 +59,7 @@ def with_checksums_of_its_length(commit):
 
 @given(COMMITS)
 def test_a_record_is_read_back_from_its_json(commit):
-    assert Commit.from_json(commit.to_json(8, 3).encode(), 8, 3) == commit
+    assert Commit.from_json(commit.to_json(3).encode(), 8, 3) == commit
 
 
 @given(commit=COMMITS)
@@ -70,19 +71,12 @@ def test_a_record_is_read_back_from_a_store(tmp_path, commit):
 
 def test_zarr_python_reads_records_as_strings(tmp_path):
     import zarr
-    from zarr.codecs import Crc32cCodec
 
-    zarr.create_array(
-        tmp_path / array_key(8),
-        shape=(3,),
-        chunks=(1,),
-        dtype="string",
-        compressors=[Crc32cCodec()],
-        fill_value="",
-    )
-    write_commit(Files(tmp_path), Division.of(8), 1, COMMIT)
-    texts = zarr.open_array(tmp_path / array_key(8), mode="r")[...]
-    assert list(texts) == ["", COMMIT.to_json(8, 1), ""]
+    files, division = Files(tmp_path), Division(clips_per_shard=8, shards_per_part=2)
+    files.write_several(commits_metadata(division, 30))
+    write_commit(files, division, 2, COMMIT)
+    texts = zarr.open_array(tmp_path / "commits", mode="r")[...]
+    assert texts.tolist() == [["", ""], [COMMIT.to_json(2), ""]]
 
 
 def test_what_was_never_written_is_an_empty_record(tmp_path):
@@ -117,9 +111,9 @@ def test_a_record_keeps_the_checksum_of_each_row():
     assert [COMMIT.checksum("a", position) for position in range(4)] == [7, 0, 0, 2**64 - 1]
 
 
-def test_rows_taken_back_are_no_longer_vouched_for():
-    taken_back = dataclasses.replace(COMMIT, specs={"a": invalidated(COMMIT.specs["a"], [3, 1])})
-    assert [taken_back.is_ready("a", position) for position in range(4)] == [True, *[False] * 3]
+def test_rows_that_are_invalidated_are_no_longer_ready():
+    after = dataclasses.replace(COMMIT, specs={"a": invalidated(COMMIT.specs["a"], [3, 1])})
+    assert [after.is_ready("a", position) for position in range(4)] == [True, *[False] * 3]
 
 
 @pytest.mark.parametrize(
@@ -137,11 +131,11 @@ def test_a_clip_record_that_cannot_be_is_refused(fields, message):
 
 
 def changed_json(**changes):
-    return json.dumps({**json.loads(COMMIT.to_json(8, 1)), **changes})
+    return json.dumps({**json.loads(COMMIT.to_json(1)), **changes})
 
 
 def changed_clips(**changes):
-    return changed_json(clips={**json.loads(COMMIT.to_json(8, 1))["clips"], **changes})
+    return changed_json(clips={**json.loads(COMMIT.to_json(1))["clips"], **changes})
 
 
 @pytest.mark.parametrize(
@@ -178,7 +172,6 @@ def changed_clips(**changes):
         changed_json(software={"numpy": {}}),
         changed_json(shard=2),
         changed_json(shard="1"),
-        changed_json(clips_per_shard=16),
         "[" * 900 + "]" * 900,
         "[" * 10**6,
     ],
@@ -191,11 +184,11 @@ def test_json_that_is_no_record_is_refused(text):
 def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
     files = Files(tmp_path)
     write_commit(files, Division.of(8), 0, COMMIT)
-    path = tmp_path / array_key(8) / "c/0"
+    path = tmp_path / "commits/c/0/0"
     whole = path.read_bytes()
     for place in range(len(whole)):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 16]) + whole[place + 1 :])
-        with pytest.raises(CorruptDataError, match="commits/8/c/0: the checksum does not match"):
+        with pytest.raises(CorruptDataError, match="commits/c/0/0: the checksum does not match"):
             read_commit(files, Division.of(8), 0)
     for length in (0, 5, len(whole) - 1):
         path.write_bytes(whole[:length])
@@ -207,7 +200,7 @@ def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
     "body", [b"", b"\1\0\0\0", bytes([2, *[0] * 7]), bytes([1, 0, 0, 0, 9, 0, 0, 0, 97])]
 )
 def test_a_chunk_that_is_not_one_string_is_corrupt(tmp_path, body):
-    Files(tmp_path).write("commits/8/c/0", append_crc32c(body))
+    Files(tmp_path).write("commits/c/0/0", append_crc32c(body))
     with pytest.raises(CorruptDataError, match="not one string"):
         read_commit(Files(tmp_path), Division.of(8), 0)
 
@@ -219,8 +212,16 @@ def test_the_records_that_are_there_are_read_with_their_numbers(tmp_path, where)
         write_commit(
             files, Division.of(8), shard, dataclasses.replace(COMMIT, software={"n": str(shard)})
         )
-    files.write("commits/8/c/.DS_Store", b"left by a file manager")
-    found = dict(read_commits(files, 8, range(9)))
+    files.write("commits/c/0/.DS_Store", b"left by a file manager")
+    found = dict(read_commits(files, Division.of(8), 70))
     assert list(found) == [2, 7]
     assert [commit.software["n"] for commit in found.values()] == ["2", "7"]
-    assert list(read_commits(files, 16, range(9))) == []
+
+
+def test_records_of_several_parts_are_read_in_order(tmp_path):
+    files, division = Files(tmp_path), Division(clips_per_shard=8, shards_per_part=3)
+    for shard in (9, 2, 3, 4):
+        write_commit(files, division, shard, COMMIT)
+    assert (tmp_path / "commits/c/3/0").is_file()
+    assert [shard for shard, _ in read_commits(files, division, 80)] == [2, 3, 4, 9]
+    assert [shard for shard, _ in read_commits(files, division, 40)] == [2, 3, 4]

@@ -16,13 +16,14 @@ def store(make_store):
 
 def look(store, shard=0, quick=False, files=None):
     layouts = list(store.layouts.values())
-    return examine(files or store.files, layouts, shard, store.n_clips, quick=quick)
+    division = store.metadata.division
+    return examine(files or store.files, division, layouts, shard, store.n_clips, quick=quick)
 
 
 def test_a_sound_run_of_clips_tells_its_rows_and_the_bytes_read(store):
     run = look(store, 2)
     assert (run.first, run.damage, run.n_rows) == (16, (), 3 * 4)
-    assert {name: list(done) for name, done in run.settled.items()} == {
+    assert {name: list(done) for name, done in run.done.items()} == {
         spec.name: [True] * 4 for spec in store.specs
     }
     sizes = [
@@ -36,8 +37,8 @@ def test_a_sound_run_of_clips_tells_its_rows_and_the_bytes_read(store):
 
 def test_failed_rows_are_settled_and_pending_ones_are_not(shared_store):
     spec = shared_store.specs[0].name
-    assert look(shared_store, 0).settled[spec].all()
-    assert list(look(shared_store, 1).settled[spec]) == [True] * 5 + [False] + [True] * 2
+    assert look(shared_store, 0).done[spec].all()
+    assert list(look(shared_store, 1).done[spec]) == [True] * 5 + [False] + [True] * 2
 
 
 def test_blocks_of_chunks_are_read_one_after_the_other(store, monkeypatch):
@@ -53,7 +54,7 @@ def test_a_record_of_more_clips_than_there_are_is_damaged(store):
     write_commit(store.files, Division.of(8), 2, more)
     run = look(store, 2)
     assert run.record_damaged
-    assert [damage.key for damage in run.damage] == ["commits/8/c/2"]
+    assert [damage.key for damage in run.damage] == ["commits/c/0/2"]
 
 
 def test_bytes_that_no_record_vouches_for_are_nobodys(store):

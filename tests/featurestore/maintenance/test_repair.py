@@ -74,8 +74,8 @@ def test_a_row_of_another_encoding_is_damage_though_its_checksums_match(make_sto
 
 def test_a_damaged_record_is_removed_and_its_clips_are_pending(make_store):
     store = make_store(**WHOLE)
-    hurt(store, "commits/8/c/1")
-    assert repair(store).repaired == ("commits/8/c/1: gone, its clips are pending",)
+    hurt(store, "commits/c/0/1")
+    assert repair(store).repaired == ("commits/c/0/1: gone, its clips are pending",)
     mended = FeatureStore.open(store.path)
     assert mended.verify().is_healthy
     assert list(mended.clips["status"]) == ["ready"] * 8 + ["pending"] * 8 + ["ready"] * 4
