@@ -137,8 +137,7 @@ class StoreWriter:
         table : ClipTable
             Clips that the store shall hold; those it holds already keep their rows.
         layouts : iterable of Layout
-            Of the specs that the store shall hold, with shards of the store's length, which those
-            of the first specs fix.
+            Of the specs that the store shall hold. The first ones fix how long its shards are.
         catalog : str
             Name of the collection.
         views : iterable of FeatureSpec
@@ -161,7 +160,14 @@ class StoreWriter:
         store = store or self.store()
         old = store.metadata
         known = store.layouts
-        wanted = {layout.spec: layout for layout in layouts}
+        division = old.division
+        layouts = list(layouts)
+        if not known and layouts and self._division is None:
+            division = Division.of(layouts[0].clips_per_shard)
+        wanted = {
+            layout.spec: dataclasses.replace(layout, clips_per_shard=division.clips_per_shard)
+            for layout in layouts
+        }
         for spec, layout in wanted.items():
             if spec in known and (differences := known[spec].differences(layout)):
                 raise StoreMismatchError(
@@ -172,9 +178,6 @@ class StoreWriter:
         if prune:
             merged = merged.pruned(set(table.clip_id))
         everything = known | {s: layout for s, layout in wanted.items() if s not in known}
-        division = old.division
-        if not known and everything and self._division is None:
-            division = Division.of(next(iter(everything.values())).clips_per_shard)
         new = dataclasses.replace(
             old,
             division=division,
@@ -193,7 +196,7 @@ class StoreWriter:
             changes[ROOT_KEY] = new.to_bytes()
         write_together(self.files, changes, removed)
         records = store.status.records.resized(division, new.n_clips, new.names)
-        return FeatureStore(self.files, new, ClipStatus(self.files, new, records))
+        return FeatureStore(self.files, new, ClipStatus(self.files, new, records, merged))
 
     def publish(self, store: FeatureStore | None = None) -> FeatureStore:
         """Repeat the status of clips as columns of the clip table; the end of a run.
@@ -205,7 +208,7 @@ class StoreWriter:
         """
         store = store or self.store()
         metadata = store.metadata
-        status = ClipStatus(store.files, metadata, store.status.records)
+        status = ClipStatus(store.files, metadata, store.status.records, store.table)
         common, chunks = by_part(status.mirrored_files())
         changes: dict[str, bytes] = {}
         for part in status.parts:
@@ -220,7 +223,7 @@ class StoreWriter:
             changes |= common | {ROOT_KEY: metadata.to_bytes()}
         write_together(self.files, changes)
         return FeatureStore(
-            store.files, metadata, ClipStatus(store.files, metadata, status.records)
+            store.files, metadata, ClipStatus(store.files, metadata, status.records, status.table)
         )
 
 
@@ -248,7 +251,7 @@ def _changes(
     before = store.status.parts if division == old.division else ()
     removed = [f"{TABLE}/{name}" for name in store.table.meta if name not in table.meta]
     if table.tags != store.table.tags:
-        removed.append(f"{TABLE}/labels")
+        removed += [f"{TABLE}/tag", f"{TABLE}/labels"]  # none may be left over
     reshaped = bool(removed)
     respecified = new.names != old.names
     for number in range(division.n_parts(new.n_clips)):

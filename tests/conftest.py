@@ -79,7 +79,7 @@ class StoreMaker:
         with StoreWriter(self.folder / name, WINDOW, division) as writer:
             store = writer.prepare(self.table(ids, tags), wanted, catalog, prune=prune)
             layouts = [store.layouts[spec] for spec in specs]
-            for shard in range(division.n_shards(store.n_clips)):
+            for shard in range(store.metadata.division.n_shards(store.n_clips)):
                 self._fill(store, layouts, shard, failed, pending)
             return writer.publish()
 

@@ -57,7 +57,7 @@ class Part:
 
     @classmethod
     def from_bytes(cls, data: bytes, number: int, division: Division, n_clips: int) -> Self:
-        """Read what `to_bytes` wrote of a part of a store of so many rows.
+        """Read what `to_bytes` wrote of a part of a store of so many rows, or one that has grown.
 
         Raises
         ------
@@ -67,20 +67,20 @@ class Part:
         key = part_key(number)
         text = unpack_text(data, key)
         rows = division.rows_of(number, n_clips)
-        shards = division.shards_of(number, n_clips)
+        first_shard = number * division.shards_per_part
         try:
             found = parse(text)
             part = cls(**{field.name: found[field.name] for field in dataclasses.fields(cls)})
-            if (part.number, part.n_rows) != (number, rows.stop - rows.start):
+            if part.number != number or part.n_rows < rows.stop - rows.start:
                 raise ValueError(f"it is of part {part.number!r} with {part.n_rows!r} rows")
             if not (isinstance(part.table, str) and isinstance(part.status, str)):
                 raise TypeError("digests must be texts")
-            last = shards.start
+            last = first_shard
             for first, beyond in part.records:
                 if not (type(first) is type(beyond) is int and last <= first < beyond):
                     raise ValueError("its records are not ascending")
                 last = beyond
-            if last > shards.stop:
+            if last > first_shard + division.shards_per_part:
                 raise ValueError("its records are of other parts")
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptDataError(f"not a part's manifest: {error}", key=key) from None

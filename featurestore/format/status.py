@@ -69,15 +69,22 @@ class ClipStatus:
     files : Files
     metadata : StoreMetadata
     records : RecordTable, optional
-        Where they are known already; else the commit records are read.
+    table : ClipTable, optional
+        Where they are known already; else they are read.
     """
 
     def __init__(
-        self, files: Files, metadata: StoreMetadata, records: RecordTable | None = None
+        self,
+        files: Files,
+        metadata: StoreMetadata,
+        records: RecordTable | None = None,
+        table: ClipTable | None = None,
     ) -> None:
         self._files, self._metadata = files, metadata
         if records is not None:
             self.records = records
+        if table is not None:
+            self.table = table
 
     def __reduce__(self) -> tuple[type["ClipStatus"], tuple[Files, StoreMetadata]]:
         return type(self), (self._files, self._metadata)
@@ -129,12 +136,13 @@ class ClipStatus:
             If a record is damaged, that of another shard, or missing.
         """
         metadata = self._metadata
+        n_shards = self.division.n_shards(self.n_clips)  # when it was opened: it may have grown
         return RecordTable.read(
             self._files,
             metadata.division,
             self.n_clips,
             metadata.names,
-            recorded_shards(self.parts),
+            {shard for shard in recorded_shards(self.parts) if shard < n_shards},
         )
 
     @cached_property
@@ -169,6 +177,7 @@ class ClipStatus:
         for ready in records.ready.values():
             complete &= ready
         pending = ~active | (~complete & (records.status == "ready"))
+        pending |= not records.ready  # without a spec, nothing is asked for
         columns = {name: records.column(name) for name in (*STATUS_COLUMNS, "digest")}
         for name, nothing in (
             ("status", "pending"),

@@ -179,7 +179,10 @@ def _metadata(files: Files, metadata: StoreMetadata) -> Iterator[Damage]:
 def _parts(status: ClipStatus) -> Iterator[Damage]:
     """Damage of the parts' manifests: without them, nothing is known of any row."""
     try:
-        _ = status.parts
+        for part in status.parts:
+            rows = status.division.rows_of(part.number, status.n_clips)
+            if part.n_rows != rows.stop - rows.start:
+                raise CorruptDataError(f"it is of {part.n_rows} rows", key=part.key)
     except CorruptDataError as error:
         detail = (
             f"{error.detail}; no other file tells what it held: put it back from a copy, or "

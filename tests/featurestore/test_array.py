@@ -330,7 +330,7 @@ def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, sha
 
     chunk = append_crc32c(Codec().compress(np.zeros(3, np.float32)))
     shard.write_bytes(b"".join(pack([chunk] * 8, 8)))
-    with pytest.raises(CorruptDataError, match="clip 1: other values than the commit record vouch"):
+    with pytest.raises(CorruptDataError, match="clip 1: other values than those committed"):
         tiny_store[tiny_store.specs[0]][9]
     layout = tiny_store.layouts[tiny_store.specs[0]]
     commit = read_commit(tiny_store.files, Division.of(8), 1)
@@ -347,7 +347,7 @@ def test_undamaged_values_in_the_place_of_others_are_told(tiny_store):
     whole = one.read_bytes(), other.read_bytes()
     one.write_bytes(whole[1])
     other.write_bytes(whole[0])
-    with pytest.raises(CorruptDataError, match="clip 2: other values than the commit record vouch"):
+    with pytest.raises(CorruptDataError, match="clip 2: other values than those committed"):
         FeatureStore.open(tiny_store.path)[spec][2]
 
 
@@ -364,7 +364,7 @@ def test_a_row_whose_audio_has_changed_since_is_read_once_its_record_is_there(
     ids = tiny_store.table.clip_id
     rows = [make_store.row("changed" if row == 1 else ids[row], layout) for row in range(8)]
     written = write_shard(tiny_store.files, layout, 0, rows)
-    with pytest.raises(RowNotReadyError, match="holds no values yet"):
+    with pytest.raises(RowNotReadyError, match="no longer ready: a run has changed"):
         array[1]
     np.testing.assert_array_equal(array[2], make_store.expected(ids[2], layout))
     vouched = {**commit.specs, name: written}

@@ -323,7 +323,7 @@ def test_a_run_killed_in_its_preparations_is_taken_over(make_store, tmp_path):
         check=False,
     )
     assert died.returncode == -signal.SIGKILL
-    with pytest.raises(StoreFormatError, match="run featurize again to mend it"):
+    with pytest.raises(StoreFormatError, match="run featurize again to repair it"):
         _ = FeatureStore.open(store.path).clips
     with StoreWriter(store.path, WINDOW) as writer:
         assert "process" in writer.abandoned_by

@@ -77,10 +77,10 @@ def test_long_and_odd_ids_are_kept(tmp_path, make_store):
     assert ClipTable.read(*stored(make_store.table(ids), tmp_path)).clip_id == ids
 
 
-def test_a_table_of_more_rows_than_a_chunk_is_read_back(tmp_path, make_store, monkeypatch):
-    monkeypatch.setattr("featurestore.format.clips._ROWS_PER_CHUNK", 7)
+def test_a_table_of_several_parts_is_read_back(tmp_path, make_store):
+    division = Division(clips_per_shard=7, shards_per_part=1)
     table = make_store.table([str(row) for row in range(30)])
-    files, *rest = stored(table, tmp_path)
+    files, *rest = stored(table, tmp_path, division)
     assert len(files.names("clips/clip_id/c")) == 5
     assert_equal(ClipTable.read(files, *rest), table)
 

@@ -108,7 +108,7 @@ def test_a_foreign_group_has_no_melgrid_attributes(tmp_path, document):
 
 
 def test_a_store_from_before_the_format_was_final_is_refused_with_the_remedy(tmp_path):
-    with pytest.raises(StoreFormatError, match="before melgrid's first release.*place with -o"):
+    with pytest.raises(StoreFormatError, match=r"before melgrid's first release.*place with -o"):
         StoreMetadata.read(root_file(tmp_path, records={"8": []}))
 
 
@@ -122,14 +122,14 @@ def test_a_store_of_700_specs_is_opened_by_reading_one_file(tmp_path):
         dataclasses.replace(LAYOUT, spec=FeatureSpec(sr=16000, n_mels=n + 8)) for n in range(100)
     )
     layouts += tuple(
-        dataclasses.replace(LAYOUT, spec=FeatureSpec(sr=sr, n_mels=n + 8))
-        for sr in (22050, 24000, 32000, 44100, 48000, 96000)
+        dataclasses.replace(LAYOUT, spec=FeatureSpec(sr=16000, n_mels=n + 8, hop=hop))
+        for hop in (2, 3, 4, 5, 6, 7)
         for n in range(100)
     )
     files = CountingFiles(tmp_path)
     files.write(ROOT_KEY, dataclasses.replace(EMPTY, layouts=layouts).to_bytes())
     store = FeatureStore(files, StoreMetadata.read(files))
-    assert len(store.specs) == len({store[spec].shape for spec in store.specs}) * 7 == 700
+    assert len({store[spec].spec for spec in store.specs}) == 700
     assert files.keys == [ROOT_KEY]
 
 
@@ -142,8 +142,4 @@ class CountingFiles(Files):
 
     def read_several(self, keys, most=None):
         self.keys += keys
-        return super().read_several(keys) if most is None else super().read_several(keys, most)
-
-    def read(self, key):
-        self.keys.append(key)
-        return super().read(key)
+        return super().read_several(keys, most)

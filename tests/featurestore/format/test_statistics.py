@@ -81,11 +81,11 @@ def test_undamaged_statistics_in_the_place_of_others_are_told(tiny_store):
     one, other = (Path(tiny_store.path, f"{spec.name}/statistics/c/{i}/0/0") for i in (0, 1))
     whole = one.read_bytes(), other.read_bytes()
     one.write_bytes(whole[1])
-    with pytest.raises(CorruptDataError, match="c/0/0/0, clip 3: other statistics than the commit"):
+    with pytest.raises(CorruptDataError, match="c/0/0/0, clip 3: other statistics than those"):
         FeatureStore.open(tiny_store.path)[spec].statistics([9, 3])
     one.write_bytes(whole[0])
     other.write_bytes(whole[0])
-    with pytest.raises(CorruptDataError, match="c/1/0/0, clip 1: other statistics than the commit"):
+    with pytest.raises(CorruptDataError, match="c/1/0/0, clip 1: other statistics than those"):
         FeatureStore.open(tiny_store.path)[spec].statistics([9, 3])
 
 

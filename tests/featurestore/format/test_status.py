@@ -36,9 +36,8 @@ def test_a_row_that_one_spec_lacks_is_pending(make_store):
 
 def test_pruned_rows_are_pending_whatever_their_records_say(make_store):
     store = make_store()
-    kept = [
-        i for i, status in zip(store.table.clip_id, store.clips["status"]) if status != "failed"
-    ]
+    clips = store.clips
+    kept = clips.loc[clips["status"] != "failed", "clip_id"].tolist()
     store = make_store(ids=kept[1:], prune=True)
     active = store.table.active
     assert not active.all()

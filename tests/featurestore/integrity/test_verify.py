@@ -251,7 +251,8 @@ def test_a_journal_that_is_left_over_is_unfinished_and_a_damaged_one_is_damage(m
     assert report.unfinished == ("a run died while it changed metadata",)
     store.files.write(JOURNAL, b"12345")
     keys = {damage.key for damage in FeatureStore.open(store.path).verify().damage}
-    assert keys == {JOURNAL, "clips"}
+    assert {JOURNAL, "clips"} <= keys
+    assert all(key == JOURNAL or key.startswith("clips") for key in keys)
 
 
 def test_records_that_a_run_has_changed_since_make_columns_of_an_earlier_run(make_store):
@@ -265,7 +266,7 @@ def test_records_that_a_run_has_changed_since_make_columns_of_an_earlier_run(mak
     assert report.damage == ()
     assert report.unfinished == (
         "3 of 60 rows are pending",
-        "the clip table's outcome columns are of an earlier run",
+        "the clip table's status columns are of an earlier run",
     )
 
 

@@ -41,7 +41,7 @@ def test_what_belongs_to_no_spec_goes_and_what_is_foreign_stays(make_store):
     store = make_store(**WHOLE)
     whole = contents(store)
     name = store.specs[0].name
-    for key in ("sr8000-mel4-x1-db/values/c/0/0/0", "commits/16/c/0", f"{name}/values/c/9/0/0"):
+    for key in ("sr8000-mel4-x1-db/values/c/0/0/0", f"{name}/values/c/9/0/0"):
         store.files.write(key, b"garbage")
     foreign = (
         "notes.txt", "my-group/zarr.json", f"{name}/mine", "clips/mine/c/0", "commits/own",
@@ -51,7 +51,7 @@ def test_what_belongs_to_no_spec_goes_and_what_is_foreign_stays(make_store):
         store.files.write(key, b"{}")
     found = collect(FeatureStore.open(store.path))
     assert {g.key for g in found if g.kind == "unreferenced"} == {
-        "sr8000-mel4-x1-db", "commits/16", f"{name}/values/c/9"
+        "sr8000-mel4-x1-db", f"{name}/values/c/9"
     }  # fmt: skip
     assert {g.key for g in found if g.kind == "foreign"} == {
         "notes.txt", "my-group", f"{name}/mine", "clips/mine", "commits/own", "sr8000-mel5-x1-db"

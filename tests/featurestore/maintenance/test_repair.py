@@ -89,7 +89,7 @@ def test_a_damaged_record_is_removed_and_its_clips_are_pending(make_store):
         "sr8000-mel16-x1-db/mel/c/0",
         "sr8000-mel8-x2-db/statistic/c/0",
         "commits/zarr.json",
-        "commits/8/zarr.json",
+        "parts/zarr.json",
         "clips/status/zarr.json",
         "clips/digest/c/0",
     ],
@@ -113,18 +113,14 @@ def test_a_root_with_other_bytes_of_the_same_meaning_is_put_back(make_store):
     assert contents(store) == before
 
 
-def test_a_spec_whose_layout_is_lost_is_dropped_and_made_anew(make_store):
-    store = make_store(specs=[*make_store().specs[:1]], name="one.zarr", **WHOLE)
+def test_a_group_whose_metadata_are_lost_is_put_back_from_the_roots(make_store):
+    store = make_store(**WHOLE)
     before = contents(store)
     name = store.specs[0].name
-    Path(store.path, name, "zarr.json").write_bytes(b"")
+    for key in (*store.layouts[store.specs[0]].metadata_keys,):
+        Path(store.path, key).write_bytes(b"")
     report = repair(FeatureStore.open(store.path))
-    assert report.repaired == (f"{name}: dropped, since its metadata are lost",)
-    left = FeatureStore.open(store.path)
-    assert left.specs == []
-    assert not Path(store.path, name).exists()
-    assert left.verify().is_healthy
-    make_store(specs=store.specs, name="one.zarr", **WHOLE)
+    assert report.repaired == (f"{name}: metadata put back",)
     assert contents(store) == before
 
 
