@@ -14,10 +14,7 @@ from featurestore.process.sockets import keep_sockets_short
 from models.data.dataset import Clip, ClipDataset
 from models.data.sampler import ClipOrder, OrderSampler
 
-_WORKERS = 2  # processes that read ahead where a split is not held
-
-HOLD_BYTES = 2**30
-"""A split of at most this many bytes of float32 is read once and held in memory."""
+_WORKERS = 2  # processes that read ahead where a split is not cached
 
 
 def loader(
@@ -46,7 +43,7 @@ class ClipLoader:
 
     Each iteration is one epoch: values are float32 ``(n, n_mels, n_frames)``, labels
     ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, segments' places included, is the same
-    whether processes read ahead or not; two do where the data set is not held in memory.
+    whether processes read ahead or not; two do where the data set is not cached.
 
     `state_dict` and `load_state_dict` are what torchdata's loader has too.
     """
@@ -54,7 +51,7 @@ class ClipLoader:
     def __init__(self, dataset: ClipDataset, order: ClipOrder) -> None:
         self._sampler = OrderSampler(order)
         # A daemon, which a Dask worker is, may not start processes.
-        n_workers = 0 if dataset.held or current_process().daemon else _WORKERS
+        n_workers = 0 if dataset.cached or current_process().daemon else _WORKERS
         if n_workers:
             keep_sockets_short()
         self._loader = DataLoader(
