@@ -4,18 +4,14 @@ import os
 import signal
 import subprocess
 import sys
-from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
 from models.data import training_data
-from models.networks import ARCHITECTURES
-from models.networks.architecture import Architecture
 from models.tasks import TASKS
 from models.tasks.tagging import Tagging
 from models.training.checkpoint import load_checkpoint
@@ -301,99 +297,3 @@ def test_one_tag_is_enough(toy_store):
     trained = train(data, SETTINGS, progress=False)
     assert trained.predictions.shape == (8, 1)
     assert trained.test.roc_auc > 0.9
-
-
-class Mean(nn.Module):
-    """A dense layer on the mean of each band."""
-
-    def __init__(self, spec, *, n_frames, n_outputs, width):
-        super().__init__()
-        self.hidden = nn.Linear(spec.n_mels, round(100 * width))
-        self.dense = nn.Linear(round(100 * width), n_outputs)
-
-    def forward(self, values):
-        return self.dense(self.hidden(values.mean(2)).relu())
-
-
-def test_a_network_that_is_added_to_the_registry_is_trained_and_loaded_by_its_name(
-    data, tmp_path, monkeypatch
-):
-    """As CONTRIBUTING.md says."""
-    monkeypatch.setitem(ARCHITECTURES, "mean", Architecture(name="mean", build=Mean, window=2))
-    settings = dataclasses.replace(
-        SETTINGS, model="mean", width=0.2, recipe="modern", epochs=1, batch_size=36
-    )  # one step
-    trained = train_to_checkpoint(tmp_path / "model.pt", data, settings, progress=False)
-    torch.manual_seed(settings.seed)
-    first = Mean(data.spec, n_frames=12, n_outputs=3, width=0.2)
-    for name, values in first.named_parameters():
-        assert not torch.equal(values, trained.network[1].get_parameter(name)), "it has not learnt"
-    loaded = load_checkpoint(tmp_path / "model.pt")
-    assert loaded.settings.architecture.build is Mean
-    again = predict(loaded.network, data.test, loaded.task, settings)
-    assert np.array_equal(again, trained.predictions)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RegressionScores:
-    """How far off predictions are."""
-
-    monitored: ClassVar[str] = "neg_mse"
-
-    mse: float
-
-    @property
-    def metrics(self):
-        return {"neg_mse": -self.mse}  # more is better
-
-    def line(self):
-        return f"MSE {self.mse:.3f}"
-
-    def json(self):
-        return {"mse": self.mse}
-
-    @classmethod
-    def from_json(cls, fields):
-        return cls(**fields)
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Regression:
-    """The labels as numbers, by their squared error; and one output more that nobody asks for."""
-
-    scores: ClassVar = RegressionScores
-    tags: tuple[str, ...]
-
-    @property
-    def n_outputs(self):
-        return len(self.tags) + 1
-
-    def loss(self, outputs, targets):
-        return (outputs[:, :-1] - targets).square().mean()
-
-    def predict(self, outputs):
-        return outputs
-
-    def evaluate(self, targets, predictions):
-        return RegressionScores(mse=float(np.square(targets - predictions[:, :-1]).mean()))
-
-
-def test_a_task_that_is_added_to_the_registry_is_learnt_scored_and_loaded_by_its_name(
-    data, tmp_path, monkeypatch
-):
-    """As CONTRIBUTING.md says."""
-    monkeypatch.setitem(TASKS, "regression", Regression)
-    settings = dataclasses.replace(SETTINGS, task="regression")
-    trained = train_to_checkpoint(tmp_path / "model.pt", data, settings, progress=False)
-    assert trained.predictions.shape == (8, 4)
-    assert trained.predictions.min() < 0, "no sigmoid"
-    errors = np.square(data.test.labels - trained.predictions[:, :3])
-    assert trained.test == RegressionScores(mse=float(errors.mean()))
-    log = [json.loads(line) for line in (tmp_path / "model.pt.jsonl").read_text().splitlines()]
-    assert trained.losses[-1] < trained.losses[0]
-    best = max(log, key=lambda epoch: epoch["validation_neg_mse"])
-    assert trained.best_epoch == best["epoch"]
-    assert trained.validation.mse == -best["validation_neg_mse"]
-    loaded = load_checkpoint(tmp_path / "model.pt")
-    assert loaded.task == Regression(tags=data.tags)
-    assert (loaded.validation, loaded.test) == (trained.validation, trained.test)
