@@ -23,8 +23,8 @@ def loader(
     batch_size: int,
     shuffle: bool = False,
     seed: int = 0,
-    process: int = 0,
-    n_processes: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> "ClipLoader":
     """Load `dataset` in batches; `sampler.ClipOrder` says which, `ClipLoader` how."""
     order = ClipOrder(
@@ -32,8 +32,8 @@ def loader(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
-        process=process,
-        n_processes=n_processes,
+        rank=rank,
+        world_size=world_size,
     )
     return ClipLoader(dataset, order)
 
@@ -42,7 +42,7 @@ class ClipLoader:
     """Batches of `Clip`, in an order that can be taken up again in the middle of an epoch.
 
     Each iteration is one epoch: values are float32 ``(n, n_mels, n_frames)``, labels
-    ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, segments' places included, is the same
+    ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, windows' places included, is the same
     whether processes read ahead or not; two do where the data set is not cached.
 
     `state_dict` and `load_state_dict` are what torchdata's loader has too.
@@ -114,5 +114,5 @@ class ClipLoader:
 
     def _order_state(self) -> dict[str, Any]:
         state = dataclasses.asdict(self.order)
-        del state["process"]  # all stand at the same batch
+        del state["rank"]  # all stand at the same batch
         return state

@@ -168,8 +168,8 @@ class _Training:
             batch_size=settings.batch_size,
             shuffle=True,
             seed=settings.seed,
-            process=distributed.rank(),
-            n_processes=distributed.world_size(),
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
         )
         if self.batches.order.smallest < 2:
             raise TrainingError(
@@ -197,7 +197,7 @@ class _Training:
             "encoding": self._data.encoding,
             "data": self._data.digest,
             "fold": self._data.fold,
-            "processes": distributed.world_size(),
+            "world_size": distributed.world_size(),
         }
 
     @property

@@ -42,8 +42,8 @@ def timed_predict(
     batches = loader(
         dataset,
         batch_size=settings.batch_size,
-        process=distributed.rank(),
-        n_processes=distributed.world_size(),
+        rank=distributed.rank(),
+        world_size=distributed.world_size(),
     )
     mine = [clip for batch in batches.order.epoch(0) for clip, _ in batch]
     predictions = torch.zeros(len(dataset), task.n_outputs)
