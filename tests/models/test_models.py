@@ -80,9 +80,7 @@ def test_the_task_that_the_page_adds_is_learnt_scored_and_loaded_by_its_name(
     torch.manual_seed(settings.seed)
     network = new_network(settings, data.spec, n_frames=data.n_frames, n_outputs=3)
     outputs = (
-        network(
-            torch.stack([clip.values for clip in data.train.__getitems__(range(len(data.train)))])
-        )
+        network(torch.stack([data.train[i].values for i in range(len(data.train))]))
         .detach()
         .numpy()
     )
@@ -90,6 +88,9 @@ def test_the_task_that_the_page_adds_is_learnt_scored_and_loaded_by_its_name(
     # Clips are in another order: batch norm sums differ in their last bits.
     assert trained.losses[0] == pytest.approx(first, rel=1e-4)
     assert trained.losses[-1] < trained.losses[0]
+    with torch.inference_mode():
+        outputs = trained.network(torch.stack([data.test[i].values for i in range(len(data.test))]))
+    np.testing.assert_allclose(trained.predictions, outputs, atol=1e-6)  # no sigmoid
     errors = np.square(data.test.labels - trained.predictions)
     assert trained.test == regression.RegressionScores(mse=float(errors.mean()))
     log = [json.loads(line) for line in (tmp_path / "model.pt.jsonl").read_text().splitlines()]
