@@ -1203,11 +1203,12 @@ def macs(
     that a clip is judged by.
     """
     specs = _specs(**spec_values)
+    from models.networks import parse_architecture
     from models.networks.cost import macs_table
 
     rows = macs_table(
         specs,
-        models=models,
+        models=[parse_architecture(name) for name in models],
         width=width,
         n_tags=n_tags,
         frames=frames,
@@ -1325,15 +1326,13 @@ def train(
     )
     if trained is None:  # torchrun's other processes
         return
-    scores = {
-        name: {"roc_auc": part.roc_auc, "pr_auc": part.pr_auc}
-        for name, part in (("validation", trained.validation), ("test", trained.test))
-    }
+    scores = {"validation": trained.validation, "test": trained.test}
     if as_json:
-        _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **scores})
+        metrics = {name: part.metrics for name, part in scores.items()}
+        _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **metrics})
         return
     for name, part in scores.items():
-        click.echo(f"{name:<11} ROC AUC {part['roc_auc']:.3f}  PR AUC {part['pr_auc']:.3f}")
+        click.echo(f"{name:<11} {part.line()}")
     click.echo(f"epoch {trained.best_epoch} of {len(trained.losses)} kept in {output}")
 
 

@@ -39,10 +39,7 @@ STAGES: dict[str, tuple[tuple[Any, str], ...]] = {
     WAIT: (),  # each step of the loader
     "to device": ((torch.Tensor, "to"),),
     "augment": ((models.training.loop, "augmented"),),
-    "forward": (
-        (nn.Module, "__call__"),
-        (nn.functional, "binary_cross_entropy_with_logits"),
-    ),
+    "forward": ((nn.Module, "__call__"),),  # and the task's loss
     "backward": ((torch.Tensor, "backward"),),
     OPTIMIZER: (  # and its hooks
         (torch.optim.Optimizer, "zero_grad"),
@@ -101,7 +98,7 @@ def profile(
     n_batches : int
         How many steps to time. Where an epoch has fewer, the next one follows without validation.
     from_store : bool
-        Read every batch from the store, even if `models.data.HOLD_BYTES` would hold them all.
+        Read every batch from the store, even if `models.data.CACHE_LIMIT` would let them be cached.
 
     Raises
     ------
@@ -135,7 +132,7 @@ def profile(
             "encoding": data.encoding,
             "device": str(device),
             "amp": "bf16" if settings.autocast() else "off",
-            "data": "held in memory" if data.train.held else "read from the store",
+            "data": "cached in memory" if data.train.cached else "read from the store",
         },
         round="batch",
         n_rounds=n_batches,
@@ -181,13 +178,15 @@ def _train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(_EnoughError))
         if from_store:
-            stack.enter_context(replaced(models.training.loop, "HOLD_BYTES", 0))
+            stack.enter_context(replaced(models.training.loop, "CACHE_LIMIT", 0))
         stack.enter_context(replaced(DataLoader, "__iter__", endless))
         for hook in (
             register_optimizer_step_pre_hook(lambda *_: meter.begin(OPTIMIZER)),
             register_optimizer_step_post_hook(lambda *_: meter.end()),
         ):
             stack.callback(hook.remove)
-        stack.enter_context(watched(STAGES, meter))
+        loss = (type(settings.new_task(data.tags)), "loss")
+        stages = STAGES | {"forward": (*STAGES["forward"], loss)}
+        stack.enter_context(watched(stages, meter))
         train(data, settings, progress=False)
     return count["clips"], count["frames"]

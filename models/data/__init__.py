@@ -1,12 +1,13 @@
 """From a store to what training needs: the only package of this one that touches a store."""
 
-from models.data.dataset import Clip, ClipDataset
-from models.data.loader import HOLD_BYTES, ClipLoader, loader
+from models.data.dataset import CACHE_LIMIT, BandStatistics, Clip, ClipDataset
+from models.data.loader import ClipLoader, loader
 from models.data.splits import SPLITS, TrainingData, folds_of, split_rows, training_data
 
 __all__ = [
-    "HOLD_BYTES",
+    "CACHE_LIMIT",
     "SPLITS",
+    "BandStatistics",
     "Clip",
     "ClipDataset",
     "ClipLoader",

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
     from featurestore.array import FeatureArray
 
 
+CACHE_LIMIT = 2**30
+"""A split of at most this many bytes of float32 is read once and cached in memory."""
+
+
 class Clip(NamedTuple):
-    """A clip or a segment of one, or, from a loader, a batch of them.
+    """A clip or a window of one, or, from a loader, a batch of them.
 
     Attributes
     ----------
@@ -35,6 +39,19 @@ class Clip(NamedTuple):
     n_valid: int
 
 
+class BandStatistics(NamedTuple):
+    """Of the values of each band, over the valid frames of some clips.
+
+    Attributes
+    ----------
+    mean, std : torch.Tensor [shape=(n_mels,), dtype=float32]
+        Mean and standard deviation.
+    """
+
+    mean: torch.Tensor
+    std: torch.Tensor
+
+
 class ClipDataset(Dataset[Clip]):
     """Clips of one spec with their labels, fetched in batches. Its items are `Clip`.
 
@@ -49,19 +66,19 @@ class ClipDataset(Dataset[Clip]):
     n_valid : array of int, shape (n,), optional
         Frames of each clip that are no padding; None is all.
     length : int, optional
-        Frames of a segment, drawn uniformly at each access from those that lie within the valid
+        Frames of a window, drawn uniformly at each access from those that lie within the valid
         frames; a clip with fewer valid frames gives its first ones and padding. None is the whole
         clip.
 
     Notes
     -----
-    An item is asked for by its number, and a segment's place is then drawn from torch's generator;
+    An item is asked for by its number, and a window's place is then drawn from torch's generator;
     or by an `sampler.Pick`, which says the place, so that whoever draws it can draw it again.
 
     Raises
     ------
     TrainingError
-        If a segment is longer than the clips.
+        If a window is longer than the clips.
     """
 
     def __init__(
@@ -84,7 +101,7 @@ class ClipDataset(Dataset[Clip]):
         self._array = array
         self._rows = rows
         self._length = length
-        self._held: torch.Tensor | None = None
+        self._cached: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -103,36 +120,36 @@ class ClipDataset(Dataset[Clip]):
             for (_, place), n in zip(picks, n_valid, strict=True)
         ]
         values: Iterable[torch.Tensor]
-        if self._held is None:
+        if self._cached is None:
             rows = self._rows[numbers]
             values = torch.from_numpy(self._array.read(rows, start=start, length=length))
         else:
-            held = self._held
-            values = (held[i, :, s : s + length] for i, s in zip(numbers, start, strict=True))
+            cached = self._cached
+            values = (cached[i, :, s : s + length] for i, s in zip(numbers, start, strict=True))
         return [
             Clip(v, torch.from_numpy(self.labels[i]), min(n - s, length))
             for v, i, n, s in zip(values, numbers, n_valid, start, strict=True)
         ]
 
-    def segments(self, length: int | None) -> Self:
-        """Make a data set of the same clips that gives segments of `length` frames.
+    def windows(self, length: int | None) -> Self:
+        """Make a data set of the same clips that gives windows of `length` frames.
 
-        What is held is shared.
+        What is cached is shared.
         """
         other = type(self)(
             self._array, self._rows, self.labels, n_valid=self.n_valid, length=length
         )
-        other._held = self._held
+        other._cached = self._cached
         return other
 
-    def band_statistics(self) -> tuple[torch.Tensor, torch.Tensor]:
-        """Mean and spread of each band over the clips' valid frames, float32 ``(n_mels,)`` each.
+    def band_statistics(self) -> BandStatistics:
+        """Mean and standard deviation of each band over the clips' valid frames.
 
         The store keeps them by clip; of a view, all values are read.
         """
         statistics = self._array.statistics(self._rows)
         mean, std = torch.from_numpy(statistics.mean), torch.from_numpy(statistics.std)
-        return mean.float(), std.float()
+        return BandStatistics(mean.float(), std.float())
 
     @property
     def spec(self) -> FeatureSpec:
@@ -150,11 +167,11 @@ class ClipDataset(Dataset[Clip]):
         return 4 * len(self) * self._array.shape[1] * self._array.shape[2]
 
     @property
-    def held(self) -> bool:
+    def cached(self) -> bool:
         """Whether the values are in memory."""
-        return self._held is not None
+        return self._cached is not None
 
-    def hold(self) -> None:
+    def preload(self) -> None:
         """Read all values once and keep them in memory; does nothing the second time."""
-        if self._held is None:
-            self._held = torch.from_numpy(self._array.read(self._rows))
+        if self._cached is None:
+            self._cached = torch.from_numpy(self._array.read(self._rows))

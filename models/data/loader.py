@@ -14,10 +14,7 @@ from featurestore.process.sockets import keep_sockets_short
 from models.data.dataset import Clip, ClipDataset
 from models.data.sampler import ClipOrder, OrderSampler
 
-_WORKERS = 2  # processes that read ahead where a split is not held
-
-HOLD_BYTES = 2**30
-"""A split of at most this many bytes of float32 is read once and held in memory."""
+_WORKERS = 2  # processes that read ahead where a split is not cached
 
 
 def loader(
@@ -26,8 +23,8 @@ def loader(
     batch_size: int,
     shuffle: bool = False,
     seed: int = 0,
-    process: int = 0,
-    n_processes: int = 1,
+    rank: int = 0,
+    world_size: int = 1,
 ) -> "ClipLoader":
     """Load `dataset` in batches; `sampler.ClipOrder` says which, `ClipLoader` how."""
     order = ClipOrder(
@@ -35,8 +32,8 @@ def loader(
         batch_size=batch_size,
         shuffle=shuffle,
         seed=seed,
-        process=process,
-        n_processes=n_processes,
+        rank=rank,
+        world_size=world_size,
     )
     return ClipLoader(dataset, order)
 
@@ -45,8 +42,8 @@ class ClipLoader:
     """Batches of `Clip`, in an order that can be taken up again in the middle of an epoch.
 
     Each iteration is one epoch: values are float32 ``(n, n_mels, n_frames)``, labels
-    ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, segments' places included, is the same
-    whether processes read ahead or not; two do where the data set is not held in memory.
+    ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, windows' places included, is the same
+    whether processes read ahead or not; two do where the data set is not cached.
 
     `state_dict` and `load_state_dict` are what torchdata's loader has too.
     """
@@ -54,7 +51,7 @@ class ClipLoader:
     def __init__(self, dataset: ClipDataset, order: ClipOrder) -> None:
         self._sampler = OrderSampler(order)
         # A daemon, which a Dask worker is, may not start processes.
-        n_workers = 0 if dataset.held or current_process().daemon else _WORKERS
+        n_workers = 0 if dataset.cached or current_process().daemon else _WORKERS
         if n_workers:
             keep_sockets_short()
         self._loader = DataLoader(
@@ -117,5 +114,5 @@ class ClipLoader:
 
     def _order_state(self) -> dict[str, Any]:
         state = dataclasses.asdict(self.order)
-        del state["process"]  # all stand at the same batch
+        del state["rank"]  # all stand at the same batch
         return state

@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import Sampler
 
 Pick = tuple[int, float]
-"""Which clip, and where in it a segment begins: from 0, its first place, to below 1, its last."""
+"""Which clip, and where in it a window begins: from 0, its first place, to below 1, its last."""
 
 
 def seed_of(*numbers: int) -> int:
@@ -25,21 +25,22 @@ class ClipOrder:
     n_clips : int
     batch_size : int
         Clips in a batch at most, over all processes. Batches are of even sizes (33 clips by 32
-        make 17 and 16), so that no batch norm sees a lonely clip.
+        make 17 and 16), so that none is of a single clip, which batch norm cannot take.
     shuffle : bool
         A new order each epoch, each equally likely; else the clips' own.
     seed : int
-        Of the orders and of the segments' places.
-    process, n_processes : int
-        Each batch is shared evenly among so many processes; this one, from 0, takes its part.
+        Of the orders and of the windows' places.
+    rank, world_size : int
+        Each batch is shared evenly among `world_size` processes; this is the part of the one whose
+        number, from 0, is `rank`.
     """
 
     n_clips: int
     batch_size: int
     shuffle: bool = False
     seed: int = 0
-    process: int = 0
-    n_processes: int = 1
+    rank: int = 0
+    world_size: int = 1
 
     @property
     def n_batches(self) -> int:
@@ -49,7 +50,7 @@ class ClipOrder:
     @property
     def smallest(self) -> int:
         """Clips in the smallest part of a batch that a process takes."""
-        return self.n_clips // self.n_batches // self.n_processes
+        return self.n_clips // self.n_batches // self.world_size
 
     def epoch(self, number: int) -> Iterator[list[Pick]]:
         """Batches of epoch `number`, from 0."""
@@ -59,7 +60,7 @@ class ClipOrder:
         if self.shuffle:
             order = torch.randperm(self.n_clips, generator=generator)
         for batch in torch.tensor_split(order, self.n_batches):
-            part = torch.tensor_split(batch, self.n_processes)[self.process]
+            part = torch.tensor_split(batch, self.world_size)[self.rank]
             yield list(zip(part.tolist(), places[part].tolist(), strict=True))
 
 

@@ -20,6 +20,7 @@ own code that agrees with it and is hundreds of times as fast.
 
 import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -28,8 +29,8 @@ from featurestore.errors import TrainingError
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Scores:
-    """What a tagger reached on a set of clips.
+class TaggingScores:
+    """What a tagger reached on a set of clips. PR AUC chooses the best epoch.
 
     Attributes
     ----------
@@ -43,12 +44,32 @@ class Scores:
         Of each tag scored.
     """
 
+    monitored: ClassVar[str] = "pr_auc"
+
     roc_auc: float
     pr_auc: float
     n_tags_scored: int
     tags_left_out: tuple[str, ...]
     roc_auc_per_tag: dict[str, float]
     pr_auc_per_tag: dict[str, float]
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """Both means."""
+        return {"roc_auc": self.roc_auc, "pr_auc": self.pr_auc}
+
+    def line(self) -> str:
+        """Write both means for a person."""
+        return f"ROC AUC {self.roc_auc:.3f}  PR AUC {self.pr_auc:.3f}"
+
+    def json(self) -> dict[str, Any]:
+        """Give all fields, for a checkpoint."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict[str, Any]) -> Self:
+        """Read what `json` gave."""
+        return cls(**fields | {"tags_left_out": tuple(fields["tags_left_out"])})
 
 
 def validate(truth: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> None:
@@ -103,7 +124,7 @@ def pr_auc(truth: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> f
 
 def evaluate(
     truth: npt.NDArray[np.generic], scores: npt.NDArray[np.generic], tags: Sequence[str]
-) -> Scores:
+) -> TaggingScores:
     """All metrics, overall and by tag; `tags` names the columns."""
     if len(tags) != truth.shape[-1]:
         raise TrainingError(f"{len(tags)} tags are named for the {truth.shape[-1]} in truth")
@@ -112,7 +133,7 @@ def evaluate(
     columns = {tags[i]: (truth[:, [i]], scores[:, [i]]) for i in scored.tolist()}
     roc_auc_per_tag = {tag: roc_auc(*column) for tag, column in columns.items()}
     pr_auc_per_tag = {tag: pr_auc(*column) for tag, column in columns.items()}
-    return Scores(
+    return TaggingScores(
         roc_auc=float(np.mean(list(roc_auc_per_tag.values()))),
         pr_auc=float(np.mean(list(pr_auc_per_tag.values()))),
         n_tags_scored=len(scored),

@@ -5,8 +5,8 @@ Conventions
 Convolutions and dense layers count, and nothing else: no bias, no batch norm, no activation, no
 pooling, as in Ferraro et al. 2020. A convolution of ``k_h x k_w`` from ``c_in`` to ``c_out`` maps
 of ``h_out x w_out`` costs ``k_h k_w c_in c_out h_out w_out``, a dense layer ``n_in n_out``. What a
-network costs is for one clip: for all the segments that the clip is judged by, where it takes
-segments. 1 GMAC is 1e9 multiply-accumulates.
+network costs is for one clip: for all the windows that the clip is predicted by, where it takes
+windows. 1 GMAC is 1e9 multiply-accumulates.
 """
 
 import dataclasses
@@ -21,7 +21,8 @@ from torch import nn
 
 from featurestore.errors import TrainingSettingsError
 from featurestore.specs.mel import HOP_UNIT, FeatureSpec
-from models.networks import build, count_segments, segment_frames
+from models.networks import ARCHITECTURES
+from models.networks.architecture import Architecture
 
 Frames = Literal["melgrid", "study"]
 
@@ -62,17 +63,17 @@ class Cost:
 
     Attributes
     ----------
-    n_segments : int
-        Segments of the clip that the network takes one by one; 1 where it takes the clip whole.
-    segment_frames : int
+    n_windows : int
+        Windows of the clip that the network takes one by one; 1 where it takes the clip whole.
+    window_frames : int
         Frames in each.
     layers : tuple of Layer
         In the order in which they run. Their multiply-accumulates are for the whole clip, the
-        shapes of their outputs for one segment.
+        shapes of their outputs for one window.
     """
 
-    n_segments: int
-    segment_frames: int
+    n_windows: int
+    window_frames: int
     layers: tuple[Layer, ...]
 
     @property
@@ -87,24 +88,29 @@ class Cost:
 
 
 def clip_cost(
-    model: str, spec: FeatureSpec, *, n_frames: int, n_tags: int, width: float = 1.0
+    architecture: Architecture,
+    spec: FeatureSpec,
+    *,
+    n_frames: int,
+    n_outputs: int,
+    width: float = 1.0,
 ) -> Cost:
-    """Count what the network named `model` costs for a clip of ``(spec.n_mels, n_frames)``.
+    """Count what a network costs for a clip of ``(spec.n_mels, n_frames)``.
 
     Raises
     ------
-    TrainingSettingsError
-        If there is no such network, or if it cannot be made so.
+    TrainingError
+        If it cannot be made so.
     """
-    n_segments = count_segments(model, spec, n_frames)
-    frames = segment_frames(model, spec, n_frames) or n_frames
-    with torch.device("meta"):  # nothing is computed, and nothing is held
-        network = build(model, spec, n_frames=frames, n_tags=n_tags, width=width)
+    with torch.device("meta"):  # nothing is computed, and no memory taken
+        network = architecture.new(spec, n_frames=n_frames, n_outputs=n_outputs, width=width)
+    frames = architecture.window_frames(spec, n_frames)
+    n_windows = architecture.n_windows(spec, n_frames)
     return Cost(
-        n_segments=n_segments,
-        segment_frames=frames,
+        n_windows=n_windows,
+        window_frames=frames,
         layers=tuple(
-            dataclasses.replace(layer, macs=layer.macs * n_segments)
+            dataclasses.replace(layer, macs=layer.macs * n_windows)
             for layer in count_layers(network, spec.n_mels, frames)
         ),
     )
@@ -185,7 +191,7 @@ def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 2
 def macs_table(
     specs: Iterable[FeatureSpec],
     *,
-    models: Iterable[str] = ("vgg",),
+    models: Iterable[Architecture] = (ARCHITECTURES["vgg"],),
     width: float = 1.0,
     n_tags: int = 50,
     frames: Frames = "melgrid",
@@ -202,15 +208,15 @@ def macs_table(
         ``layers``, a list of what `Layer` holds.
     """
     rows = []
-    for spec, model in product(specs, models):
+    for spec, architecture in product(specs, models):
         n_frames = frames_of(spec, frames, duration)
-        cost = clip_cost(model, spec, n_frames=n_frames, n_tags=n_tags, width=width)
+        cost = clip_cost(architecture, spec, n_frames=n_frames, n_outputs=n_tags, width=width)
         row: dict[str, Any] = {
             "spec": spec.name,
-            "model": model,
+            "model": architecture.name,
             "n_frames": n_frames,
-            "n_segments": cost.n_segments,
-            "segment_frames": cost.segment_frames,
+            "n_segments": cost.n_windows,
+            "segment_frames": cost.window_frames,
             "gmac": cost.gmac,
             "parameters": cost.parameters,
         }

@@ -1,4 +1,4 @@
-"""MUSICNN: a front end of musically motivated filters, over segments of a clip.
+"""MUSICNN: a front end of musically motivated filters, over windows of a clip.
 
 The network of Pons et al. 2018 (*End-to-end learning for music audio tagging at scale*), as
 Ferraro et al. 2020 train it (section 3.3). The front end looks at one input with filters of
@@ -15,9 +15,10 @@ There is public code of both papers; where they part, this is what is done here:
   where it takes bands (its spectrograms are bands x frames, its filters frames x bands). There,
   pooling over the filters leaves a profile of the bands; here, one of time, which says less of a
   clip (on 200 clips and 4 genres, ``original`` pooling scored higher each time).
-- Segments: 3 s at every resolution, as the papers say; the study's code takes 128 frames.
+- Windows: 3 s at every resolution, as the papers say; the study's code takes 128 frames.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -25,6 +26,7 @@ from torch import nn
 
 from featurestore.errors import TrainingError
 from featurestore.specs.mel import FeatureSpec
+from models.networks.architecture import Architecture
 
 TIMBRE_HEIGHTS = (9, 4)
 """Heights of the timbre filters in tenths of the bands."""
@@ -47,7 +49,7 @@ Pooling = Literal["study", "original"]
 
 
 class MUSICNN(nn.Module):
-    """MUSICNN: ``(batch, n_mels, n_frames)`` float32 to logits ``(batch, n_tags)``.
+    """MUSICNN: ``(batch, n_mels, n_frames)`` float32 to logits ``(batch, n_outputs)``.
 
     Parameters
     ----------
@@ -55,9 +57,8 @@ class MUSICNN(nn.Module):
         What the input is; decides the heights of the timbre filters. All widths stay as they are
         in frames, at every resolution.
     n_frames : int
-        Frames in a segment.
-    n_tags : int
-        Outputs.
+        Frames in a window.
+    n_outputs : int
     width : float
         Scales the filters, and the units of the hidden dense layer, each rounded to the nearest
         whole number, at least 1. 1 is the study's network on MagnaTagATune.
@@ -69,7 +70,7 @@ class MUSICNN(nn.Module):
     Raises
     ------
     TrainingError
-        If `n_frames` is below 8. When called, if it trains on a batch of one segment.
+        If `n_frames` is below 8. When called, if it trains on a batch of one window.
     """
 
     def __init__(
@@ -77,14 +78,14 @@ class MUSICNN(nn.Module):
         spec: FeatureSpec,
         *,
         n_frames: int,
-        n_tags: int,
+        n_outputs: int,
         width: float = 1.0,
         pooling: Pooling = "study",
     ) -> None:
         super().__init__()
         if n_frames < MIN_FRAMES:
             raise TrainingError(
-                f"musicnn takes segments of {MIN_FRAMES} frames or more, and those of {spec.name} "
+                f"musicnn takes windows of {MIN_FRAMES} frames or more, and those of {spec.name} "
                 f"have {n_frames}; use a smaller hop or longer clips"
             )
 
@@ -120,14 +121,14 @@ class MUSICNN(nn.Module):
             nn.BatchNorm1d(n_dense),
             nn.Dropout(0.5),
         )
-        self.dense = nn.Linear(n_dense, n_tags)
+        self.dense = nn.Linear(n_dense, n_outputs)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Logits ``(batch, n_tags)`` of segments ``(batch, n_mels, n_frames)``."""
+        """Logits ``(batch, n_outputs)`` of windows ``(batch, n_mels, n_frames)``."""
         if self.training and len(values) == 1:
             raise TrainingError(
-                "musicnn cannot train on a batch of one segment, which has no spread for its "
-                "batch norm; use more clips, and a batch_size of at least 3"
+                "musicnn cannot train on a batch of one window: its batch norm needs two; use more "
+                "clips, and a batch_size of at least 3"
             )
         maps = self.input_norm(values.unsqueeze(1))
         mean = maps.mean(2)
@@ -159,3 +160,15 @@ def _middle(c_in: int, c_out: int, *, padding: int) -> nn.Sequential:
     return nn.Sequential(
         nn.Conv1d(c_in, c_out, MIDDLE_WIDTH, padding=padding), nn.ReLU(), nn.BatchNorm1d(c_out)
     )
+
+
+ARCHITECTURE = Architecture(name="musicnn", build=MUSICNN, window=3)
+"""As the study trains it, at each of its specs."""
+
+ORIGINAL = Architecture(
+    name="musicnn-original",
+    build=partial(MUSICNN, pooling="original"),
+    takes=FeatureSpec(sr=16000, n_mels=96, log="log"),
+    window=3,
+)
+"""With the pooling of Pons et al. 2018, whose spec it takes."""

@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
+from models.networks.architecture import Architecture
 
 FILTERS = (128, 384, 768, 2048)
 """Filters of the four blocks at width 1."""
@@ -99,7 +100,7 @@ def _pooled(size: int, pools: tuple[int, ...]) -> int:
 
 
 class VGG(nn.Module):
-    """VGG-CNN: ``(batch, n_mels, n_frames)`` float32 to logits ``(batch, n_tags)``.
+    """VGG-CNN: ``(batch, n_mels, n_frames)`` float32 to logits ``(batch, n_outputs)``.
 
     Parameters
     ----------
@@ -107,8 +108,7 @@ class VGG(nn.Module):
         What the input is; decides the pools, with `n_frames`.
     n_frames : int
         Frames in a clip.
-    n_tags : int
-        Outputs.
+    n_outputs : int
     width : float
         Scales the filters of every block, each rounded to the nearest whole number, at least 1
         (``round(384 * 0.125) == 48``). Multiply-accumulates and parameters go nearly with its
@@ -121,7 +121,7 @@ class VGG(nn.Module):
     """
 
     def __init__(
-        self, spec: FeatureSpec, *, n_frames: int, n_tags: int, width: float = 1.0
+        self, spec: FeatureSpec, *, n_frames: int, n_outputs: int, width: float = 1.0
     ) -> None:
         super().__init__()
         self.pooling = pooling(spec, n_frames)
@@ -138,10 +138,10 @@ class VGG(nn.Module):
                 )
             )
         )
-        self.dense = nn.Linear(filters[-1], n_tags)
+        self.dense = nn.Linear(filters[-1], n_outputs)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Logits ``(batch, n_tags)`` of clips ``(batch, n_mels, n_frames)``."""
+        """Logits ``(batch, n_outputs)`` of clips ``(batch, n_mels, n_frames)``."""
         maps: torch.Tensor = self.blocks(self.input_norm(values.unsqueeze(1)))
         logits: torch.Tensor = self.dense(maps.flatten(1))
         return logits
@@ -156,3 +156,6 @@ def _block(c_in: int, c_out: int, pool: tuple[int, int]) -> nn.Sequential:
         nn.MaxPool2d(pool),
         nn.ELU(),
     )
+
+
+ARCHITECTURE = Architecture(name="vgg", build=VGG)

@@ -20,7 +20,7 @@ from featurestore.errors import (
 )
 from featurestore.specs.mel import FeatureSpec
 from models.data import TrainingData, folds_of, training_data
-from models.evaluation.metrics import bootstrap
+from models.evaluation.metrics import TaggingScores, bootstrap
 from models.networks.cost import clip_cost
 from models.study import workers
 from models.study.results import IDENTITY, ResultsFile, Row, identity
@@ -311,15 +311,18 @@ def _identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
 
 
 def _outcome(data: TrainingData, trained: Trained) -> Row:
-    test = trained.test
+    test, validation = trained.test, trained.validation
+    # A row has fields for this task alone.
+    assert isinstance(test, TaggingScores)
+    assert isinstance(validation, TaggingScores)
     cost = clip_cost(
-        trained.settings.model,
+        trained.settings.architecture,
         data.spec,
         n_frames=data.n_frames,
-        n_tags=len(data.tags),
+        n_outputs=len(data.tags),
         width=trained.settings.width,
     )
-    roc, pr = bootstrap(trained.truth, trained.scores, seed=_bootstrap_seed(data))
+    roc, pr = bootstrap(trained.targets, trained.predictions, seed=_bootstrap_seed(data))
     return {
         "catalog": data.catalog,
         "roc_auc": test.roc_auc,
@@ -328,13 +331,13 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
         "parameters": cost.parameters,
         "bytes_per_clip": data.bytes_per_clip,
         "n_frames": data.n_frames,
-        "n_segments": cost.n_segments,
+        "n_segments": cost.n_windows,
         "n_tags_scored": test.n_tags_scored,
         "tags_left_out": list(test.tags_left_out),
         "roc_auc_per_tag": test.roc_auc_per_tag,
         "pr_auc_per_tag": test.pr_auc_per_tag,
-        "validation_roc_auc": trained.validation.roc_auc,
-        "validation_pr_auc": trained.validation.pr_auc,
+        "validation_roc_auc": validation.roc_auc,
+        "validation_pr_auc": validation.pr_auc,
         "best_epoch": trained.best_epoch,
         "n_train": len(data.train),
         "n_validation": len(data.validation),

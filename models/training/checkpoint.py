@@ -13,14 +13,14 @@ from torch import nn
 from featurestore.errors import TrainingError
 from featurestore.specs.mel import FeatureSpec
 from featurestore.storage.atomic import atomic_write
-from models.evaluation.metrics import Scores
-from models.networks import build, segment_frames
+from models.data import BandStatistics
 from models.networks.norm import BandNorm
+from models.tasks.task import Scores, Task
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
 _FORMAT = "melgrid-checkpoint-2"
-_NOT_JSON = ("network", "truth", "scores")
+_NOT_JSON = ("network", "targets", "predictions")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,15 +30,15 @@ class Trained:
     Attributes
     ----------
     network : nn.Module
-        Of the best epoch, on the CPU, ready to evaluate: clips ``(batch, n_mels, n_frames)``, or
-        segments of them where `models.networks.segment_frames` says so, to logits
-        ``(batch, n_tags)``. `models.training.loop.predict` applies it to clips of any kind.
+        Of the best epoch, on the CPU, ready to evaluate: windows of clips, as long as
+        `models.networks.architecture.Architecture.window_frames` says, to ``(batch, n_outputs)``.
+        `models.training.predict.predict` applies it to whole clips.
     spec : FeatureSpec
         What its input is.
     n_frames : int
         Frames in a clip.
     tags : tuple of str
-        What its outputs are.
+        What its task is about.
     fold : int or None
         The fold it was tested on.
     settings : TrainSettings
@@ -51,11 +51,11 @@ class Trained:
     seconds : float
         Time the epochs took [s], validation included.
     inference_seconds_per_clip : float
-        Time the network took to judge the test split [s], shared among its clips; reading them
+        Time the network took to predict the test split [s], shared among its clips; reading them
         is left out.
-    truth, scores : array, shape (n_test, n_tags)
-        The test split's labels and the probabilities that the network gave, float32. A checkpoint
-        does not keep them: they have no rows in what `load_checkpoint` returns.
+    targets, predictions : array
+        The test split's labels, and what the network predicted ``(n_test, n_outputs)``, float32.
+        A checkpoint does not keep them: they have no rows in what `load_checkpoint` returns.
     """
 
     network: nn.Module
@@ -70,26 +70,42 @@ class Trained:
     test: Scores
     seconds: float
     inference_seconds_per_clip: float
-    truth: npt.NDArray[np.float32] = dataclasses.field(compare=False)
-    scores: npt.NDArray[np.float32] = dataclasses.field(compare=False)
+    targets: npt.NDArray[np.float32] = dataclasses.field(compare=False)
+    predictions: npt.NDArray[np.float32] = dataclasses.field(compare=False)
+
+    @property
+    def task(self) -> Task:
+        """What it has learnt."""
+        return self.settings.new_task(self.tags)
 
 
 def new_network(
-    settings: TrainSettings, spec: FeatureSpec, *, n_frames: int, n_tags: int
+    settings: TrainSettings,
+    spec: FeatureSpec,
+    *,
+    n_frames: int,
+    n_outputs: int,
+    statistics: BandStatistics | None = None,
 ) -> nn.Module:
     """Make the network to be trained on clips of ``(spec.n_mels, n_frames)``, or loaded.
 
-    The first part of it is a `BandNorm` where the recipe normalises.
+    Parameters
+    ----------
+    settings : TrainSettings
+    spec : FeatureSpec
+    n_frames : int
+        Frames of a clip.
+    n_outputs : int
+    statistics : BandStatistics or None
+        Of the training split: the network begins with a `BandNorm` of them where the recipe
+        normalises. None where weights are to be loaded, which bring their own.
     """
-    network = build(
-        settings.model,
-        spec,
-        n_frames=segment_frames(settings.model, spec, n_frames) or n_frames,
-        n_tags=n_tags,
-        width=settings.width,
+    network = settings.architecture.new(
+        spec, n_frames=n_frames, n_outputs=n_outputs, width=settings.width
     )
     if RECIPES[settings.recipe].normalise:
-        network = nn.Sequential(BandNorm(spec.n_mels), network)
+        norm = BandNorm.identity(spec.n_mels) if statistics is None else BandNorm(*statistics)
+        network = nn.Sequential(norm, network)
     # Weights that lie as convolutions like them: a step was measured 1.7 times as fast on a CPU.
     # The layout shows in the last bits of the outputs.
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -115,8 +131,8 @@ def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
     metadata |= {
         "spec": trained.spec.name,
         "settings": dataclasses.asdict(trained.settings),
-        "validation": dataclasses.asdict(trained.validation),
-        "test": dataclasses.asdict(trained.test),
+        "validation": trained.validation.json(),
+        "test": trained.test.json(),
     }
     weights = {name: v.contiguous() for name, v in trained.network.state_dict().items()}
     saved = {"format": _FORMAT, "metadata": json.dumps(metadata), "weights": weights}
@@ -146,20 +162,20 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Trained:
         fields = json.loads(saved["metadata"])
         fields["spec"] = FeatureSpec.parse(fields["spec"])
         fields["settings"] = TrainSettings.from_json(fields["settings"] | {"device": "auto"})
-        for split in ("validation", "test"):
-            scores = fields[split]
-            fields[split] = Scores(**scores | {"tags_left_out": tuple(scores["tags_left_out"])})
         for name in ("tags", "losses"):
             fields[name] = tuple(fields[name])
+        task = fields["settings"].new_task(fields["tags"])
+        for split in ("validation", "test"):
+            fields[split] = task.scores.from_json(fields[split])
         network = new_network(
             fields["settings"],
             fields["spec"],
             n_frames=fields["n_frames"],
-            n_tags=len(fields["tags"]),
+            n_outputs=task.n_outputs,
         )
         network.load_state_dict(saved["weights"])
-        nobody = np.zeros((0, len(fields["tags"])), np.float32)
-        return Trained(network=network.eval(), truth=nobody, scores=nobody, **fields)
+        no_rows = np.zeros((0, task.n_outputs), np.float32)
+        return Trained(network=network.eval(), targets=no_rows, predictions=no_rows, **fields)
     except TrainingError:
         raise
     except Exception as error:  # torch.load alone raises half a dozen kinds

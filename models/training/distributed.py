@@ -35,12 +35,12 @@ def process_group(device: str) -> Iterator[None]:
 
 
 def world_size() -> int:
-    """How many there are."""
+    """Count the processes that train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
 
 
 def rank() -> int:
-    """Which one this is, from 0."""
+    """Number of this process among them, from 0."""
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
@@ -50,7 +50,7 @@ def parallel(network: nn.Module) -> nn.Module:
 
 
 def broadcast_buffers(network: nn.Module) -> None:
-    """Take the first process's batch norm statistics; its own are each process's batches'."""
+    """Take over the batch norm statistics of rank 0: each process has those of its own batches."""
     if world_size() > 1:
         for buffer in network.buffers():
             distributed.broadcast(buffer, 0)

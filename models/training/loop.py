@@ -1,10 +1,11 @@
 """Train a network on one spec.
 
-Binary cross-entropy on logits, weights moved as a recipe says. Kept is the epoch with the best
-macro PR AUC on the validation split (the first of equals); it alone is judged on the test split.
+The task says what the loss is, the recipe how weights are changed. The epoch with the best score of
+those that the task monitors on the validation split is kept (the first of equals); it alone is
+evaluated on the test split.
 
-A network that takes segments is trained on random ones, a new one of each clip in each epoch, and
-judges a clip by the mean of what it gives, after the sigmoid, for the clip's consecutive segments.
+A network that takes windows is trained on random ones, a new one of each clip in each epoch; a
+clip's prediction is the mean over its consecutive windows (`models.training.predict`).
 
 All randomness of an epoch follows from the seed and the epoch's number, so that a training which
 goes on from a state between two epochs gives what it would have given in one go: on a CPU, bit for
@@ -21,22 +22,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
 from torch import nn
 from tqdm import tqdm
 
 from featurestore.errors import TrainingError
-from models.data import HOLD_BYTES, Clip, ClipDataset, TrainingData, loader
+from models.data import CACHE_LIMIT, Clip, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
-from models.evaluation.metrics import Scores, evaluate
-from models.networks import segment_frames
-from models.networks.norm import BandNorm
+from models.tasks.task import Scores
 from models.training import distributed
 from models.training.checkpoint import Trained, new_network, save_checkpoint
 from models.training.log import Epoch, EpochLog
+from models.training.predict import predict, timed_predict
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 from models.training.state import load_state, save_state
@@ -50,7 +48,7 @@ def train_to_checkpoint(
     tensorboard: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Trained | None:
-    """Train as `train` does, and write a checkpoint; run again, go on where a kill has ended it.
+    """Train as `train` does, and write a checkpoint; run again, it resumes after a kill.
 
     Beside the checkpoint lie its log, ``<checkpoint>.jsonl``, and until it is written the state
     after the last whole epoch, ``<checkpoint>.state``. Under torchrun, all processes train, and the
@@ -90,12 +88,12 @@ def train(
     tensorboard: Path | None = None,
     progress: bool = True,
 ) -> Trained:
-    """Train a network on `data`, choose the best epoch, judge it.
+    """Train a network on `data`, choose the best epoch, evaluate it.
 
     Parameters
     ----------
     data : TrainingData
-        Splits of at most `models.data.HOLD_BYTES` are held in memory from here on.
+        Splits of at most `models.data.CACHE_LIMIT` bytes are cached in memory from here on.
     settings : TrainSettings
     state : Path or None
         File to write the state to after each epoch, and to go on from if it is there.
@@ -113,8 +111,8 @@ def train(
         cannot be written or is not this training's.
     """
     for dataset in (data.train, data.validation, data.test):
-        if dataset.nbytes <= HOLD_BYTES:
-            dataset.hold()
+        if dataset.nbytes <= CACHE_LIMIT:
+            dataset.preload()
     device = settings.torch_device()
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
@@ -140,9 +138,10 @@ def train(
                 journal.add(epoch)
                 if state is not None and is_first:
                     save_state(state, training.identity, training.state_dict())
-                loss, pr_auc = epoch["loss"], epoch["validation_pr_auc"]
-                bar.set_postfix(loss=f"{loss:.3f}", pr_auc=f"{pr_auc:.3f}")
-        return training.judge()
+                monitored = training.task.scores.monitored
+                shown = {"loss": epoch["loss"], monitored: epoch[f"validation_{monitored}"]}
+                bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
+        return training.finish()
 
 
 class _Training:
@@ -150,26 +149,27 @@ class _Training:
 
     def __init__(self, data: TrainingData, settings: TrainSettings) -> None:
         self.epochs: list[Epoch] = []
+        self.task = settings.new_task(data.tags)
         self._data, self._settings = data, settings
         self._recipe = RECIPES[settings.recipe]
         self._device, self._bf16 = settings.torch_device(), settings.autocast()
-        segment = segment_frames(settings.model, data.spec, data.n_frames)
         torch.manual_seed(settings.seed)
         self._network = new_network(
-            settings, data.spec, n_frames=data.n_frames, n_tags=len(data.tags)
+            settings,
+            data.spec,
+            n_frames=data.n_frames,
+            n_outputs=self.task.n_outputs,
+            statistics=data.train.band_statistics() if self._recipe.normalise else None,
         )
-        for part in self._network.children():
-            if isinstance(part, BandNorm):
-                part.measure(*data.train.band_statistics())
         self._network.to(self._device)
         self._parallel = distributed.parallel(self._network)
         self.batches = loader(
-            data.train.segments(segment),
+            data.train.windows(settings.architecture.window_frames(data.spec, data.n_frames)),
             batch_size=settings.batch_size,
             shuffle=True,
             seed=settings.seed,
-            process=distributed.rank(),
-            n_processes=distributed.world_size(),
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
         )
         if self.batches.order.smallest < 2:
             raise TrainingError(
@@ -180,11 +180,11 @@ class _Training:
             )
         self._n_steps = settings.epochs * len(self.batches)
         self._optimizer = self._recipe.optimizer(self._network, settings.learning_rate)
-        self._average = self._recipe.averaged(self._network, self._n_steps)
-        self._judged = self._network if self._average is None else self._average.module
+        self._ema = self._recipe.new_ema(self._network, self._n_steps)
+        self._evaluated = self._network if self._ema is None else self._ema.module
         self._best_epoch = 0
         self._best_weights: dict[str, torch.Tensor] = {}
-        self._best_probabilities = torch.zeros(0)
+        self._best_predictions = torch.zeros(0)
         self._best_scores: Scores | None = None
 
     @property
@@ -197,12 +197,12 @@ class _Training:
             "encoding": self._data.encoding,
             "data": self._data.digest,
             "fold": self._data.fold,
-            "processes": distributed.world_size(),
+            "world_size": distributed.world_size(),
         }
 
     @property
     def done(self) -> bool:
-        """Whether all epochs were, or enough in which validation did not rise."""
+        """Whether all epochs are done, or enough since the best one."""
         patience = self._recipe.patience
         n = len(self.epochs)
         return n == self._settings.epochs or (
@@ -210,7 +210,7 @@ class _Training:
         )
 
     def run_epoch(self, step_done: Callable[[], object]) -> Epoch:
-        """Train for an epoch and judge it by the validation split."""
+        """Train for an epoch and evaluate it on the validation split."""
         began = time.perf_counter()
         number = len(self.epochs)
         torch.manual_seed(seed_of(self._settings.seed, number, 1 + distributed.rank()))
@@ -225,51 +225,51 @@ class _Training:
                 f"the loss is {loss} in epoch {number + 1} of {self._data.spec.name}; train "
                 f"with a learning_rate below {self._settings.learning_rate:g}"
             )
-        distributed.broadcast_buffers(self._judged)
-        probabilities = predict(self._judged, self._data.validation, self._settings)
-        scores = evaluate(self._data.validation.labels, probabilities, self._data.tags)
-        if self._best_scores is None or scores.pr_auc > self._best_scores.pr_auc:
+        distributed.broadcast_buffers(self._evaluated)
+        validation = self._data.validation
+        predictions = predict(self._evaluated, validation, self.task, self._settings)
+        scores = self.task.evaluate(validation.labels, predictions)
+        if self._best_scores is None or _monitored(scores) > _monitored(self._best_scores):
             self._best_epoch, self._best_scores = number + 1, scores
-            self._best_weights = copy.deepcopy(self._judged.state_dict())
-            self._best_probabilities = torch.from_numpy(probabilities)
+            self._best_weights = copy.deepcopy(self._evaluated.state_dict())
+            self._best_predictions = torch.from_numpy(predictions)
         epoch: Epoch = {
             "epoch": number + 1,
             "loss": loss,
             "learning_rate": self._optimizer.param_groups[0]["lr"],
-            "validation_roc_auc": scores.roc_auc,
-            "validation_pr_auc": scores.pr_auc,
+            **{f"validation_{name}": value for name, value in scores.metrics.items()},
             "seconds": round(time.perf_counter() - began, 3),
         }
         self.epochs.append(epoch)
         return epoch
 
     def _step(self, step: int, clips: Clip) -> torch.Tensor:
-        """Move the weights by one batch; its mean loss before that."""
+        """Change the weights by one batch; its mean loss before that."""
         values, labels = augmented(
             clips.values.to(self._device), clips.labels.to(self._device), self._settings.augment
         )
         with torch.autocast(self._device.type, torch.bfloat16, self._bf16):
-            logits = self._parallel(values)
-        loss = nn.functional.binary_cross_entropy_with_logits(logits.float(), labels)
+            outputs = self._parallel(values)
+        loss = self.task.loss(outputs.float(), labels)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
-        if self._recipe.clip_norm is not None:
-            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.clip_norm)
+        if self._recipe.grad_clip_norm is not None:
+            nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.grad_clip_norm)
         for group in self._optimizer.param_groups:
             group["lr"] = self._settings.learning_rate * self._recipe.rate(step, self._n_steps)
         self._optimizer.step()
-        if self._average is not None:
-            self._average.update_parameters(self._network)
+        if self._ema is not None:
+            self._ema.update_parameters(self._network)
         return loss.detach()
 
-    def judge(self) -> Trained:
-        """Judge the best epoch's network by the test split."""
+    def finish(self) -> Trained:
+        """Evaluate the best epoch's network on the test split."""
         assert self._best_scores is not None
-        self._judged.load_state_dict(self._best_weights)
+        self._evaluated.load_state_dict(self._best_weights)
         data = self._data
-        probabilities, seconds = _timed_predict(self._judged, data.test, self._settings)
+        predictions, seconds = timed_predict(self._evaluated, data.test, self.task, self._settings)
         return Trained(
-            network=self._judged.cpu().eval(),
+            network=self._evaluated.cpu().eval(),
             spec=data.spec,
             n_frames=data.n_frames,
             tags=data.tags,
@@ -278,11 +278,11 @@ class _Training:
             best_epoch=self._best_epoch,
             losses=tuple(epoch["loss"] for epoch in self.epochs),
             validation=self._best_scores,
-            test=evaluate(data.test.labels, probabilities, data.tags),
+            test=self.task.evaluate(data.test.labels, predictions),
             seconds=sum(epoch["seconds"] for epoch in self.epochs),
             inference_seconds_per_clip=seconds,
-            truth=data.test.labels,
-            scores=probabilities,
+            targets=data.test.labels,
+            predictions=predictions,
         )
 
     def state_dict(self) -> dict[str, Any]:
@@ -291,10 +291,10 @@ class _Training:
             "batches": self.batches.state_dict(),
             "network": self._network.state_dict(),
             "optimizer": self._optimizer.state_dict(),
-            "average": None if self._average is None else self._average.state_dict(),
+            "ema": None if self._ema is None else self._ema.state_dict(),
             "best_epoch": self._best_epoch,
             "best_weights": self._best_weights,
-            "best_probabilities": self._best_probabilities,
+            "best_predictions": self._best_predictions,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -302,75 +302,15 @@ class _Training:
         self.batches.load_state_dict(state["batches"])
         self._network.load_state_dict(state["network"])
         self._optimizer.load_state_dict(state["optimizer"])
-        if self._average is not None:
-            self._average.load_state_dict(state["average"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])
         self._best_epoch = state["best_epoch"]
         self._best_weights = state["best_weights"]
-        self._best_probabilities = state["best_probabilities"]
-        data = self._data
-        self._best_scores = evaluate(
-            data.validation.labels, self._best_probabilities.numpy(), data.tags
+        self._best_predictions = state["best_predictions"]
+        self._best_scores = self.task.evaluate(
+            self._data.validation.labels, self._best_predictions.numpy()
         )
 
 
-def predict(
-    network: nn.Module, dataset: ClipDataset, settings: TrainSettings
-) -> npt.NDArray[np.float32]:
-    """Probability of each tag for each clip, ``(n_clips, n_tags)``, clips in their order.
-
-    Parameters
-    ----------
-    network : nn.Module
-        `settings.model`, as `models.networks.build` makes it.
-    dataset : ClipDataset
-        Whole clips. Padding is left out where the network takes segments, unless a clip is shorter
-        than one.
-    settings : TrainSettings
-    """
-    return _timed_predict(network, dataset, settings)[0]
-
-
-def _timed_predict(
-    network: nn.Module, dataset: ClipDataset, settings: TrainSettings
-) -> tuple[npt.NDArray[np.float32], float]:
-    """Probabilities, and the time they took [s] a clip, without that for reading the clips."""
-    device = settings.torch_device()
-    network = network.to(device).eval()
-    segment = segment_frames(settings.model, dataset.spec, dataset.n_frames)
-    batches = loader(
-        dataset,
-        batch_size=settings.batch_size,
-        process=distributed.rank(),
-        n_processes=distributed.world_size(),
-    )
-    mine = [clip for batch in batches.order.epoch(0) for clip, _ in batch]
-    probabilities = torch.zeros(dataset.labels.shape)
-    done, seconds = 0, 0.0
-    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, settings.autocast()):
-        for clips in batches:
-            began = time.perf_counter()
-            activations = _activations(network, clips, segment, device)
-            rows = mine[done : done + len(activations)]
-            probabilities[rows] = activations.cpu()  # waits for a GPU to be done
-            seconds += time.perf_counter() - began
-            done += len(rows)
-    probabilities = distributed.all_reduce(probabilities.to(device)).cpu()
-    return probabilities.numpy(), seconds / max(1, done)
-
-
-def _activations(
-    network: nn.Module, clips: Clip, segment: int | None, device: torch.device
-) -> torch.Tensor:
-    values = clips.values.to(device)
-    if segment is None:
-        return torch.sigmoid(network(values).float())
-    counts = [max(1, n // segment) for n in torch.as_tensor(clips.n_valid).tolist()]
-    segments = torch.cat(
-        [
-            clip[:, : n * segment].unflatten(1, (n, segment)).transpose(0, 1)
-            for clip, n in zip(values, counts, strict=True)
-        ]
-    )
-    # As many at a time as there are clips in a batch, so that they fit where training did.
-    outputs = [torch.sigmoid(network(part).float()) for part in torch.split(segments, len(values))]
-    return torch.stack([part.mean(0) for part in torch.split(torch.cat(outputs), counts)])
+def _monitored(scores: Scores) -> float:
+    return scores.metrics[scores.monitored]

@@ -19,18 +19,19 @@ class Recipe:
     weight_decay : float
         AdamW's, on matrices and filters alone, not on biases and norms. AdamW without it is Adam.
     warm_up : float
-        Share of all steps over which the rate climbs to its highest, in a straight line.
+        Share of all steps over which the rate rises to its highest, in a straight line.
     cosine : bool
         Let the rate fall to nothing after the warm-up, along half a cosine; else it stays.
-    average : float
-        Judge and keep an exponential moving average of the weights that reaches back over this
+    ema : float
+        Evaluate and keep an exponential moving average of the weights that reaches back over this
         share of all steps; 0 is the weights themselves.
-    clip_norm : float or None
+    grad_clip_norm : float or None
         Gradients whose norm is larger are scaled down to it.
     normalise : bool
-        Bring each band to mean 0 and spread 1 over the training split before the network sees it.
+        Bring each band to mean 0 and standard deviation 1 over the training split,
+        before the network sees it.
     patience : int or None
-        Stop once validation PR AUC has not risen for so many epochs.
+        Stop once what the task monitors has not risen on the validation split for so many epochs.
     """
 
     epochs: int
@@ -39,8 +40,8 @@ class Recipe:
     weight_decay: float = 0.0
     warm_up: float = 0.0
     cosine: bool = False
-    average: float = 0.0
-    clip_norm: float | None = None
+    ema: float = 0.0
+    grad_clip_norm: float | None = None
     normalise: bool = False
     patience: int | None = None
 
@@ -62,15 +63,15 @@ class Recipe:
             return 1.0
         return (1 + math.cos(math.pi * (step - climb) / max(1, n_steps - climb))) / 2
 
-    def averaged(self, network: nn.Module, n_steps: int) -> AveragedModel | None:
+    def new_ema(self, network: nn.Module, n_steps: int) -> AveragedModel | None:
         """Begin the moving average of `network`, or None where the recipe has none.
 
         It reaches back less far at first, else the first weights, which are noise, would stay in
         it for long.
         """
-        if not self.average:
+        if not self.ema:
             return None
-        furthest = 1 - 1 / max(1.0, self.average * n_steps)
+        furthest = 1 - 1 / max(1.0, self.ema * n_steps)
 
         def mix(kept: torch.Tensor, new: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
             decay = min(furthest, (1 + int(n)) / (10 + int(n)))
@@ -88,8 +89,8 @@ RECIPES = {
         weight_decay=0.05,
         warm_up=0.1,
         cosine=True,
-        average=0.05,
-        clip_norm=1.0,
+        ema=0.05,
+        grad_clip_norm=1.0,
         normalise=True,
         patience=15,
     ),

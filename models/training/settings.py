@@ -7,7 +7,10 @@ import torch
 
 from featurestore.errors import TrainingSettingsError
 from models.data.augment import AUGMENTS, Augment
-from models.networks import NETWORKS
+from models.networks import parse_architecture
+from models.networks.architecture import Architecture
+from models.tasks import parse_task
+from models.tasks.task import Task
 from models.training.recipes import RECIPES
 
 Amp = Literal["auto", "bf16", "off"]
@@ -16,7 +19,6 @@ _OF_RECIPE: Any = None
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
 
 _CHOICES = {
-    "model": tuple(NETWORKS),
     "recipe": tuple(RECIPES),
     "augment": AUGMENTS,
     "amp": get_args(Amp),
@@ -30,7 +32,9 @@ class TrainSettings:
     Parameters
     ----------
     model : str
-        A key of `models.networks.NETWORKS`.
+        A name in `models.networks.ARCHITECTURES`.
+    task : str
+        What is learnt: a name in `models.tasks.TASKS`.
     width : float
         Scales the network's filters; 1 is the study's network, 0.125 trains on a laptop.
     recipe : {'ferraro2020', 'modern'}
@@ -60,6 +64,7 @@ class TrainSettings:
     """
 
     model: str = "vgg"
+    task: str = "tagging"
     width: float = 1.0
     recipe: str = "ferraro2020"
     augment: Augment = "none"
@@ -71,6 +76,8 @@ class TrainSettings:
     amp: Amp = "auto"
 
     def __post_init__(self) -> None:
+        architecture = parse_architecture(self.model)
+        parse_task(self.task)
         for field, choices in _CHOICES.items():
             value = getattr(self, field)
             if value not in choices:
@@ -89,16 +96,26 @@ class TrainSettings:
                 )
         if self.seed > _MAX_SEED:
             raise TrainingSettingsError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
-        for field, high in (("width", 16), ("learning_rate", 1)):
+        for field in ("width", "learning_rate"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TrainingSettingsError(f"{field} is {value!r}; it must be a number")
-            if not 0 < value <= high:
-                raise TrainingSettingsError(
-                    f"{field} is {value}; it must be above 0 and at most {high}"
-                )
             object.__setattr__(self, field, float(value))
+        architecture.check_width(self.width)
+        if not 0 < self.learning_rate <= 1:
+            raise TrainingSettingsError(
+                f"learning_rate is {self.learning_rate}; it must be above 0 and at most 1"
+            )
         self.torch_device()
+
+    @property
+    def architecture(self) -> Architecture:
+        """The network that `model` names."""
+        return parse_architecture(self.model)
+
+    def new_task(self, tags: tuple[str, ...]) -> Task:
+        """Make the task that `task` names, for these tags."""
+        return parse_task(self.task)(tags=tags)
 
     def torch_device(self) -> torch.device:
         """Name the device to train on, once torch has found it."""

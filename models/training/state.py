@@ -10,7 +10,7 @@ import torch
 from featurestore.errors import TrainingError
 from featurestore.storage.atomic import atomic_write
 
-_FORMAT = "melgrid-training-1"
+_FORMAT = "melgrid-training-2"
 
 
 def save_state(path: Path, identity: dict[str, Any], state: dict[str, Any]) -> None:

@@ -79,9 +79,9 @@ def test_training_runs_as_written_after_a_profile(data):
 def test_batches_can_be_read_from_the_store_though_they_would_fit_into_memory(data):
     read = profile(data, SETTINGS, n_batches=1, from_store=True)
     assert read.settings["data"] == "read from the store"
-    assert not data.train.held
+    assert not data.train.cached
     held = profile(data, SETTINGS, n_batches=1)
-    assert held.settings["data"] == "held in memory"
+    assert held.settings["data"] == "cached in memory"
 
 
 def test_a_data_set_smaller_than_a_batch_will_do(data):

@@ -1,4 +1,5 @@
 import csv
+import dataclasses
 import json
 from fractions import Fraction
 
@@ -13,6 +14,7 @@ from featurestore.export.npz import key_of, specs_of
 from featurestore.export.selection import Selection
 from featurestore.format.commits import invalidated, read_commit, write_commit
 from featurestore.specs.mel import FeatureSpec
+from featurestore.store import FeatureStore
 
 SPEC = FeatureSpec(sr=16000, n_mels=96, window="hann-symmetric")
 

@@ -34,11 +34,11 @@ def frames(clip, row):
     return (clip[0] - 40 * row).int().tolist()
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_item_i_is_row_i_of_the_rows_given_with_its_labels(array, held):
+@pytest.mark.parametrize("cached", [False, True])
+def test_item_i_is_row_i_of_the_rows_given_with_its_labels(array, cached):
     clips = dataset(array)
-    if held:
-        clips.hold()
+    if cached:
+        clips.preload()
     values, labels, n_valid = clips[3]
     assert values.shape == (8, 12)
     assert values.dtype == labels.dtype == torch.float32
@@ -47,21 +47,21 @@ def test_item_i_is_row_i_of_the_rows_given_with_its_labels(array, held):
     assert n_valid == 12
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_a_batch_is_the_items_one_by_one(array, held):
+@pytest.mark.parametrize("cached", [False, True])
+def test_a_batch_is_the_items_one_by_one(array, cached):
     clips = dataset(array)
-    if held:
-        clips.hold()
+    if cached:
+        clips.preload()
     for (values, labels, _), index in zip(clips.__getitems__([5, 0, 5]), [5, 0, 5], strict=True):
         assert torch.equal(values, clips[index][0])
         assert torch.equal(labels, clips[index][1])
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_segments_start_anywhere_and_stay_within_the_clip(array, held):
+@pytest.mark.parametrize("cached", [False, True])
+def test_windows_start_anywhere_and_stay_within_the_clip(array, cached):
     clips = dataset(array, length=5)
-    if held:
-        clips.hold()
+    if cached:
+        clips.preload()
     torch.manual_seed(0)
     starts = set()
     for _ in range(10):
@@ -69,10 +69,10 @@ def test_segments_start_anywhere_and_stay_within_the_clip(array, held):
             shown = frames(values, 39 - i)
             assert shown == list(range(shown[0], shown[0] + 5))
             starts.add(shown[0])
-    assert starts == set(range(8))  # 12 frames hold a segment of 5 at 8 places
+    assert starts == set(range(8))  # 12 frames hold a window of 5 at 8 places
 
 
-def test_segments_are_drawn_from_torchs_generator(array):
+def test_windows_are_drawn_from_torchs_generator(array):
     clips = dataset(array, length=3)
     torch.manual_seed(7)
     first = torch.stack([values for values, *_ in clips.__getitems__(range(40))])
@@ -81,15 +81,15 @@ def test_segments_are_drawn_from_torchs_generator(array):
     assert torch.equal(first, again)
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_segments_keep_to_the_valid_frames_and_say_where_padding_begins(array, held):
+@pytest.mark.parametrize("cached", [False, True])
+def test_windows_keep_to_the_valid_frames_and_say_where_padding_begins(array, cached):
     rows, n_valid = np.arange(3), np.array([7, 5, 3])
     whole = ClipDataset(array, rows, np.eye(3, dtype=np.float32), n_valid=n_valid)
-    if held:
-        whole.hold()
+    if cached:
+        whole.preload()
     assert [clip.n_valid for clip in whole.__getitems__([0, 1, 2])] == [7, 5, 3]
-    clips = whole.segments(5)
-    assert clips.held == held
+    clips = whole.windows(5)
+    assert clips.cached == cached
     torch.manual_seed(0)
     shown = [clips.__getitems__([0, 1, 2]) for _ in range(40)]
     assert {frames(batch[0].values, 0)[0] for batch in shown} == {0, 1, 2}  # 0-4, 1-5, 2-6
@@ -98,7 +98,7 @@ def test_segments_keep_to_the_valid_frames_and_say_where_padding_begins(array, h
     assert {tuple(clip.n_valid for clip in batch) for batch in shown} == {(5, 5, 3)}
 
 
-def test_a_pick_says_where_a_segment_is(array):
+def test_a_pick_says_where_a_window_is(array):
     clips = dataset(array, length=5)
     picks = [(39, 0.0), (39, 0.5), (39, 0.99)]
     assert [frames(clip.values, 0)[0] for clip in clips.__getitems__(picks)] == [0, 4, 7]
@@ -124,17 +124,17 @@ def test_what_is_padding_is_told_for_each_clip(write_store):
 
 
 @pytest.mark.parametrize("length", [0, 13])
-def test_a_segment_longer_than_the_clip_is_refused(array, length):
+def test_a_window_longer_than_the_clip_is_refused(array, length):
     with pytest.raises(TrainingError, match=f"length is {length} frames.*choose 1 to 12"):
         dataset(array, length=length)
 
 
-@pytest.mark.parametrize("held", [False, True])
-def test_the_loader_gives_every_clip_once_in_order_or_shuffled(array, held):
+@pytest.mark.parametrize("cached", [False, True])
+def test_the_loader_gives_every_clip_once_in_order_or_shuffled(array, cached):
     clips = dataset(array)
-    if held:
-        clips.hold()
-    assert clips.held == held
+    if cached:
+        clips.preload()
+    assert clips.cached == cached
 
     def order(batches):
         return [int(label) for batch in batches for label in batch.labels.argmax(1)]
@@ -150,7 +150,7 @@ def test_the_loader_gives_every_clip_once_in_order_or_shuffled(array, held):
 
 def test_batches_are_even(array):
     clips = dataset(array, n=33)
-    clips.hold()
+    clips.preload()
     assert [len(values) for values, *_ in loader(clips, batch_size=32)] == [17, 16]
     assert [len(values) for values, *_ in loader(clips, batch_size=11)] == [11, 11, 11]
     assert len(loader(clips, batch_size=32)) == 2
@@ -165,10 +165,10 @@ import numpy as np
 path, taken, states = sys.argv[1:]
 array = FeatureStore.open(path)["sr16000-mel8-x10-db"]
 answer = []
-for held, state in zip((True, False), json.loads(states)):
+for cached, state in zip((True, False), json.loads(states)):
     clips = ClipDataset(array, np.arange(40), np.eye(40, dtype=np.float32), length=5)
-    if held:
-        clips.hold()
+    if cached:
+        clips.preload()
     batches = loader(clips, batch_size=6, shuffle=True, seed=3)
     if state:
         batches.load_state_dict(state)
@@ -204,7 +204,7 @@ def test_a_new_process_goes_on_in_mid_epoch_with_the_very_batches_that_were_left
 
 def test_an_order_is_the_same_with_workers_and_without(array):
     read, kept = dataset(array, length=5), dataset(array, length=5)
-    kept.hold()
+    kept.preload()
     for ours, theirs in zip(
         loader(read, batch_size=7, shuffle=True, seed=1),
         loader(kept, batch_size=7, shuffle=True, seed=1),
@@ -266,7 +266,7 @@ def test_no_room_for_batches_that_are_read_ahead_is_said_so(array, size):
 
 def test_after_an_epoch_left_early_the_next_is_whole(array):
     clips = dataset(array)
-    clips.hold()
+    clips.preload()
     batches = loader(clips, batch_size=16)
     next(iter(batches))
     assert len(list(batches)) == 3
@@ -274,7 +274,7 @@ def test_after_an_epoch_left_early_the_next_is_whole(array):
 
 def test_a_state_at_an_epochs_end_goes_on_with_the_next(array):
     clips = dataset(array)
-    clips.hold()
+    clips.preload()
     batches, others = (loader(clips, batch_size=16, shuffle=True, seed=2) for _ in range(2))
     for batch in batches:
         assert len(batch.values) in (13, 14)
@@ -302,8 +302,8 @@ def test_the_state_of_another_order_is_refused(array, change, message):
 def test_size_is_that_of_the_values_as_float32(array):
     clips = dataset(array, n=10)
     assert clips.nbytes == 10 * 8 * 12 * 4
-    clips.hold()
-    assert clips._held.nbytes == clips.nbytes
+    clips.preload()
+    assert clips._cached.nbytes == clips.nbytes
 
 
 def test_training_data_holds_each_split_without_rows_that_failed(toy_store):

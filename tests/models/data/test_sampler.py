@@ -36,11 +36,11 @@ def test_batches_are_even_and_the_smallest_is_known():
     assert ClipOrder(n_clips=3, batch_size=2).smallest == 1
 
 
-@pytest.mark.parametrize("n_processes", [2, 3])
-def test_processes_share_each_batch_evenly(n_processes):
+@pytest.mark.parametrize("world_size", [2, 3])
+def test_processes_share_each_batch_evenly(world_size):
     parts = [
-        ClipOrder(**vars(ORDER) | {"process": process, "n_processes": n_processes})
-        for process in range(n_processes)
+        ClipOrder(**vars(ORDER) | {"rank": rank, "world_size": world_size})
+        for rank in range(world_size)
     ]
     for whole, *shares in zip(ORDER.epoch(1), *(part.epoch(1) for part in parts), strict=True):
         assert Counter(itertools.chain(*shares)) == Counter(whole)

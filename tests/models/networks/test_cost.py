@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
 from featurestore.specs.grid import ferraro2020
-from models.networks import NETWORKS, build, segment_frames
+from models.networks import ARCHITECTURES
 from models.networks.cost import (
     clip_cost,
     count_layers,
@@ -18,6 +18,7 @@ from models.networks.cost import (
 )
 from models.networks.vgg import MEL_POOLS, TIME_POOLS
 
+VGG, MUSICNN = ARCHITECTURES["vgg"], ARCHITECTURES["musicnn"]
 HOPS = (1, 2, 3, 4, 5, 10)
 STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network reads no law
 
@@ -51,7 +52,7 @@ def values_in(network):
 def test_macs_of_each_layer_are_the_formula_written_out():
     spec = FeatureSpec(sr=16000, n_mels=96)
     with torch.device("meta"):
-        network = build("vgg", spec, n_frames=1820, n_tags=50)
+        network = VGG.new(spec, n_frames=1820, n_outputs=50)
     assert macs_by_layer(network, 96, 1820) == {
         "blocks.0.0": 3 * 3 * 1 * 128 * 96 * 1820,
         "blocks.1.0": 3 * 3 * 128 * 384 * 48 * 455,
@@ -90,12 +91,13 @@ BY_HAND = {
 }
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", ARCHITECTURES)
 def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(model):
+    architecture = ARCHITECTURES[model]
     for spec in STUDY:
-        n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
+        n_frames = architecture.window_frames(spec, frames_of(spec))
         with torch.device("meta"):
-            network = build(model, spec, n_frames=n_frames, n_tags=50).eval()
+            network = architecture.new(spec, n_frames=n_frames, n_outputs=50).eval()
             with FlopCounterMode(display=False) as counter, torch.no_grad():
                 logits = network(torch.empty(1, spec.n_mels, n_frames))
 
@@ -105,21 +107,21 @@ def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(mod
         assert macs == counter.get_total_flops() / 2, spec  # a multiplication and an addition each
 
 
-@pytest.mark.parametrize(("sr", "hop", "n_segments"), [(16000, 1, 9), (16000, 10, 10)])
-def test_a_clip_costs_all_the_segments_that_it_is_judged_by(sr, hop, n_segments):
+@pytest.mark.parametrize(("sr", "hop", "n_windows"), [(16000, 1, 9), (16000, 10, 10)])
+def test_a_clip_costs_all_the_windows_that_it_is_predicted_by(sr, hop, n_windows):
     spec = FeatureSpec(sr=sr, n_mels=96, hop=hop)
-    cost = clip_cost("musicnn", spec, n_frames=frames_of(spec), n_tags=50)
-    (row,) = macs_table([spec], models=["musicnn"])
-    one = musicnn_by_hand(spec, cost.segment_frames, 2 * ((cost.segment_frames - 6) // 2))
-    assert cost.n_segments == row["n_segments"] == n_segments
-    assert cost.gmac == row["gmac"] == n_segments * one / 1e9
-    assert row["segment_frames"] == cost.segment_frames == 3 * sr // (256 * hop)
+    cost = clip_cost(MUSICNN, spec, n_frames=frames_of(spec), n_outputs=50)
+    (row,) = macs_table([spec], models=[MUSICNN])
+    one = musicnn_by_hand(spec, cost.window_frames, 2 * ((cost.window_frames - 6) // 2))
+    assert cost.n_windows == row["n_segments"] == n_windows
+    assert cost.gmac == row["gmac"] == n_windows * one / 1e9
+    assert row["segment_frames"] == cost.window_frames == 3 * sr // (256 * hop)
     assert row["n_frames"] == frames_of(spec)
 
 
 def test_each_layer_says_what_it_gives_and_holds_and_they_add_up():
     spec = FeatureSpec(sr=16000, n_mels=96)
-    (row,) = macs_table([spec], models=["musicnn"], layers=True)
+    (row,) = macs_table([spec], models=[MUSICNN], layers=True)
     by_name = {layer["name"]: layer for layer in row["layers"]}
     assert by_name["timbre.3.0"] == {
         "name": "timbre.3.0",
@@ -135,7 +137,7 @@ def test_each_layer_says_what_it_gives_and_holds_and_they_add_up():
     assert sum(layer["macs"] for layer in row["layers"]) / 1e9 == row["gmac"]
     assert sum(layer["parameters"] for layer in row["layers"]) == row["parameters"]
     with torch.device("meta"):
-        network = build("musicnn", spec, n_frames=187, n_tags=50)
+        network = MUSICNN.new(spec, n_frames=187, n_outputs=50)
     assert row["parameters"] == values_in(network)
     assert {type(network.get_submodule(name)).__name__ for name in by_name} == {
         "BatchNorm1d", "BatchNorm2d", "Conv1d", "Conv2d", "Linear"
@@ -144,7 +146,7 @@ def test_each_layer_says_what_it_gives_and_holds_and_they_add_up():
 
 def test_parameters_are_the_formula_written_out():
     with torch.device("meta"):
-        network = build("vgg", FeatureSpec(sr=16000, n_mels=96), n_frames=1820, n_tags=50)
+        network = VGG.new(FeatureSpec(sr=16000, n_mels=96), n_frames=1820, n_outputs=50)
     convolutions = sum(
         9 * c_in * c_out + c_out for c_in, c_out in ((1, 128), (128, 384), (384, 768), (768, 2048))
     )
@@ -167,7 +169,7 @@ def test_a_layer_that_runs_twice_counts_twice_and_groups_count_their_share():
 
 
 def test_counting_leaves_the_network_as_it_was():
-    network = build("vgg", FeatureSpec(sr=16000, n_mels=8), n_frames=40, n_tags=2, width=0.02)
+    network = VGG.new(FeatureSpec(sr=16000, n_mels=8), n_frames=40, n_outputs=2, width=0.02)
     before = {name: values.clone() for name, values in network.state_dict().items()}
     count_layers(network, 8, 40)
     assert network.training

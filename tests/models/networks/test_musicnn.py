@@ -11,7 +11,7 @@ SPEC = FeatureSpec(sr=16000, n_mels=96)
 
 def on_meta(spec=SPEC, **arguments):
     with torch.device("meta"):
-        return MUSICNN(spec, **{"n_frames": 128, "n_tags": 50} | arguments)
+        return MUSICNN(spec, **{"n_frames": 128, "n_outputs": 50} | arguments)
 
 
 def randomize_norms(network):
@@ -21,7 +21,7 @@ def randomize_norms(network):
                 nn.init.normal_(values)
 
 
-# 96 bands and the study's segments of 128 frames: filters of 86 and 38 bands; 122 frames are left
+# 96 bands and the study's windows of 128 frames: filters of 86 and 38 bands; 122 frames are left
 # by the unpadded convolution, 61 after the pool.
 FRONT_END = (
     (7 * 86 + 1) * 64 + (3 * 86 + 1) * 128 + (1 * 86 + 1) * 256
@@ -51,7 +51,7 @@ def test_timbre_filters_are_0_9_and_0_4_of_the_bands_high_and_at_least_one(n_mel
 
 
 @pytest.mark.parametrize("n_frames", [187, 14])
-def test_temporal_filters_keep_their_frames_whatever_the_segments(n_frames):
+def test_temporal_filters_keep_their_frames_whatever_the_window(n_frames):
     network = on_meta(n_frames=n_frames)
     assert [layer[1].kernel_size for layer in network.temporal] == [(165,), (128,), (64,), (32,)]
 
@@ -60,7 +60,7 @@ def test_temporal_filters_keep_their_frames_whatever_the_segments(n_frames):
 def test_the_network_is_the_papers_as_written_out(pooling):
     spec = FeatureSpec(sr=16000, n_mels=13)
     torch.manual_seed(0)
-    network = MUSICNN(spec, n_frames=21, n_tags=3, width=0.05, pooling=pooling).eval()
+    network = MUSICNN(spec, n_frames=21, n_outputs=3, width=0.05, pooling=pooling).eval()
     randomize_norms(network)
     values = torch.randn(2, 13, 21)
 
@@ -96,7 +96,7 @@ def test_the_network_is_the_papers_as_written_out(pooling):
 
 def test_halves_are_dropped_in_training_only():
     torch.manual_seed(0)
-    network = MUSICNN(FeatureSpec(sr=16000, n_mels=8), n_frames=20, n_tags=3, width=0.05)
+    network = MUSICNN(FeatureSpec(sr=16000, n_mels=8), n_frames=20, n_outputs=3, width=0.05)
     assert [layer.p for layer in network.modules() if isinstance(layer, nn.Dropout)] == [0.5, 0.5]
     values = torch.randn(4, 8, 20)
     assert not torch.equal(network(values), network(values))
@@ -106,7 +106,7 @@ def test_halves_are_dropped_in_training_only():
 
 def test_temporal_filters_are_centred():
     # 'same' padding: an even filter's centre is the left of its two middle frames.
-    network = MUSICNN(FeatureSpec(sr=16000, n_mels=8), n_frames=100, n_tags=3, width=0.05)
+    network = MUSICNN(FeatureSpec(sr=16000, n_mels=8), n_frames=100, n_outputs=3, width=0.05)
     for layer, (before, after) in zip(
         network.temporal, [(82, 82), (63, 64), (31, 32), (15, 16)], strict=True
     ):
@@ -127,7 +127,7 @@ def test_width_scales_filters_and_hidden_units_and_rounds_them(width, filters):
     ) == filters
 
 
-def test_segments_too_short_to_pool_are_refused_with_what_helps():
+def test_windows_too_short_to_pool_are_refused_with_what_helps():
     spec = FeatureSpec(sr=16000, n_mels=8, hop=40)
     on_meta(spec, n_frames=8)
     with pytest.raises(
@@ -138,7 +138,7 @@ def test_segments_too_short_to_pool_are_refused_with_what_helps():
 
 
 def test_training_on_a_batch_of_one_is_refused_and_judging_one_is_not():
-    network = MUSICNN(FeatureSpec(sr=16000, n_mels=8), n_frames=20, n_tags=3, width=0.05)
-    with pytest.raises(TrainingError, match=r"batch of one segment.* batch_size of at least 3"):
+    network = MUSICNN(FeatureSpec(sr=16000, n_mels=8), n_frames=20, n_outputs=3, width=0.05)
+    with pytest.raises(TrainingError, match=r"batch of one window.* batch_size of at least 3"):
         network(torch.randn(1, 8, 20))
     assert network.eval()(torch.randn(1, 8, 20)).shape == (1, 3)

@@ -1,5 +1,3 @@
-from fractions import Fraction
-
 import pytest
 import torch
 from torch import nn
@@ -7,19 +5,19 @@ from torch import nn
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
 from featurestore.specs.grid import ferraro2020
-from models.networks import NETWORKS, build, count_segments, segment_frames
+from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import frames_of
 
-SPEC = FeatureSpec(sr=16000, n_mels=8)
 STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network reads no law
 
 
-@pytest.mark.parametrize("model", NETWORKS)
+@pytest.mark.parametrize("model", ARCHITECTURES)
 @pytest.mark.parametrize("spec", STUDY, ids=str)
 def test_every_network_takes_a_training_step_at_every_spec_of_the_study(model, spec):
-    n_frames = segment_frames(model, spec, frames_of(spec)) or frames_of(spec)
+    architecture = ARCHITECTURES[model]
+    n_frames = architecture.window_frames(spec, frames_of(spec))
     torch.manual_seed(1)
-    network = build(model, spec, n_frames=n_frames, n_tags=5, width=0.03)
+    network = architecture.new(spec, n_frames=frames_of(spec), n_outputs=5, width=0.03)
     before = {name: values.clone() for name, values in network.named_parameters()}
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 
@@ -36,52 +34,34 @@ def test_every_network_takes_a_training_step_at_every_spec_of_the_study(model, s
     assert learnt == {n.split(".")[0] for n in after}
 
 
-@pytest.mark.parametrize(
-    ("sr", "hop", "n_frames", "segment", "n_segments"),
-    [
-        (16000, 1, 1819, 187, 9),  # 3 s are 187.5 hops
-        (16000, 10, 182, 18, 10),
-        (12000, 1, 1365, 140, 9),
-        (12000, 10, 137, 14, 9),
-        (16000, Fraction(160, 256), 3001, 300, 10),  # 30 s
-        (16000, 1, 187, 187, 1),
-        (16000, 1, 100, 100, 1),  # shorter than a segment
-    ],
-)
-def test_segments_are_3_s_of_the_specs_frames_one_after_the_other(
-    sr, hop, n_frames, segment, n_segments
-):
-    spec = FeatureSpec(sr=sr, n_mels=48, hop=hop)
-    for model in ("musicnn", "musicnn-original"):
-        assert segment_frames(model, spec, n_frames) == segment
-        assert count_segments(model, spec, n_frames) == n_segments
+def test_networks_are_listed_by_their_own_names():
+    for name, architecture in ARCHITECTURES.items():
+        assert architecture.name == name
+        assert parse_architecture(name) is architecture
 
 
-def test_vgg_takes_whole_clips():
-    assert segment_frames("vgg", SPEC, 1819) is None
-    assert count_segments("vgg", SPEC, 1819) == 1
+@pytest.mark.parametrize("model", [a.name for a in ARCHITECTURES.values() if a.takes is not None])
+def test_a_network_can_be_made_for_the_spec_that_it_was_published_with(model):
+    architecture = ARCHITECTURES[model]
+    n_frames = frames_of(architecture.takes)
+    with torch.device("meta"):
+        network = architecture.new(architecture.takes, n_frames=n_frames, n_outputs=50).eval()
+        frames = architecture.window_frames(architecture.takes, n_frames)
+        assert network(torch.empty(2, architecture.takes.n_mels, frames)).shape == (2, 50)
 
 
-@pytest.mark.parametrize("model", NETWORKS)
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"width": 0.0}, "width is 0.0; it must be above 0"),
-        ({"width": float("nan")}, "width is nan"),
-        ({"width": 16.1}, "width is 16.1; it must be above 0 and at most 16"),
-        ({"n_tags": 0}, "0 tags cannot be"),
-        ({"n_frames": 0}, "0 frames"),
-    ],
-)
-def test_a_network_that_cannot_be_is_refused(model, arguments, message):
-    arguments = {"n_frames": 40, "n_tags": 2} | arguments
-    with pytest.raises(TrainingError, match=message):
-        build(model, SPEC, **arguments)
+def test_the_two_poolings_of_musicnn_are_two_networks():
+    spec = FeatureSpec(sr=16000, n_mels=96)
+    with torch.device("meta"):
+        dense = [
+            ARCHITECTURES[name].new(spec, n_frames=1819, n_outputs=50).hidden[1].in_features
+            for name in ("musicnn", "musicnn-original")
+        ]
+    assert dense == [2 * ((187 - 6) // 2), 2 * 512]
 
 
 def test_an_unknown_network_is_refused_with_the_known_ones():
-    known = "model is 'resnet'; it must be one of vgg, musicnn, musicnn-original"
-    with pytest.raises(TrainingError, match=known):
-        build("resnet", SPEC, n_frames=40, n_tags=2)
-    with pytest.raises(TrainingError, match=known):
-        segment_frames("resnet", SPEC, 40)
+    with pytest.raises(
+        TrainingError, match="model is 'resnet'; it must be one of vgg, musicnn, musicnn-original"
+    ):
+        parse_architecture("resnet")

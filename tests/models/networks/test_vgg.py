@@ -17,7 +17,7 @@ def test_every_spec_of_the_study_has_its_pools_from_the_table_and_ends_in_one_ce
     for spec in STUDY:
         n_frames = frames_of(spec, frames)
         with torch.device("meta"):
-            network = VGG(spec, n_frames=n_frames, n_tags=50)
+            network = VGG(spec, n_frames=n_frames, n_outputs=50)
             maps = network.blocks(torch.empty(2, 1, spec.n_mels, n_frames))
 
         sources = (network.pooling.mel_source, network.pooling.time_source)
@@ -65,7 +65,7 @@ def test_a_row_that_would_not_end_in_one_cell_gives_way_to_the_shape():
 def test_the_network_is_the_studys_as_written_out():
     spec = FeatureSpec(sr=16000, n_mels=16, hop=10)
     torch.manual_seed(0)
-    network = VGG(spec, n_frames=182, n_tags=3, width=0.02).eval()
+    network = VGG(spec, n_frames=182, n_outputs=3, width=0.02).eval()
     for module in network.modules():  # batch norms that do something
         if isinstance(module, nn.BatchNorm2d):
             for values in (module.weight, module.bias, module.running_mean):
@@ -90,7 +90,7 @@ def test_the_network_is_the_studys_as_written_out():
 )
 def test_width_scales_the_filters_and_rounds_them(width, filters):
     with torch.device("meta"):
-        network = VGG(FeatureSpec(sr=16000, n_mels=8), n_frames=40, n_tags=2, width=width)
+        network = VGG(FeatureSpec(sr=16000, n_mels=8), n_frames=40, n_outputs=2, width=width)
     assert [block[0].out_channels for block in network.blocks] == filters
 
 
@@ -101,7 +101,7 @@ def test_width_scales_the_filters_and_rounds_them(width, filters):
 def test_it_takes_a_training_step_at_odd_shapes(n_mels, hop, n_frames, batch):
     spec = FeatureSpec(sr=16000, n_mels=n_mels, hop=hop)
     torch.manual_seed(1)
-    network = VGG(spec, n_frames=n_frames, n_tags=5, width=0.03)
+    network = VGG(spec, n_frames=n_frames, n_outputs=5, width=0.03)
     before = copy.deepcopy(network.state_dict())
     optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
 

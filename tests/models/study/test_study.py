@@ -183,7 +183,7 @@ def test_replicates_are_of_the_scores_and_paired_between_specs(toy_store, path):
     for row in (coarse, fine):
         trained = train(training_data(toy_store, row["spec"]), SETTINGS, progress=False)
         seed = models.study.study._bootstrap_seed(data)
-        roc, pr = bootstrap(trained.truth, trained.scores, seed=seed)
+        roc, pr = bootstrap(trained.targets, trained.predictions, seed=seed)
         assert row["bootstrap_roc_auc"] == pytest.approx(roc, abs=1e-5)
         assert row["bootstrap_pr_auc"] == pytest.approx(pr, abs=1e-5)
 

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 
 from featurestore.errors import OutputError, TrainingError
 from models.data import training_data
+from models.tasks.tagging import Tagging
 from models.training.checkpoint import load_checkpoint, save_checkpoint
-from models.training.loop import predict, train
+from models.training.loop import train
+from models.training.predict import predict
 from models.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=6, seed=1, device="cpu", amp="off")
@@ -30,27 +33,59 @@ def test_a_checkpoint_gives_back_what_was_saved(data, trained, tmp_path):
     save_checkpoint(path, trained)
     loaded = load_checkpoint(path)
 
-    other = ("network", "settings", "truth", "scores")
+    other = ("network", "settings", "targets", "predictions")
     same = [f.name for f in dataclasses.fields(trained) if f.name not in other]
     assert {n: getattr(loaded, n) for n in same} == {n: getattr(trained, n) for n in same}
     assert loaded.settings == dataclasses.replace(SETTINGS, device="auto")
-    assert loaded.truth.shape == loaded.scores.shape == (0, 3)  # not kept
+    assert loaded.targets.shape == loaded.predictions.shape == (0, 3)  # not kept
     assert not loaded.network.training
-    before = predict(trained.network, data.test, SETTINGS)
-    assert np.array_equal(predict(loaded.network, data.test, SETTINGS), before)
+    before = predict(trained.network, data.test, trained.task, SETTINGS)
+    assert np.array_equal(predict(loaded.network, data.test, loaded.task, SETTINGS), before)
     assert list(tmp_path.glob("*.partial")) == []
 
 
 @pytest.mark.parametrize("model", ["vgg", "musicnn"])
-def test_networks_of_segments_and_their_normalisation_come_back_too(data, tmp_path, model):
+def test_networks_of_windows_and_their_normalisation_come_back_too(data, tmp_path, model):
     settings = dataclasses.replace(SETTINGS, model=model, recipe="modern")
     trained = train(data, settings, progress=False)
     save_checkpoint(tmp_path / "model.pt", trained)
     loaded = load_checkpoint(tmp_path / "model.pt").network
-    assert np.array_equal(predict(loaded, data.test, settings), trained.scores)
+    assert np.array_equal(predict(loaded, data.test, trained.task, settings), trained.predictions)
     mean, std = data.train.band_statistics()
     values = data.test[0].values
     torch.testing.assert_close(loaded[0](values), (values - mean[:, None]) / std[:, None])
+
+
+CHECKPOINTS = Path(__file__).with_name("checkpoints")
+"""Two that melgrid wrote before checkpoints said their task, and what they came to then."""
+
+
+@pytest.mark.parametrize(("name", "n_frames"), [("vgg-ferraro2020", 137), ("musicnn-modern", 14)])
+def test_a_checkpoint_from_before_tasks_is_taggings_and_predicts_the_same(name, n_frames):
+    expected = json.loads((CHECKPOINTS / f"{name}.json").read_text())
+    loaded = load_checkpoint(CHECKPOINTS / f"{name}.pt")
+    assert loaded.settings.task == "tagging"
+    assert loaded.task == Tagging(tags=("bass", "drums", "voice"))
+    assert (loaded.best_epoch, list(loaded.losses)) == (expected["best_epoch"], expected["losses"])
+    assert json.loads(json.dumps(loaded.validation.json())) == expected["validation"]
+    assert sorted(loaded.network.state_dict()) == expected["state_dict"]
+    values = torch.sin(torch.arange(2 * 8 * n_frames, dtype=torch.float64)).reshape(2, 8, n_frames)
+    with torch.inference_mode():
+        probabilities = loaded.network((-40 + 30 * values).float()).sigmoid()
+    # Other processors sum in another order.
+    np.testing.assert_allclose(probabilities, expected["probabilities"], atol=1e-5)
+
+
+def test_a_checkpoint_names_its_task_and_one_that_is_not_known_is_refused(trained, tmp_path):
+    path = tmp_path / "model.pt"
+    save_checkpoint(path, trained)
+    saved = torch.load(path, weights_only=True)
+    metadata = json.loads(saved["metadata"])
+    assert metadata["settings"]["task"] == "tagging"
+    metadata["settings"]["task"] = "mood"
+    torch.save(saved | {"metadata": json.dumps(metadata)}, path)
+    with pytest.raises(TrainingError, match="task is 'mood'; it must be one of tagging"):
+        load_checkpoint(path)
 
 
 def test_a_checkpoint_is_tensors_and_json_and_runs_no_code(trained, tmp_path):

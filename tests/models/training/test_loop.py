@@ -12,9 +12,11 @@ import torch
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
 from models.data import training_data
-from models.networks import segment_frames
+from models.tasks import TASKS
+from models.tasks.tagging import Tagging
 from models.training.checkpoint import load_checkpoint
-from models.training.loop import predict, train, train_to_checkpoint
+from models.training.loop import train, train_to_checkpoint
+from models.training.predict import predict
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
@@ -58,16 +60,16 @@ def test_the_callers_random_numbers_are_left_alone(data):
     assert torch.equal(torch.rand(1), expected)
 
 
-def test_a_split_too_large_to_be_held_trains_to_the_same_numbers(data, trained, monkeypatch):
-    monkeypatch.setattr("models.training.loop.HOLD_BYTES", 0)
+def test_a_split_too_large_to_be_cached_trains_to_the_same_numbers(data, trained, monkeypatch):
+    monkeypatch.setattr("models.training.loop.CACHE_LIMIT", 0)
     data = training_data_again(data)
     read = train(data, SETTINGS, progress=False)
-    assert not data.train.held
+    assert not data.train.cached
     assert read.losses == trained.losses
 
 
 def training_data_again(data):
-    """The same splits, nothing held yet."""
+    """The same splits, nothing cached yet."""
     splits = {}
     for name in ("train", "validation", "test"):
         old = getattr(data, name)
@@ -75,38 +77,34 @@ def training_data_again(data):
     return dataclasses.replace(data, **splits)
 
 
-def test_kept_is_the_first_epoch_with_the_best_validation_pr_auc(data, monkeypatch):
-    import models.training.loop
+@pytest.fixture
+def scripted(monkeypatch):
+    """A task, by the name of ``scripted``, with PR AUCs from a list; the predictions it saw."""
+    pr_aucs, seen = [], []
 
-    seen = []
-    judge = models.training.loop.evaluate
+    class Scripted(Tagging):
+        def evaluate(self, targets, predictions):
+            seen.append(predictions)
+            scores = super().evaluate(targets, predictions)
+            return dataclasses.replace(scores, pr_auc=pr_aucs[len(seen) - 1])
 
-    def scripted(truth, scores, tags):
-        # Validation is judged once an epoch, test once at the end.
-        result = judge(truth, scores, tags)
-        pr_auc = [0.2, 0.7, 0.5, 0.7, 0.0][len(seen)]
-        seen.append(scores)
-        return dataclasses.replace(result, pr_auc=pr_auc)
+    monkeypatch.setitem(TASKS, "scripted", Scripted)
+    return pr_aucs, seen
 
-    monkeypatch.setattr("models.training.loop.evaluate", scripted)
-    trained = train(data, dataclasses.replace(SETTINGS, epochs=4), progress=False)
+
+def test_the_first_epoch_with_the_best_monitored_score_is_kept(data, scripted):
+    pr_aucs, seen = scripted
+    pr_aucs += [0.2, 0.7, 0.5, 0.7]  # of validation, once an epoch
+    pr_aucs += [0.0]  # of test, once at the end
+    settings = dataclasses.replace(SETTINGS, task="scripted", epochs=4)
+    trained = train(data, settings, progress=False)
 
     assert trained.best_epoch == 2
     assert trained.validation.pr_auc == 0.7
-    # The network that is returned is that epoch's: it says what was judged then.
-    assert np.array_equal(predict(trained.network, data.validation, SETTINGS), seen[1])
+    # The network that is returned is that epoch's: it predicts what was evaluated then.
+    again = predict(trained.network, data.validation, trained.task, settings)
+    assert np.array_equal(again, seen[1])
     assert not np.array_equal(seen[1], seen[3])
-
-
-def test_probabilities_are_in_the_clips_order(data, trained):
-    whole = predict(trained.network, data.test, SETTINGS)
-    assert whole.shape == (8, 3)
-    assert whole.min() >= 0
-    assert whole.max() <= 1
-    values = data.test[5].values
-    with torch.inference_mode():
-        alone = trained.network(values[None]).sigmoid()
-    np.testing.assert_allclose(whole[5], alone[0], atol=1e-6)  # float32, other batch size
 
 
 def test_bf16_trains_and_scores_in_float32(data):
@@ -126,17 +124,18 @@ def test_progress_is_shown_on_stderr_and_can_be_silenced(data, capsys):
 
 
 def test_a_loss_that_is_no_number_ends_the_training(data):
-    data.train.hold()
-    data.train._held[0] = torch.inf
+    data.train.preload()
+    data.train._cached[0] = torch.inf
     with pytest.raises(
         TrainingError, match=r"the loss is nan in epoch 1 .*learning_rate below 0.0"
     ):
         train(data, SETTINGS, progress=False)
 
 
-def test_the_test_splits_probabilities_and_labels_come_back_in_the_clips_order(data, trained):
-    assert np.array_equal(trained.truth, data.test.labels)
-    assert np.array_equal(trained.scores, predict(trained.network, data.test, SETTINGS))
+def test_the_test_splits_predictions_and_labels_come_back_in_the_clips_order(data, trained):
+    assert np.array_equal(trained.targets, data.test.labels)
+    again = predict(trained.network, data.test, trained.task, SETTINGS)
+    assert np.array_equal(trained.predictions, again)
     assert trained.inference_seconds_per_clip > 0
 
 
@@ -149,19 +148,13 @@ def test_every_recipe_with_every_augmentation_learns_and_is_repeatable(data, rec
     first, again = (train(data, settings, progress=False) for _ in range(2))
     assert first.test.roc_auc_per_tag["loud"] > 0.9
     assert first.losses == again.losses
-    assert np.array_equal(first.scores, again.scores)
+    assert np.array_equal(first.predictions, again.predictions)
 
 
-def test_the_modern_recipe_stops_where_validation_does_not_rise(data, monkeypatch):
-    import models.training.loop
-
-    judge = models.training.loop.evaluate
-    falling = iter(np.linspace(0.9, 0.1, 41))
-    monkeypatch.setattr(
-        "models.training.loop.evaluate",
-        lambda *args: dataclasses.replace(judge(*args), pr_auc=next(falling)),
-    )
-    settings = dataclasses.replace(SETTINGS, recipe="modern", epochs=40)
+def test_the_modern_recipe_stops_where_validation_does_not_rise(data, scripted):
+    pr_aucs, _ = scripted
+    pr_aucs += np.linspace(0.9, 0.1, 41).tolist()
+    settings = dataclasses.replace(SETTINGS, task="scripted", recipe="modern", epochs=40)
     trained = train(data, settings, progress=False)
     assert trained.best_epoch == 1
     assert len(trained.losses) == 1 + RECIPES["modern"].patience
@@ -302,54 +295,5 @@ def test_a_checkpoint_that_would_be_a_folder_is_refused_before_training(data, tm
 def test_one_tag_is_enough(toy_store):
     data = training_data(toy_store, toy_store.specs[0], tags=["loud"])
     trained = train(data, SETTINGS, progress=False)
-    assert trained.scores.shape == (8, 1)
+    assert trained.predictions.shape == (8, 1)
     assert trained.test.roc_auc > 0.9
-
-
-@pytest.fixture
-def long_store(write_store):
-    """12 clips of 150 frames, 3 of these short; the tag is told by the loudness of what is valid.
-
-    Padding is loud in clips without the tag: who learns from it, errs.
-    """
-    spec = FeatureSpec(sr=16000, n_mels=16, hop=4)
-    rng = np.random.default_rng(3)
-    tag = np.arange(36) % 2
-    n_valid = np.where(np.arange(36) % 4 < 2, 60, 150)
-    values = -60 + 30 * tag[:, None, None] + rng.normal(0, 2, (36, 16, 150))
-    for row, n in enumerate(n_valid):
-        values[row, :, n:] = -60 + 30 * (1 - tag[row])
-    return write_store(
-        {spec: values.astype(np.float32)},
-        tags={"loud": tag},
-        split=["train"] * 20 + ["validation"] * 8 + ["test"] * 8,
-        n_valid=((n_valid - 0.5) * spec.hop_length).astype(int).tolist(),
-    )
-
-
-def test_networks_of_segments_are_trained_and_judged_on_what_is_valid(long_store):
-    data = training_data(long_store, long_store.specs[0])
-    assert sorted(set(data.train.n_valid)) == [60, 150]
-    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=6, learning_rate=5e-3)
-    trained = train(data, settings, progress=False)
-    assert trained.test.roc_auc == 1
-
-    # By hand: 46 frames are 3 s; one segment of a clip of 60 frames, three of one of 150.
-    assert segment_frames("musicnn", data.spec, data.n_frames) == 46
-    for row, n_segments in ((0, 1), (2, 3)):
-        values = data.test[row].values
-        starts = [46 * i for i in range(n_segments)]
-        segments = torch.stack([values[:, start : start + 46] for start in starts])
-        with torch.inference_mode():
-            expected = trained.network(segments).sigmoid().mean(0)
-        np.testing.assert_allclose(trained.scores[row], expected, atol=1e-6)
-
-
-def test_a_clip_shorter_than_a_segment_is_judged_by_what_there_is_and_padding(long_store):
-    data = training_data(long_store, long_store.specs[0])
-    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=1)
-    data.test.n_valid[0] = 20
-    trained = train(data, settings, progress=False)
-    with torch.inference_mode():
-        expected = trained.network(data.test[0].values[None, :, :46]).sigmoid()[0]
-    np.testing.assert_allclose(trained.scores[0], expected, atol=1e-6)

@@ -31,7 +31,7 @@ def test_the_studys_recipe_is_adam_at_a_constant_rate():
     for mine, theirs in zip(ours.parameters(), adam.parameters(), strict=True):
         assert torch.equal(mine, theirs)
     assert [study.rate(step, 50) for step in range(50)] == [1.0] * 50
-    assert study.averaged(ours, 50) is None
+    assert study.new_ema(ours, 50) is None
 
 
 def test_only_matrices_and_filters_decay():
@@ -59,7 +59,7 @@ def test_the_rate_climbs_in_a_line_then_falls_along_half_a_cosine():
 
 def test_the_average_reaches_back_over_its_share_of_the_steps_and_less_far_at_first():
     net = nn.Linear(1, 1, bias=False)
-    average = dataclasses.replace(PLAIN, average=0.1).averaged(net, n_steps=200)
+    average = dataclasses.replace(PLAIN, ema=0.1).new_ema(net, n_steps=200)
     kept = None
     for step in range(200):
         nn.init.constant_(net.weight, step)
@@ -72,7 +72,7 @@ def test_the_average_reaches_back_over_its_share_of_the_steps_and_less_far_at_fi
 
 def test_the_averages_norms_are_averaged_too():
     net = nn.BatchNorm1d(2)
-    average = dataclasses.replace(PLAIN, average=0.5).averaged(net, n_steps=100)
+    average = dataclasses.replace(PLAIN, ema=0.5).new_ema(net, n_steps=100)
     for mean in (0.0, 10.0):
         net.running_mean.fill_(mean)
         average.update_parameters(net)

@@ -1,0 +1,85 @@
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+
+from featurestore import FeatureSpec
+from models.data import training_data
+from models.networks import ARCHITECTURES
+from models.training.loop import train
+from models.training.predict import predict
+from models.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=6, seed=1, device="cpu", amp="off")
+
+
+def test_probabilities_are_in_the_clips_order(toy_store):
+    data = training_data(toy_store, toy_store.specs[0])
+    trained = train(data, SETTINGS, progress=False)
+    whole = predict(trained.network, data.test, trained.task, SETTINGS)
+    assert whole.shape == (8, 3)
+    assert whole.min() >= 0
+    assert whole.max() <= 1
+    values = data.test[5].values
+    with torch.inference_mode():
+        alone = trained.network(values[None]).sigmoid()
+    np.testing.assert_allclose(whole[5], alone[0], atol=1e-6)  # float32, other batch size
+
+
+@pytest.fixture
+def long_store(write_store):
+    """12 clips of 150 frames, 3 of these short; the tag is told by the loudness of what is valid.
+
+    Padding is loud in clips without the tag: who learns from it, errs.
+    """
+    spec = FeatureSpec(sr=16000, n_mels=16, hop=4)
+    rng = np.random.default_rng(3)
+    tag = np.arange(36) % 2
+    n_valid = np.where(np.arange(36) % 4 < 2, 60, 150)
+    values = -60 + 30 * tag[:, None, None] + rng.normal(0, 2, (36, 16, 150))
+    for row, n in enumerate(n_valid):
+        values[row, :, n:] = -60 + 30 * (1 - tag[row])
+    return write_store(
+        {spec: values.astype(np.float32)},
+        tags={"loud": tag},
+        split=["train"] * 20 + ["validation"] * 8 + ["test"] * 8,
+        n_valid=((n_valid - 0.5) * spec.hop_length).astype(int).tolist(),
+    )
+
+
+def test_networks_of_windows_are_trained_and_predict_from_what_is_valid(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    assert sorted(set(data.train.n_valid)) == [60, 150]
+    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=6, learning_rate=5e-3)
+    trained = train(data, settings, progress=False)
+    assert trained.test.roc_auc == 1
+
+    # By hand: 46 frames are 3 s; one window of a clip of 60 frames, three of one of 150.
+    assert ARCHITECTURES["musicnn"].window_frames(data.spec, data.n_frames) == 46
+    for row, n_windows in ((0, 1), (2, 3)):
+        values = data.test[row].values
+        starts = [46 * i for i in range(n_windows)]
+        windows = torch.stack([values[:, start : start + 46] for start in starts])
+        with torch.inference_mode():
+            expected = trained.network(windows).sigmoid().mean(0)
+        np.testing.assert_allclose(trained.predictions[row], expected, atol=1e-6)
+
+
+def test_a_clip_shorter_than_a_window_is_predicted_from_what_there_is_and_padding(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=1)
+    data.test.n_valid[0] = 20
+    trained = train(data, settings, progress=False)
+    with torch.inference_mode():
+        expected = trained.network(data.test[0].values[None, :, :46]).sigmoid()[0]
+    np.testing.assert_allclose(trained.predictions[0], expected, atol=1e-6)
+
+
+def test_a_network_without_a_window_takes_clips_with_their_padding(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    trained = train(data, SETTINGS, progress=False)
+    assert data.test.n_valid[0] == 60
+    with torch.inference_mode():
+        expected = trained.network(data.test[0].values[None]).sigmoid()[0]
+    np.testing.assert_allclose(trained.predictions[0], expected, atol=1e-6)
