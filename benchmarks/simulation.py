@@ -16,7 +16,7 @@ import pipeline.run.run
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
 from featurestore.format.commits import CHECKSUM_NBYTES, ClipRecord, Commit, write_commit
-from featurestore.storage.files import Files
+from featurestore.storage import open_files
 from pipeline.catalogs import Catalog
 from pipeline.run.cluster import compute, connect
 from pipeline.run.run import run
@@ -75,7 +75,7 @@ def imagine(job: Job, task: ShardTask) -> ShardResult:
         },
         software=job.software,
     )
-    write_commit(Files(job.store, job.run), job.clips_per_shard, task.shard, commit)
+    write_commit(open_files(job.store, job.run_id), job.clips_per_shard, task.shard, commit)
     return ShardResult(shard=task.shard, n_computed=len(task.paths), failures={})
 
 
@@ -138,7 +138,7 @@ def overhead(n_tasks: int) -> tuple[float, float]:
     """What a task of 256 clips that does nothing costs: by the clock, and CPU here [s]."""
     job = Job(
         store="",
-        run="",
+        run_id="",
         layouts=pipeline.run.run.layouts(10**6, [SPEC], RunSettings()),
         window=RunSettings().window,
         backend="native",

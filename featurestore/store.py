@@ -20,6 +20,7 @@ from featurestore.format.status import OUTCOMES, Outcomes
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.views import source_of
 from featurestore.specs.window import ClipWindow
+from featurestore.storage import open_files
 from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class FeatureStore:
         StoreFormatError
             If it is of another version, or damaged.
         """
-        files = Files(path)
+        files = open_files(path)
         root = Root.read(files)
         if root is None:
             what = "is not a melgrid store" if files.exists() else "does not exist"

@@ -240,7 +240,7 @@ def _first_tasks(
         table = clip_table(catalog)
         store = writer.prepare(table, layouts(len(table), specs, settings), catalog.name)
         rows = audio_of(store, catalog, table)
-        [job] = jobs_of(store, writer.run, specs, settings)
+        [job] = jobs_of(store, writer.run_id, specs, settings)
         tasks: list[ShardTask] = []
         for shard, _ in incomplete(store, job, rows):
             tasks.append(task(store, job, shard, rows))

@@ -37,7 +37,6 @@ from featurestore.storage.journal import JOURNAL, read_journal
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
-_THREADS, _REMOTE_THREADS = 4, 16
 """Runs of clips looked at at the same time; each holds some megabytes at most."""
 
 
@@ -282,7 +281,7 @@ def _look_at_rows(
         return examine(files, by_length[length], shard, n_clips, quick=quick)
 
     with (
-        ThreadPoolExecutor(_THREADS if files.is_local else _REMOTE_THREADS) as pool,
+        ThreadPoolExecutor(files.n_threads) as pool,
         tqdm(total=len(todo), unit=" shards", disable=not progress, dynamic_ncols=True) as bar,
     ):
         for run in pool.map(look, todo):

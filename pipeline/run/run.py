@@ -162,7 +162,7 @@ def run(
         rows = audio_of(store, catalog, table)
         take_back_changed(store, rows)
         sources = {source_of(spec, store.specs) for spec in specs}
-        jobs = jobs_of(store, writer.run, [s for s in store.specs if s in sources], settings)
+        jobs = jobs_of(store, writer.run_id, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
             store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
         )
@@ -305,7 +305,7 @@ def _stored(
 
 
 def jobs_of(
-    store: FeatureStore, run: str, specs: Sequence[FeatureSpec], settings: RunSettings
+    store: FeatureStore, run_id: str, specs: Sequence[FeatureSpec], settings: RunSettings
 ) -> Iterator[Job]:
     """The specs by the length of their shards: those that are computed together."""
     wanted = [store.layouts[spec] for spec in specs]
@@ -318,7 +318,7 @@ def jobs_of(
     for length in sorted({layout.clips_per_shard for layout in wanted}):
         yield Job(
             store=store.path,
-            run=run,
+            run_id=run_id,
             layouts=tuple(layout for layout in wanted if layout.clips_per_shard == length),
             window=settings.window,
             backend=settings.backend,

@@ -24,6 +24,7 @@ from featurestore.format.statistics import Statistics, row_checksum, unpack_stat
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
+from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
@@ -42,7 +43,7 @@ class Job:
     ----------
     store : str
         Where the store is.
-    run : str
+    run_id : str
         Names the run, so that its workers write to the store only as long as it lasts.
     layouts : tuple of Layout
         Of the specs to compute, all with shards of one length.
@@ -55,7 +56,7 @@ class Job:
     """
 
     store: str
-    run: str
+    run_id: str
     layouts: tuple[Layout, ...]
     window: ClipWindow
     backend: BackendName
@@ -162,7 +163,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
         If the store cannot be written to, or no longer by this run. Bad audio raises nothing: it
         becomes a failed row.
     """
-    files = Files(job.store, job.run)
+    files = open_files(job.store, job.run_id)
     n_clips = len(task.paths)
     clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
     rows = {layout.spec: _kept(files, layout, task) for layout in job.layouts}

@@ -286,7 +286,7 @@ def test_a_record_that_was_there_when_the_last_run_ended_and_has_gone_is_told(ti
     Path(tiny_store.path, "commits/8/c/1").unlink()
     for read in (lambda store: store.clips, lambda store: store[store.specs[0]].ready):
         with pytest.raises(
-            CorruptDataError, match="commits/8/c/1: missing from .*: its clips were done"
+            CorruptDataError, match=r"commits/8/c/1: missing from .*: its clips were done"
         ):
             read(FeatureStore.open(tiny_store.path))
     [damage] = FeatureStore.open(tiny_store.path).verify().damage

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from featurestore.errors import StoreFormatError, UnknownClipError
 from featurestore.format.clips import ClipTable, digest_of, is_meta_name
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 IDS = st.lists(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
@@ -34,7 +34,7 @@ def assert_equal(one, other):
 
 
 def stored(table, root):
-    files = Files(root)
+    files = LocalFiles(root)
     files.remove("clips")
     made = table.files()
     for key, data in made.items():
@@ -117,7 +117,7 @@ def read_with_names(tmp_path, make_store):
         group = json.loads(made["clips/zarr.json"])
         group["attributes"] = {"melgrid": {"meta": names}}
         made["clips/zarr.json"] = json.dumps(group).encode()
-        files = Files(tmp_path / "store")
+        files = LocalFiles(tmp_path / "store")
         for key, data in made.items():
             files.write(key, data)
         return ClipTable.read(files, digest_of(made), 1)

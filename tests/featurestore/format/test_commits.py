@@ -17,8 +17,9 @@ from featurestore.format.commits import (
     without,
     write_commit,
 )
+from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SR = st.integers(0, 2**31 - 1)
@@ -63,7 +64,7 @@ def test_a_record_is_read_back_from_its_json(commit):
 
 @given(commit=COMMITS)
 def test_a_record_is_read_back_from_a_store(tmp_path, commit):
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     write_commit(files, 8, 3, commit)
     assert read_commit(files, 8, 3) == commit
 
@@ -80,13 +81,13 @@ def test_zarr_python_reads_records_as_strings(tmp_path):
         compressors=[Crc32cCodec()],
         fill_value="",
     )
-    write_commit(Files(tmp_path), 8, 1, COMMIT)
+    write_commit(LocalFiles(tmp_path), 8, 1, COMMIT)
     texts = zarr.open_array(tmp_path / array_key(8), mode="r")[...]
     assert list(texts) == ["", COMMIT.to_json(8, 1), ""]
 
 
 def test_what_was_never_written_is_an_empty_record(tmp_path):
-    assert read_commit(Files(tmp_path), 8, 0) == Commit()
+    assert read_commit(LocalFiles(tmp_path), 8, 0) == Commit()
     assert not Commit().is_ready("a", 0)
     assert not Commit().is_settled("a", 0)
 
@@ -189,7 +190,7 @@ def test_json_that_is_no_record_is_refused(text):
 
 
 def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     write_commit(files, 8, 0, COMMIT)
     path = tmp_path / array_key(8) / "c/0"
     whole = path.read_bytes()
@@ -207,14 +208,14 @@ def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
     "body", [b"", b"\1\0\0\0", bytes([2, *[0] * 7]), bytes([1, 0, 0, 0, 9, 0, 0, 0, 97])]
 )
 def test_a_chunk_that_is_not_one_string_is_corrupt(tmp_path, body):
-    Files(tmp_path).write("commits/8/c/0", append_crc32c(body))
+    LocalFiles(tmp_path).write("commits/8/c/0", append_crc32c(body))
     with pytest.raises(CorruptDataError, match="not one string"):
-        read_commit(Files(tmp_path), 8, 0)
+        read_commit(LocalFiles(tmp_path), 8, 0)
 
 
 @pytest.mark.parametrize("where", ["{}", "memory://test_commits"])
 def test_the_records_that_are_there_are_read_with_their_numbers(tmp_path, where):
-    files = Files(where.format(tmp_path))
+    files = open_files(where.format(tmp_path))
     for shard in (10, 2, 7):
         write_commit(files, 8, shard, dataclasses.replace(COMMIT, software={"n": str(shard)}))
     files.write("commits/8/c/.DS_Store", b"left by a file manager")

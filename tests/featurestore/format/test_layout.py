@@ -18,7 +18,7 @@ from featurestore.format.layout import (
 )
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 WINDOW = dataclasses.asdict(ClipWindow())
 
@@ -103,7 +103,7 @@ def test_differences_name_what_differs_and_not_the_shards_length():
 def test_a_group_is_what_zarr_python_reads(tmp_path):
     import zarr
 
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     made = layout().files(20)
     for key, data in made.items():
         files.write(key, data)
@@ -131,7 +131,7 @@ def test_a_root_is_read_back(tmp_path):
         views=("sr16000-mel48-x4-db",),
         digests={"clips": "ab"},
     )
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     files.write(ROOT_KEY, root.to_bytes())
     assert Root.read(files) == root
 
@@ -140,7 +140,7 @@ def root_file(tmp_path, **changes):
     document = json.loads(Root(window=WINDOW).to_bytes())
     document["attributes"]["melgrid"] |= changes
     (tmp_path / ROOT_KEY).write_text(json.dumps(document))
-    return Files(tmp_path)
+    return LocalFiles(tmp_path)
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, "1", None])
@@ -181,7 +181,7 @@ def test_a_damaged_zarr_json_is_refused(tmp_path, text):
     path = tmp_path / ROOT_KEY
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StoreFormatError, match=f"{tmp_path}: zarr.json is damaged"):
-        Root.read(Files(tmp_path))
+        Root.read(LocalFiles(tmp_path))
 
 
 @pytest.mark.parametrize("cut", [1, 10, 50, 100])
@@ -189,15 +189,15 @@ def test_a_truncated_zarr_json_is_refused(tmp_path, cut):
     text = Root(window=WINDOW).to_bytes()
     (tmp_path / ROOT_KEY).write_bytes(text[:-cut])
     with pytest.raises(StoreFormatError, match=r"zarr\.json is damaged"):
-        Root.read(Files(tmp_path))
+        Root.read(LocalFiles(tmp_path))
 
 
 @pytest.mark.parametrize("document", [{}, {"attributes": {}}, {"attributes": {"other": 1}}])
 def test_a_foreign_group_has_no_melgrid_attributes(tmp_path, document):
     (tmp_path / ROOT_KEY).write_text(json.dumps({"zarr_format": 3, **document}))
-    assert read_attributes(Files(tmp_path), [""]) == [None]
-    assert Root.read(Files(tmp_path)) is None
-    assert read_attributes(Files(tmp_path), ["elsewhere"]) == [None]
+    assert read_attributes(LocalFiles(tmp_path), [""]) == [None]
+    assert Root.read(LocalFiles(tmp_path)) is None
+    assert read_attributes(LocalFiles(tmp_path), ["elsewhere"]) == [None]
 
 
 @pytest.mark.parametrize(("field", "value"), [("n_frames", 0), ("clips_per_shard", 0)])

@@ -5,7 +5,7 @@ import pytest
 from featurestore.format.commits import PENDING, read_commit, without, write_commit
 from featurestore.format.shard import pack, unpack
 from featurestore.maintenance.examine import Damage, examine
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 
 @pytest.fixture
@@ -68,7 +68,7 @@ def test_bytes_that_no_record_vouches_for_are_nobodys(store):
     assert look(store).damage == ()
 
 
-class Racing(Files):
+class Racing(LocalFiles):
     """Files that a run changes after a record was read."""
 
     changed = False
