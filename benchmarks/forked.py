@@ -19,7 +19,6 @@ import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 FEATURIZE = Path(sys.executable).with_name("featurize")
@@ -39,13 +38,8 @@ class Launcher:
         )
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._server.__exit__(kind, error, traceback)  # closes its pipes, at which it ends
+    def __exit__(self, *exception: object) -> None:
+        self._server.__exit__(None, None, None)  # closes its pipes, at which it ends
 
     def start(self, arguments: Sequence[object], stderr: Path) -> "Run":
         """Start the program; what it says goes into a file."""

@@ -16,9 +16,11 @@ import pipeline.run.run
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
 from featurestore.format.commits import CHECKSUM_NBYTES, ClipRecord, Commit, write_commit
-from featurestore.storage.files import Files
+from featurestore.format.division import Division
+from featurestore.storage import open_files
 from pipeline.catalogs import Catalog
 from pipeline.run.cluster import compute, connect
+from pipeline.run.layouts import layouts
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import Job, ShardResult, ShardTask
@@ -75,13 +77,13 @@ def imagine(job: Job, task: ShardTask) -> ShardResult:
         },
         software=job.software,
     )
-    write_commit(Files(job.store, job.run), job.clips_per_shard, task.shard, commit)
-    return ShardResult(shard=task.shard, n_computed=len(task.paths), failures={})
+    write_commit(open_files(job.store, job.run_id), job.division, task.shard, commit)
+    return ShardResult(shard=task.shard, n_computed=len(task.paths), failures={}, commit=commit)
 
 
 def pass_by(job: Job, task: ShardTask) -> ShardResult:
     """Do nothing for a shard."""
-    return ShardResult(shard=task.shard, n_computed=len(task.paths), failures={})
+    return ShardResult(shard=task.shard, n_computed=len(task.paths), failures={}, commit=Commit())
 
 
 def imagined_catalog(n_tracks: int) -> Catalog:
@@ -138,8 +140,9 @@ def overhead(n_tasks: int) -> tuple[float, float]:
     """What a task of 256 clips that does nothing costs: by the clock, and CPU here [s]."""
     job = Job(
         store="",
-        run="",
-        layouts=pipeline.run.run.layouts(10**6, [SPEC], RunSettings()),
+        run_id="",
+        division=Division.of(256),
+        layouts=layouts([SPEC], RunSettings(), Division.of(256)),
         window=RunSettings().window,
         backend="native",
         timeout=300.0,

@@ -4,18 +4,17 @@ import itertools
 import operator
 import os
 import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, RowNotReadyError
+from featurestore.format.chunks import Fetched, open_chunks
 from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout
-from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
 from featurestore.format.statistics import (
     BandStatistics,
     Statistics,
@@ -28,10 +27,6 @@ from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.views import max_error, to_log
 from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
-from featurestore.storage.remote import RemoteChunks
-
-if TYPE_CHECKING:
-    from featurestore.storage.files import LocalFile
 
 _THREADS = 2
 
@@ -77,8 +72,7 @@ class FeatureArray:
         self._files = files
         self._status = status
         self._step = spec.hop_length // layout.spec.hop_length
-        self._indices: dict[int, tuple[tuple[object, ...], Index]] = {}
-        self._remote = None if files.is_local else RemoteChunks(files.root, layout)
+        self._chunks = open_chunks(files, layout)
 
     def __repr__(self) -> str:
         view = f", a view of {self.view_of}" if self.view_of else ""
@@ -203,28 +197,22 @@ class FeatureArray:
         numbers = self._parse_rows(rows)
         starts, length = self._parse_segment(start, length, len(numbers))
         out = np.empty((len(numbers), self.spec.n_mels, length), np.float32)
-        remote = None if self._remote is None else self._fetched(self._remote, numbers)
+        wanted: dict[int, list[int]] = {}
+        for row in numbers:
+            shard, position = divmod(row, self.layout.clips_per_shard)
+            wanted.setdefault(shard, []).append(position)
+        fetched = self._chunks.fetch(wanted)
         places = sorted(range(len(numbers)), key=numbers.__getitem__)  # shard by shard
         share = -(-len(places) // _THREADS) or 1
         parts = [places[first : first + share] for first in range(0, len(places), share)]
 
         def read_part(part: list[int]) -> None:
-            self._read_into(out, part, numbers, starts, remote)
+            self._read_into(out, part, numbers, starts, fetched)
 
         # Blosc keeps state for the main thread, which a fork breaks; pool threads do without.
         for _ in _shared_pool().map(read_part, parts):
             pass
         return out
-
-    def _fetched(
-        self, remote: RemoteChunks, rows: Sequence[int]
-    ) -> Mapping[tuple[int, int], bytes]:
-        """Chunks with checksums of all `rows`, by shard and position; all shards at once."""
-        wanted: dict[int, list[int]] = {}
-        for row in rows:
-            shard, position = divmod(row, self.layout.clips_per_shard)
-            wanted.setdefault(shard, []).append(position)
-        return remote.fetch(wanted)
 
     def _parse_rows(self, rows: Sequence[int] | npt.NDArray[np.integer]) -> list[int]:
         if any(isinstance(row, bool | np.bool_) for row in rows):
@@ -267,7 +255,7 @@ class FeatureArray:
         places: Sequence[int],
         rows: Sequence[int],
         starts: Sequence[int],
-        remote: Mapping[tuple[int, int], bytes] | None,
+        fetched: Fetched,
     ) -> None:
         """Read some places of `out`, in the order of their rows."""
         layout, step, length = self.layout, self._step, out.shape[2]
@@ -276,11 +264,7 @@ class FeatureArray:
         for shard, members in by_shard:
             there, key = list(members), layout.shard_key(shard)
             positions = [rows[place] % layout.clips_per_shard for place in there]
-            chunks = (
-                self._read_local(shard, positions)
-                if remote is None
-                else (remote[shard, position] for position in positions)
-            )
+            chunks = fetched(shard, positions)
             for place, position, data in zip(there, positions, chunks, strict=True):
                 body = verify_crc32c(data, key, position)
                 if int.from_bytes(data[-4:], "little") != self._checksums[rows[place]]:
@@ -314,38 +298,6 @@ class FeatureArray:
                 key=self.layout.shard_key(shard),
                 position=position,
             )
-
-    def _read_local(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
-        """Chunks, with their checksums, of some clips of one shard, one at a time."""
-        key = self.layout.shard_key(shard)
-        try:
-            file = self._files.open(key)
-        except FileNotFoundError:
-            raise CorruptDataError(f"missing from {self._files.root}", key=key) from None
-        with file:
-            index = self._index(shard, file)
-            for position in positions:
-                if is_absent(index[position]):
-                    raise CorruptDataError(
-                        "committed, but not in the shard", key=key, position=position
-                    )
-                offset, size = (int(number) for number in index[position])
-                data = file.read_at(offset, size)
-                if len(data) != size:
-                    raise CorruptDataError("the shard is truncated", key=key, position=position)
-                yield data
-
-    def _index(self, shard: int, file: "LocalFile") -> Index:
-        """A shard's index, read once unless a run has put another file in its place since."""
-        known = self._indices.get(shard)
-        if known is not None and known[0] == file.identity:
-            return known[1]
-        what = self.layout.shard_key(shard)
-        tail = index_nbytes(self.layout.clips_per_shard)
-        data = file.read_at(max(0, file.size - tail), tail)
-        index = read_index(data, self.layout.clips_per_shard, file.size, what)
-        self._indices[shard] = file.identity, index
-        return index
 
 
 def nbytes_stored(files: Files, layout: Layout) -> int:

@@ -16,6 +16,7 @@ from featurestore.integrity.verify import Report, verify
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.views import source_of
 from featurestore.specs.window import ClipWindow
+from featurestore.storage import open_files
 from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class FeatureStore:
         StoreFormatError
             If it is of another version, or damaged.
         """
-        files = Files(path)
+        files = open_files(path)
         metadata = StoreMetadata.read(files)
         if metadata is None:
             what = "is not a melgrid store" if files.exists() else "does not exist"

@@ -1,10 +1,10 @@
 """A store, opened for writing by the one run that may."""
 
+import contextlib
 import dataclasses
 import struct
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Self
 
 from featurestore.errors import StoreFormatError, StoreMismatchError
@@ -25,6 +25,7 @@ from featurestore.format.status import (
 )
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
+from featurestore.storage import open_files
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import finish, write_together
 from featurestore.storage.lock import lock_of
@@ -50,7 +51,7 @@ class StoreWriter:
     Raises
     ------
     SettingsError, StorageError, StoreNotFoundError
-        If `path` is a URL that cannot be used, see `file_system` and `Files.write`.
+        If `path` is a URL that cannot be used, see `file_system` and `RemoteFiles.write`.
     StoreFormatError
         If there is something else at `path`.
     StoreMismatchError
@@ -62,7 +63,7 @@ class StoreWriter:
     def __init__(
         self, path: str | Path, window: ClipWindow, division: Division | None = None
     ) -> None:
-        self.files = Files(path)
+        self.files = open_files(path)
         self._window = window
         self._division = division
         self._lock = lock_of(self.files)
@@ -74,9 +75,10 @@ class StoreWriter:
                 f"{self.files.root} is not a melgrid store and not empty: "
                 "nothing was touched; choose another place with -o"
             )
-        self._lock.__enter__()
-        self.files = Files(self.files.root, self._lock.run)  # which only this run's writes pass
-        try:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(self._lock)
+            # Which only this run's writes pass.
+            self.files = open_files(self.files.root, self._lock.run_id)
             finish(self.files)  # what a killed run left half done
             # Again: the one that held the lock may have made it.
             metadata = StoreMetadata.read(self.files)
@@ -90,23 +92,16 @@ class StoreWriter:
                     f"{_differences(metadata.window, self._window)}; "
                     "give the same settings, or another place with -o"
                 )
-        except BaseException:
-            self._lock.__exit__(None, None, None)
-            raise
+            self._locked = stack.pop_all()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._lock.__exit__(kind, error, trace)
+    def __exit__(self, *exception: object) -> None:
+        self._locked.close()
 
     @property
-    def run(self) -> str:
+    def run_id(self) -> str:
         """Names this run, for its workers: see `Files`."""
-        return self._lock.run
+        return self._lock.run_id
 
     @property
     def abandoned_by(self) -> str | None:

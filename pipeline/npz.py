@@ -359,7 +359,7 @@ def import_npz(
         software = {"melgrid": version("melgrid"), "numpy": np.__version__}
         jobs = [
             dataclasses.replace(job, software=software)
-            for job in jobs_of(store, writer.run, specs, settings)
+            for job in jobs_of(store, writer.run_id, specs, settings)
         ]
         failures, n_computed = complete(
             store,

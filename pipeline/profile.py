@@ -242,7 +242,7 @@ def _first_tasks(
         planned = layouts(specs, settings, division_for(len(table), specs, settings))
         store = writer.prepare(table, planned, catalog.name)
         rows = audio_of(store, catalog, table)
-        job = next(jobs_of(store, writer.run, specs, settings))
+        job = next(jobs_of(store, writer.run_id, specs, settings))
         tasks: list[ShardTask] = []
         for shard in incomplete(store, job, rows):
             tasks.append(task(store, shard, rows))

@@ -97,6 +97,18 @@ def test_only_models_data_touches_the_store():
     assert wrong == []
 
 
+def test_storage_knows_nothing_of_what_is_stored():
+    wrong = [
+        f"{path} imports {module}"
+        for path in of_package("featurestore")
+        if path.parts[1] == "storage"
+        for module, _ in imports(path)
+        if is_within(module, *PACKAGES)
+        if not is_within(module, "featurestore.storage", "featurestore.errors")
+    ]
+    assert wrong == []
+
+
 def test_modules_import_one_another_without_circles():
     """Within functions too; imports for typing alone need not be there at run time."""
     names = {

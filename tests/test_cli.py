@@ -15,7 +15,7 @@ from cli import melgrid
 from featurestore import FeatureStore
 from featurestore.format.commits import read_commit, write_commit
 from featurestore.format.division import Division
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 from pipeline.catalogs import open_catalog
 
 SR = 8000
@@ -151,7 +151,7 @@ def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
     assert same.stdout.endswith("\nthe same\n")
     assert "sr8000-mel16-x1-db (float16): 0 of 28 clips differ" in same.stdout
     other = shutil.copytree(path, tmp_path / "other.zarr")
-    name, files = "sr8000-mel8-x1-db", Files(other)
+    name, files = "sr8000-mel8-x1-db", LocalFiles(other)
     for part in ("values", "statistics"):  # and the record vouches for them
         files.write(f"{name}/{part}/c/1/0/0", files.read(f"{name}/{part}/c/0/0/0"))
     first, second = (read_commit(files, Division.of(8), shard) for shard in (0, 1))

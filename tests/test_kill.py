@@ -32,7 +32,7 @@ def test_a_task_that_outlives_its_run_writes_nothing(tmp_path):
     table = clip_table(catalog, None)
     with StoreWriter(store_path, settings.window) as writer:
         store = writer.prepare(table, layouts(len(table), specs, settings))
-        [job] = jobs_of(store, writer.run, specs, settings)
+        [job] = jobs_of(store, writer.run_id, specs, settings)
         tasks = [task(store, job, shard, audio_of(store, catalog, table)) for shard in (0, 1)]
         compute_shard(job, tasks[0])
     before = contents_of(store_path)

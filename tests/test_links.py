@@ -16,7 +16,7 @@ from featurestore.errors import StoreFormatError
 from featurestore.maintenance.garbage import collect, find_garbage
 from featurestore.maintenance.repair import repair
 from featurestore.specs.window import ClipWindow
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 from featurestore.storage.lock import RunLock
 from featurestore.writer import StoreWriter, write_shard
 
@@ -161,7 +161,7 @@ def test_values_behind_a_link_are_read(make_store, outside):
 
 def test_a_link_in_the_place_of_a_file_is_replaced_and_what_it_led_to_stays(tmp_path, outside):
     (outside / "target").write_bytes(b"old")
-    files = Files(tmp_path / "store")
+    files = LocalFiles(tmp_path / "store")
     files.write("folder/other", b"")
     Path(files.path("folder/file")).symlink_to(outside / "target")
     files.write("folder/file", b"new")
@@ -173,7 +173,7 @@ def test_a_link_put_in_the_way_while_a_file_is_written_is_not_followed(
     tmp_path, outside, monkeypatch
 ):
     """Folders are held, not looked up again by name: whoever swaps one is too late."""
-    files = Files(tmp_path / "store")
+    files = LocalFiles(tmp_path / "store")
     files.write("a/b/file", b"old")
     replace = os.replace
 
@@ -194,7 +194,7 @@ def test_a_lock_that_is_another_file_too_is_refused(tmp_path, outside):
     os.link(outside / "diary", tmp_path / "store/.run/lock")
     with (
         pytest.raises(StoreFormatError, match="lock is no file of its own"),
-        RunLock(Files(tmp_path / "store")),
+        RunLock(LocalFiles(tmp_path / "store")),
     ):
         pass
     assert (outside / "diary").read_text() == "private"

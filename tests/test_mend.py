@@ -14,7 +14,7 @@ from featurestore.maintenance.repair import repair
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.grid import grid
 from featurestore.specs.window import ClipWindow
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 from pipeline.catalogs import open_catalog
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
@@ -111,7 +111,7 @@ def test_a_run_does_not_take_swapped_rows_over_as_its_own(featurize, tmp_path):
     whole = contents(path)
     one, other = (f"{SPECS[0].name}/values/c/{shard}/0/0" for shard in (0, 1))
     (path / one).write_bytes(whole[other])
-    files = Files(path)
+    files = LocalFiles(path)
     commit = read_commit(
         files, Division.of(8), 0
     )  # of which a row is taken back, so that there is work

@@ -35,8 +35,9 @@ from featurestore.errors import (
 from featurestore.specs.encoding import Codec
 from featurestore.specs.grid import grid
 from featurestore.specs.window import ClipWindow
-from featurestore.storage.files import RUN_FOLDER, Files
+from featurestore.storage.files import RUN_FOLDER
 from featurestore.storage.lock import RunLease
+from featurestore.storage.remote import RemoteFiles
 from featurestore.writer import StoreWriter
 from pipeline.audio.decode import read_track
 from pipeline.audio.file import Signature, signature_of
@@ -387,7 +388,7 @@ def window():
 
 
 def test_a_second_run_is_refused_and_a_lock_leaves_nothing_behind(bucket, window):
-    files = Files(f"{bucket}/store.zarr")
+    files = RemoteFiles(f"{bucket}/store.zarr")
     with StoreWriter(files.root, window) as first:
         assert first.abandoned_by is None
         message = rf"another run is writing to {files.root} \(process {os.getpid()} on \S+, seen"
@@ -401,16 +402,16 @@ def test_a_second_run_is_refused_and_a_lock_leaves_nothing_behind(bucket, window
 
 HOLD = """
 import sys
-from featurestore.storage.files import Files
+from featurestore.storage.remote import RemoteFiles
 from featurestore.storage.lock import RunLease
-RunLease(Files(sys.argv[1])).__enter__()
+RunLease(RemoteFiles(sys.argv[1])).__enter__()
 print("held", flush=True)
 sys.stdin.read()
 """
 
 
 def test_the_lock_of_a_killed_process_is_taken_over_at_once(bucket):
-    files = Files(f"{bucket}/store.zarr")
+    files = RemoteFiles(f"{bucket}/store.zarr")
     holding = subprocess.Popen(
         [sys.executable, "-c", HOLD, files.root], stdin=subprocess.PIPE, stdout=subprocess.PIPE
     )
@@ -425,18 +426,18 @@ def test_the_lock_of_a_killed_process_is_taken_over_at_once(bucket):
 
 
 def test_a_run_not_seen_for_long_is_overtaken_and_writes_no_more(bucket, monkeypatch):
-    files = Files(f"{bucket}/store.zarr")
+    files = RemoteFiles(f"{bucket}/store.zarr")
     with RunLease(files) as hung:
-        workers = Files(files.root, hung.run)
+        workers = RemoteFiles(files.root, hung.run_id)
         workers.write("a", b"1")
         monkeypatch.setattr(featurestore.storage.lock, "LEASE", -1.0)
         with RunLease(files) as taker:
             assert taker.abandoned_by == f"process {os.getpid()} on {os.uname().nodename}"
             with pytest.raises(StoreLockedError, match=r"another run has taken .* over"):
                 workers.write("a", b"2")
-            Files(files.root, taker.run).write("a", b"3")
+            RemoteFiles(files.root, taker.run_id).write("a", b"3")
             hung.__exit__(None, None, None)
-            Files(files.root, taker.run).write("a", b"4")
+            RemoteFiles(files.root, taker.run_id).write("a", b"4")
             monkeypatch.undo()
             with pytest.raises(StoreLockedError, match="another run is writing"), RunLease(files):
                 pass
@@ -453,14 +454,14 @@ def test_a_run_is_seen_as_long_as_it_lasts(bucket, monkeypatch, s3):
             renewed.set()
 
     s3.before_write = seen
-    files = Files(f"{bucket}/store.zarr")
+    files = RemoteFiles(f"{bucket}/store.zarr")
     with RunLease(files):
         assert renewed.wait(30)
     assert files.names(RUN_FOLDER) == []
 
 
 def test_of_runs_that_begin_together_one_gets_the_lock(bucket):
-    files = Files(f"{bucket}/store.zarr")
+    files = RemoteFiles(f"{bucket}/store.zarr")
     inside, refused = [], []
     together = threading.Barrier(4)
     all_tried = threading.Barrier(4)
@@ -588,7 +589,7 @@ def test_wrong_credentials_and_endpoints_are_said_in_a_line(
 def test_a_url_with_a_password_is_refused_and_not_repeated(tmp_path):
     for url in (f"sftp://me:{SECRET}@host/store", f"https://host/store?sig={SECRET}"):
         with pytest.raises(SettingsError, match="password or a query") as caught:
-            Files(url)
+            RemoteFiles(url)
         assert SECRET not in str(caught.value)
         with pytest.raises(SettingsError, match="password or a query"):
             open_catalog(url)

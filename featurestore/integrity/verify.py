@@ -30,9 +30,6 @@ from featurestore.integrity.examine import Damage, ExaminedShard, examine
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import JOURNAL, read_journal
 
-_THREADS, _REMOTE_THREADS = 4, 16
-"""Shards looked at at the same time; each holds some megabytes at most."""
-
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
@@ -217,7 +214,7 @@ def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progres
         return examine(files, division, metadata.layouts, shard, n_clips, quick=quick)
 
     with (
-        ThreadPoolExecutor(_THREADS if files.is_local else _REMOTE_THREADS) as pool,
+        ThreadPoolExecutor(files.n_threads) as pool,
         tqdm(total=len(todo), unit=" shards", disable=not progress, dynamic_ncols=True) as bar,
     ):
         for shard in pool.map(look, todo):

@@ -42,8 +42,7 @@ def finish(files: Files) -> None:
     """Do what is written down, if anything is; only for the run that holds the store's lock."""
     todo = read_journal(files)
     if todo is None:
-        if files.is_local:  # a folder without it, of a run that was killed as it came or went
-            files.remove(_FOLDER)
+        files.remove(_FOLDER)  # without it, of a run that was killed as it came or went
         return
     removed, changes = todo
     files.refuse_links(*changes, *removed)

@@ -9,11 +9,12 @@ import stat
 import threading
 import uuid
 from pathlib import Path
-from types import TracebackType
 
 from featurestore.errors import StoreFormatError, StoreLockedError
 from featurestore.storage.documents import parse
 from featurestore.storage.files import PARTIAL, RUN_FOLDER, Files
+from featurestore.storage.local import LocalFiles
+from featurestore.storage.remote import RemoteFiles
 
 LEASE = 120.0
 """How long a run on object storage may go unseen before another one takes its lock over [s]."""
@@ -40,7 +41,7 @@ class RunLock:
 
     Attributes
     ----------
-    run : str
+    run_id : str
         Names the run that holds the lock; its workers write with `Files` of that run.
     abandoned_by : str or None
         Who held the lock before and died without letting go; set on entering.
@@ -53,10 +54,10 @@ class RunLock:
         On entering, if a link is where the lock or partial files lie.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: LocalFiles) -> None:
         self._files = files
         self._descriptor = -1
-        self.run = uuid.uuid4().hex
+        self.run_id = uuid.uuid4().hex
         self.abandoned_by: str | None = None
 
     def __enter__(self) -> "RunLock":
@@ -92,7 +93,7 @@ class RunLock:
         os.pwrite(descriptor, text.encode(), 0)
         self._descriptor = descriptor
         self._end_runs()
-        with self._files.folder(f"{PARTIAL}/{self.run}", make=True):
+        with self._files.folder(f"{PARTIAL}/{self.run_id}", make=True):
             return self
 
     def _open(self) -> int:
@@ -113,12 +114,7 @@ class RunLock:
             )
         return descriptor
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         # With the lock still held, and the lock's own name last: from then on another run may
         # work there. The folder stays if there is a journal that the next run shall finish.
         self._end_runs()
@@ -149,12 +145,13 @@ class RunLease:
 
     The lock is a chain of objects ``.run/lock/<number>``; the one of the highest number holds.
     A run takes it by making the next number, which of several runs one succeeds in
-    (`Files.create`), and renews it every `RENEWAL` seconds. A lock not renewed for `LEASE` seconds
-    is taken for that of a dead run, and one of a dead process on this machine at once. Times are
-    those of the storage, so that no two clocks are compared.
+    (`RemoteFiles.create`), and renews it every `RENEWAL` seconds. A lock not renewed for `LEASE`
+    seconds is taken for that of a dead run, and one of a dead process on this machine at once.
+    Times are those of the storage, so that no two clocks are compared.
 
     A run that was overtaken though it lives (it hung, or did not reach the storage for so long)
-    finds its mark gone before its next write (`Files.require_run`), in its workers too, and ends.
+    finds its mark gone before its next write (`RemoteFiles.require_run`), in its workers too, and
+    ends.
     What is not excluded: a process that is stopped between that look and its request, for as long
     as another run takes to begin, and then still writes. The next run finds what does not match
     its commit record by its checksum, and a record too old makes it compute rows again. Storage
@@ -163,7 +160,7 @@ class RunLease:
 
     Attributes
     ----------
-    run, abandoned_by : str
+    run_id, abandoned_by : str
         As those of `RunLock`.
 
     Raises
@@ -172,11 +169,11 @@ class RunLease:
         On entering, if another run holds it.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: RemoteFiles) -> None:
         self._files = files
-        self.run = uuid.uuid4().hex
+        self.run_id = uuid.uuid4().hex
         self.abandoned_by: str | None = None
-        self._text = json.dumps({**_this_process(), "space": _process_space(), "run": self.run})
+        self._text = json.dumps({**_this_process(), "space": _process_space(), "run": self.run_id})
         self._ended = threading.Event()
         self._renewing = threading.Thread(target=self._renew, name="melgrid-lease", daemon=True)
 
@@ -189,22 +186,17 @@ class RunLease:
             if self._files.create(self._key(self._number), self._text.encode()):
                 break
         self._files.remove(PARTIAL)  # with the marks of past runs
-        self._files.write(f"{PARTIAL}/{self.run}", b"")
+        self._files.write(f"{PARTIAL}/{self.run_id}", b"")
         for number in numbers:
             self._files.remove(self._key(number))
         self._renewing.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *exception: object) -> None:
         self._ended.set()
         self._renewing.join()
         # The lock last: from then on another run may begin.
-        self._files.remove(f"{PARTIAL}/{self.run}")
+        self._files.remove(f"{PARTIAL}/{self.run_id}")
         self._files.remove(self._key(self._number))
 
     def _is_free(self, number: int) -> bool:
@@ -226,7 +218,7 @@ class RunLease:
     def _renew(self) -> None:
         while not self._ended.wait(RENEWAL):
             try:
-                self._files.require_run(self.run)
+                self._files.require_run(self.run_id)
                 self._files.write(self._key(self._number), self._text.encode())
             except StoreLockedError:
                 return
@@ -243,7 +235,10 @@ class RunLease:
 
 def lock_of(files: Files) -> RunLock | RunLease:
     """What keeps other runs from writing there."""
-    return RunLock(files) if files.is_local else RunLease(files)
+    if isinstance(files, LocalFiles):
+        return RunLock(files)
+    assert isinstance(files, RemoteFiles), f"files are {files}"
+    return RunLease(files)
 
 
 def _this_process() -> dict[str, str | int]:

@@ -1,164 +1,183 @@
-"""Chunks on object storage, by ranges of bytes: many at the same time, or a batch takes seconds."""
+"""Files below a URL that fsspec knows, such as objects on S3."""
 
-import dataclasses
+import contextlib
+import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from featurestore.errors import CorruptDataError
-from featurestore.format.layout import Layout
-from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
-from featurestore.storage.files import file_system, version_of
+from featurestore.errors import StoreLockedError, StoreNotFoundError
+from featurestore.storage.files import MOST_WHOLE, PARTIAL, Files
+from featurestore.storage.urls import file_system, refuse_secrets
 
 if TYPE_CHECKING:
     import fsspec
 
-_THREADS = 16
 
-_MAX_GAP = 2**16
-"""Bytes between two chunks that are read and thrown away to save a request."""
-
-_MAX_BLOCK = 2**24
-"""Most bytes of one request for several chunks, so that a run of clips comes in parallel."""
-
-
-class RemoteChunks:
-    """Where a spec's chunks are read from, if not from a local disk.
-
-    Holds no connection and no thread: picklable, and safe to use after a fork.
+class RemoteFiles(Files):
+    """Files below a URL; see `Files`, and `file_system` for what goes wrong there.
 
     Parameters
     ----------
     root : str
-        URL of the store.
-    layout : Layout
+        Such as ``s3://bucket/features.zarr``.
+    run_id : str
+        As of `Files`. What a run's workers write appears only if the run's mark is there, see
+        `require_run`, in the moment before the request to write.
+
+    Raises
+    ------
+    SettingsError
+        If the URL holds a password or a query.
     """
 
-    def __init__(self, root: str, layout: Layout) -> None:
-        self._root = root
-        self._layout = layout
-        self._indices: dict[int, tuple[str, Index]] = {}  # by shard, with the shard's version
+    n_threads = 16
 
-    def fetch(self, wanted: Mapping[int, Sequence[int]]) -> dict[tuple[int, int], bytes]:
-        """Chunks, with their checksums, by shard and position in it.
+    def __init__(self, root: str, run_id: str | None = None) -> None:
+        refuse_secrets(root)
+        super().__init__(root.rstrip("/"), run_id)
 
-        A run may put another shard in the place of one whose index is kept. Its chunks may be as
-        long as the old one's, and then no checksum tells: so versions are looked at afterwards.
+    def read_several(self, keys: Sequence[str], most: int = MOST_WHOLE) -> list[bytes | None]:
+        """Read files at the same time."""
+        found: list[bytes | None] = []
+        with file_system(self.root) as (filesystem, _):
+            paths = [self.path(key) for key in keys]
+            nothing = [None] * len(paths)
+            answers = filesystem.cat_ranges(paths, nothing, nothing, on_error="return")
+            for key, data in zip(keys, answers, strict=True):
+                if isinstance(data, FileNotFoundError | NotADirectoryError):
+                    found.append(None)
+                elif isinstance(data, BaseException):
+                    raise data
+                else:
+                    self.require_length(key, len(data), most)
+                    found.append(bytes(data))
+        return found
+
+    def size(self, key: str) -> int | None:
+        """Size of a file [bytes]; None where there is none."""
+        try:
+            with file_system(self.path(key)) as (filesystem, path):
+                return int(filesystem.info(path)["size"])
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def read_range(self, key: str, start: int, end: int) -> bytes:
+        """Bytes of a file from `start` up to `end`."""
+        with file_system(self.path(key)) as (filesystem, path):
+            return bytes(filesystem.cat_file(path, start=start, end=end))
+
+    def write(self, key: str, data: bytes | Sequence[bytes]) -> None:
+        """Put a whole file in place at once: an object is there once all of it is.
 
         Raises
         ------
-        CorruptDataError
-            If a shard or a chunk is missing, or an index is damaged.
-        StorageError
-            If the storage does not give a chunk.
+        StoreNotFoundError
+            If there is no such bucket.
+        StoreLockedError
+            If the run has ended whose worker this is.
         """
-        with file_system(self._root) as (filesystem, path):
-            paths = {shard: f"{path}/{self._layout.shard_key(shard)}" for shard in wanted}
-            while True:
-                self._read_indices(filesystem, paths)
-                found = self._read_chunks(filesystem, paths, wanted)
-                states = self._states(filesystem, paths)
-                replaced = [s for s in wanted if self._indices[s][0] != states[s][0]]
-                if not replaced:
-                    break
-                for shard in replaced:
-                    del self._indices[shard]
-            for answer in found.values():
-                if isinstance(answer, BaseException):
-                    raise answer
-        return found  # type: ignore[return-value]  # no exception is left
+        with self._written(key) as (filesystem, path):
+            filesystem.pipe_file(path, data if isinstance(data, bytes) else b"".join(data))
 
-    def _read_indices(
-        self, filesystem: "fsspec.AbstractFileSystem", paths: Mapping[int, str]
-    ) -> None:
-        tail = index_nbytes(self._layout.clips_per_shard)
-        while unknown := {s: path for s, path in paths.items() if s not in self._indices}:
-            states = self._states(filesystem, unknown)  # before, so that they are not too new
-            starts, ends = [-tail] * len(unknown), [None] * len(unknown)
-            for shard, data in zip(
-                unknown, filesystem.cat_ranges(list(unknown.values()), starts, ends), strict=True
-            ):
-                key = self._layout.shard_key(shard)
-                if isinstance(data, BaseException):
-                    raise data
-                version, size = states[shard]
-                try:
-                    index = read_index(data, self._layout.clips_per_shard, size, key)
-                except CorruptDataError:
-                    if self._states(filesystem, {shard: paths[shard]})[shard] == states[shard]:
-                        raise
-                    continue  # a run has put another shard there meanwhile
-                self._indices[shard] = version, index
+    def write_several(self, files: Mapping[str, bytes]) -> None:
+        """Write files at the same time, but the last one last."""
+        keys = list(files)
+        with self._written("") as (filesystem, _):
+            filesystem.pipe({self.path(key): files[key] for key in keys[:-1]})
+        for key in keys[-1:]:
+            self.write(key, files[key])
 
-    def _states(
-        self, filesystem: "fsspec.AbstractFileSystem", paths: Mapping[int, str]
-    ) -> dict[int, tuple[str, int]]:
-        """Version and size [bytes] of each shard."""
+    def require_run(self, run_id: str) -> None:
+        """Make sure that a run that writes here has not been overtaken by another.
 
-        def state(shard: int) -> tuple[str, int]:
+        Raises
+        ------
+        StoreLockedError
+            If it has: the mark that it made on beginning, `PARTIAL`/<run_id>, is gone.
+        """
+        with file_system(self.path(f"{PARTIAL}/{run_id}")) as (filesystem, path):
+            if not filesystem.exists(path):
+                raise StoreLockedError(
+                    f"another run has taken {self.root} over from this one, which ends here; "
+                    "what is done is kept"
+                )
+
+    def create(self, key: str, data: bytes) -> bool:
+        """Write a file if there is none, and say whether these bytes are now there.
+
+        Of several that try at the same time, with different bytes, one succeeds: on S3 by a
+        conditional request (``If-None-Match``), which every S3 of today knows.
+        """
+        with self._written(key) as (filesystem, path):
             try:
-                info = filesystem.info(paths[shard])
-                return version_of(info), int(info["size"])
+                filesystem.pipe_file(path, data, mode="create")
+            except OSError:
+                # There is one. It may be this one all the same: a request whose answer was lost
+                # is made again. Or this is an error of another kind, which reading shows too.
+                there = self.read(key)
+                if there is None:
+                    raise
+                return there == data
+        return True
+
+    def age(self, key: str) -> float | None:
+        """Time since a file was written [s], by the clock there; None if there is none."""
+        now = f"{PARTIAL}/{uuid.uuid4().hex}"
+        self.write(now, b"")
+        with file_system(self.root) as (filesystem, _):
+            try:
+                age = filesystem.modified(self.path(now)) - filesystem.modified(self.path(key))
             except FileNotFoundError:
-                key = self._layout.shard_key(shard)
-                raise CorruptDataError(f"missing from {self._root}", key=key) from None
+                return None
+            finally:
+                filesystem.rm_file(self.path(now))
+        return float(age.total_seconds())
 
-        with ThreadPoolExecutor(_THREADS) as pool:
-            return dict(zip(paths, pool.map(state, paths), strict=True))
+    def link_to(self, key: str) -> str | None:
+        """None: there are no links."""
+        return None
 
-    def _read_chunks(
-        self,
-        filesystem: "fsspec.AbstractFileSystem",
-        paths: Mapping[int, str],
-        wanted: Mapping[int, Sequence[int]],
-    ) -> dict[tuple[int, int], bytes | BaseException]:
-        blocks = [block for shard in wanted for block in self._blocks(shard, wanted[shard])]
-        answers = filesystem.cat_ranges(
-            [paths[block.shard] for block in blocks],
-            [block.start for block in blocks],
-            [block.end for block in blocks],
-            on_error="return",
-        )
-        found: dict[tuple[int, int], bytes | BaseException] = {}
-        for block, data in zip(blocks, answers, strict=True):
-            for position, (start, end) in block.chunks.items():
-                found[block.shard, position] = (
-                    data
-                    if isinstance(data, BaseException)
-                    else data[start - block.start : end - block.start]
-                )
-        return found
+    def names(self, folder: str) -> list[str]:
+        """Names of what lies directly in `folder`, sorted."""
+        try:
+            with file_system(self.path(folder)) as (filesystem, path):
+                found = [entry.rstrip("/") for entry in filesystem.ls(path, detail=False)]
+                # A file is listed as itself.
+                return sorted(name.rsplit("/", 1)[-1] for name in found if name != path)
+        except (FileNotFoundError, NotADirectoryError):
+            return []
 
-    def _blocks(self, shard: int, positions: Sequence[int]) -> Iterator["_Block"]:
-        """Neighbouring chunks together."""
-        index = self._indices[shard][1]
-        chunks = {}
-        for position in positions:
-            if is_absent(index[position]):
-                key = self._layout.shard_key(shard)
-                raise CorruptDataError(
-                    "committed, but not in the shard", key=key, position=position
-                )
-            offset, size = (int(number) for number in index[position])
-            chunks[position] = offset, offset + size
-        block: _Block | None = None
-        for position, (start, end) in sorted(chunks.items(), key=lambda item: item[1]):
-            if block and start - block.end <= _MAX_GAP and end - block.start <= _MAX_BLOCK:
-                block.end = end
-            else:
-                if block:
-                    yield block
-                block = _Block(shard=shard, start=start, end=end)
-            block.chunks[position] = start, end
-        if block:
-            yield block
+    def sizes(self, folder: str) -> Iterator[int]:
+        """Size of each file at any depth below `folder` [bytes]; of a file, its own."""
+        with file_system(self.path(folder)) as (filesystem, path):
+            found = filesystem.find(path, detail=True)
+        yield from (entry["size"] for entry in found.values())
 
+    def exists(self) -> bool:
+        """Whether there is anything at the root."""
+        return self.is_file() or bool(self.names(""))
 
-@dataclasses.dataclass(kw_only=True)
-class _Block:
-    """Bytes of a shard, with the chunks in them by position."""
+    def is_file(self) -> bool:
+        """Whether the root is a file, not a folder."""
+        with file_system(self.root) as (filesystem, path):
+            return bool(filesystem.isfile(path))
 
-    shard: int
-    start: int
-    end: int
-    chunks: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    def remove(self, key: str) -> bool:
+        """Delete a folder with all it holds, or a file."""
+        where = self.require_removable(key)
+        with contextlib.suppress(FileNotFoundError), file_system(where) as (filesystem, path):
+            filesystem.rm(path, recursive=True)
+        return True
+
+    @contextlib.contextmanager
+    def _written(self, key: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
+        """Where to write `key` to, if the run is not over."""
+        if self._run_id is not None:
+            self.require_run(self._run_id)
+        with file_system(self.path(key)) as (filesystem, path):
+            try:
+                yield filesystem, path
+            except FileNotFoundError as error:
+                raise StoreNotFoundError(
+                    f"{self.root} cannot be written to: {error}; make the bucket first"
+                ) from None

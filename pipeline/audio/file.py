@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from featurestore.errors import AudioError, MelgridError, StorageError
-from featurestore.storage.files import file_system, version_of
+from featurestore.storage.urls import file_system, version_of
 
 if TYPE_CHECKING:
     import fsspec

@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from featurestore.errors import CatalogError
-from featurestore.storage.files import file_system, refuse_secrets
+from featurestore.storage.urls import file_system, refuse_secrets
 from pipeline.catalogs.catalog import Catalog
 from pipeline.catalogs.fma import list_fma
 from pipeline.catalogs.folder import list_folder

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import IO, TYPE_CHECKING, Any, Literal
 
 from featurestore.errors import CatalogError
-from featurestore.storage.files import file_system
+from featurestore.storage.urls import file_system
 
 if TYPE_CHECKING:
     import fsspec

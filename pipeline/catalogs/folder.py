@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import NoReturn
 
 from featurestore.errors import CatalogError
-from featurestore.storage.files import file_system
+from featurestore.storage.urls import file_system
 from pipeline.catalogs.catalog import RESERVED, Catalog, multi_hot
 
 # fmt: off

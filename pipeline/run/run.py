@@ -158,7 +158,7 @@ def run(
         rows = audio_of(store, catalog, table)
         invalidate_changed(store, rows)
         sources = {source_of(spec, store.specs) for spec in specs}
-        jobs = jobs_of(store, writer.run, [s for s in store.specs if s in sources], settings)
+        jobs = jobs_of(store, writer.run_id, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
             store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
         )
@@ -260,7 +260,7 @@ def jobs_of(
     for batch in batches([store.layouts[spec] for spec in specs]):
         yield Job(
             store=store.path,
-            run=run_id,
+            run_id=run_id,
             division=store.metadata.division,
             layouts=batch,
             window=settings.window,

@@ -25,6 +25,7 @@ from featurestore.format.statistics import Statistics, row_checksum, unpack_stat
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
+from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
@@ -43,7 +44,7 @@ class Job:
     ----------
     store : str
         Where the store is.
-    run : str
+    run_id : str
         Names the run, so that its workers write to the store only as long as it lasts.
     division : Division
         The store's.
@@ -58,7 +59,7 @@ class Job:
     """
 
     store: str
-    run: str
+    run_id: str
     division: Division
     layouts: tuple[Layout, ...]
     window: ClipWindow
@@ -169,7 +170,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
         If the store cannot be written to, or no longer by this run. Bad audio raises nothing: it
         becomes a failed row.
     """
-    files = Files(job.store, job.run)
+    files = open_files(job.store, job.run_id)
     n_clips = len(task.paths)
     clips = [*task.before.clips, *[PENDING] * (n_clips - len(task.before.clips))]
     rows = {layout.spec: _kept(files, layout, task) for layout in job.layouts}

@@ -19,7 +19,8 @@ from featurestore.errors import (
 from featurestore.format.clips import ClipTable
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
-from featurestore.storage.files import RUN_FOLDER, Files
+from featurestore.storage.files import RUN_FOLDER
+from featurestore.storage.local import LocalFiles
 from featurestore.writer import StoreWriter
 
 WINDOW = ClipWindow(duration=0.5)
@@ -246,7 +247,7 @@ def test_a_refused_writer_lets_go_of_the_lock(tiny_store):
 
 
 def test_what_a_killed_run_left_of_its_files_is_cleared(tiny_store):
-    files = Files(tiny_store.path)
+    files = LocalFiles(tiny_store.path)
     files.write(f"{RUN_FOLDER}/partial/half", b"half a shard")
     with StoreWriter(tiny_store.path, WINDOW):
         assert "half" not in files.names(f"{RUN_FOLDER}/partial")
@@ -257,7 +258,7 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
     make_store("model", ids=IDS[:12], tags=["a", "b"], failed=(), pending=())
     model = make_store("model", ids=IDS, tags=["c"], specs=[MORE], failed=(), pending=())
     old = make_store(ids=IDS[:12], tags=["a", "b"], failed=(), pending=())
-    write = Files.write
+    write = LocalFiles.write
     writes = 0
 
     def dying_at(last):
@@ -275,7 +276,7 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
         # the state a fresh kill would find: each round starts from where the last one died
         writes = 0
         with monkeypatch.context() as patched:
-            patched.setattr(Files, "write", dying_at(last))
+            patched.setattr(LocalFiles, "write", dying_at(last))
             try:
                 with StoreWriter(old.path, WINDOW) as writer:
                     writer.prepare(make_store.table(IDS, ["c"]), make_store.layouts([MORE]))
@@ -297,19 +298,19 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
 
 DIE_PREPARING = """
 import os, pickle, signal, sys
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 
 path, key = sys.argv[1:]
-write = Files.write
+write = LocalFiles.write
 
 def write_or_die(self, there, data):
     if there == key:
         os.kill(os.getpid(), signal.SIGKILL)
     write(self, there, data)
 
-Files.write = write_or_die
+LocalFiles.write = write_or_die
 with StoreWriter(path, ClipWindow(duration=0.5)) as writer:
     writer.prepare(pickle.load(sys.stdin.buffer), [])
 """

@@ -16,13 +16,14 @@ from featurestore.errors import (
 )
 from featurestore.export import export
 from featurestore.export.selection import Selection
+from featurestore.format.division import Division
 from featurestore.inspect.data_quality import check
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.window import ClipWindow
 from pipeline.catalogs import open_catalog
 from pipeline.npz import NpzFolder, import_npz
-from pipeline.run.run import layouts as planned_layouts
+from pipeline.run.layouts import layouts as planned_layouts
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
@@ -166,7 +167,9 @@ def test_damage_of_any_kind_is_a_failed_row(study, tmp_path):
     arrays = study_arrays(0)
     np.savez_compressed(tmp_path / "packed.npz", **arrays)
     source = NpzFolder.open(str(study), LIKE, duration=DURATION)
-    layouts = planned_layouts(1, source.specs, dataclasses.replace(FLOAT32, window=source.window))
+    layouts = planned_layouts(
+        source.specs, dataclasses.replace(FLOAT32, window=source.window), Division.of(8)
+    )
     n_failed = 0
     for whole in (
         (study / "0" / "00.mp3.npz").read_bytes(),

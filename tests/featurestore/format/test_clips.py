@@ -12,7 +12,7 @@ from featurestore.format.columns import by_part
 from featurestore.format.division import Division
 from featurestore.format.layout import digest_of
 from featurestore.format.parts import Part
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 IDS = st.lists(
     st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30),
@@ -52,7 +52,7 @@ def digests(made, n_clips, division=DIVISION):
 
 
 def stored(table, root, division=DIVISION):
-    files = Files(root)
+    files = LocalFiles(root)
     files.remove("clips")
     made = table.files(division)
     for key, data in made.items():
@@ -135,7 +135,7 @@ def read_with_names(tmp_path, make_store):
         group = json.loads(made["clips/zarr.json"])
         group["attributes"] = {"melgrid": {"meta": names}}
         made["clips/zarr.json"] = json.dumps(group).encode()
-        files = Files(tmp_path / "store")
+        files = LocalFiles(tmp_path / "store")
         for key, data in made.items():
             files.write(key, data)
         return ClipTable.read(files, DIVISION, 1, *digests(made, 1))

@@ -18,8 +18,9 @@ from featurestore.format.commits import (
     write_commit,
 )
 from featurestore.format.division import Division
+from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 SR = st.integers(0, 2**31 - 1)
@@ -64,7 +65,7 @@ def test_a_record_is_read_back_from_its_json(commit):
 
 @given(commit=COMMITS)
 def test_a_record_is_read_back_from_a_store(tmp_path, commit):
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     write_commit(files, Division.of(8), 3, commit)
     assert read_commit(files, Division.of(8), 3) == commit
 
@@ -72,7 +73,7 @@ def test_a_record_is_read_back_from_a_store(tmp_path, commit):
 def test_zarr_python_reads_records_as_strings(tmp_path):
     import zarr
 
-    files, division = Files(tmp_path), Division(clips_per_shard=8, shards_per_part=2)
+    files, division = LocalFiles(tmp_path), Division(clips_per_shard=8, shards_per_part=2)
     files.write_several(commits_metadata(division, 30))
     write_commit(files, division, 2, COMMIT)
     texts = zarr.open_array(tmp_path / "commits", mode="r")[...]
@@ -80,7 +81,7 @@ def test_zarr_python_reads_records_as_strings(tmp_path):
 
 
 def test_what_was_never_written_is_an_empty_record(tmp_path):
-    assert read_commit(Files(tmp_path), Division.of(8), 0) == Commit()
+    assert read_commit(LocalFiles(tmp_path), Division.of(8), 0) == Commit()
     assert not Commit().is_ready("a", 0)
     assert not Commit().is_done("a", 0)
 
@@ -182,7 +183,7 @@ def test_json_that_is_no_record_is_refused(text):
 
 
 def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     write_commit(files, Division.of(8), 0, COMMIT)
     path = tmp_path / "commits/c/0/0"
     whole = path.read_bytes()
@@ -200,14 +201,14 @@ def test_a_damaged_record_is_found_out_wherever_a_bit_flips(tmp_path):
     "body", [b"", b"\1\0\0\0", bytes([2, *[0] * 7]), bytes([1, 0, 0, 0, 9, 0, 0, 0, 97])]
 )
 def test_a_chunk_that_is_not_one_string_is_corrupt(tmp_path, body):
-    Files(tmp_path).write("commits/c/0/0", append_crc32c(body))
+    LocalFiles(tmp_path).write("commits/c/0/0", append_crc32c(body))
     with pytest.raises(CorruptDataError, match="not one string"):
-        read_commit(Files(tmp_path), Division.of(8), 0)
+        read_commit(LocalFiles(tmp_path), Division.of(8), 0)
 
 
 @pytest.mark.parametrize("where", ["{}", "memory://test_commits"])
 def test_the_records_that_are_there_are_read_with_their_numbers(tmp_path, where):
-    files = Files(where.format(tmp_path))
+    files = open_files(where.format(tmp_path))
     for shard in (10, 2, 7):
         write_commit(
             files, Division.of(8), shard, dataclasses.replace(COMMIT, software={"n": str(shard)})
@@ -219,7 +220,7 @@ def test_the_records_that_are_there_are_read_with_their_numbers(tmp_path, where)
 
 
 def test_records_of_several_parts_are_read_in_order(tmp_path):
-    files, division = Files(tmp_path), Division(clips_per_shard=8, shards_per_part=3)
+    files, division = LocalFiles(tmp_path), Division(clips_per_shard=8, shards_per_part=3)
     for shard in (9, 2, 3, 4):
         write_commit(files, division, shard, COMMIT)
     assert (tmp_path / "commits/c/3/0").is_file()

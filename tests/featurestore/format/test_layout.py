@@ -8,7 +8,7 @@ from featurestore import FeatureSpec
 from featurestore.errors import SettingsError
 from featurestore.format.layout import Layout
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 
 def layout(**changes):
@@ -61,7 +61,7 @@ def test_differences_name_what_differs():
 def test_a_group_is_what_zarr_python_reads(tmp_path):
     import zarr
 
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     made = layout().files(20)
     for key, data in made.items():
         files.write(key, data)

@@ -10,7 +10,7 @@ from featurestore.format.layout import Layout
 from featurestore.format.metadata import FORMAT, ROOT_KEY, StoreMetadata
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.window import ClipWindow
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 EMPTY = StoreMetadata(window=ClipWindow(), division=Division.of(8))
 LAYOUT = Layout(
@@ -33,7 +33,7 @@ def test_a_root_is_read_back(tmp_path):
         views=("sr16000-mel48-x4-db",),
         digests={"clips": "ab"},
     )
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     files.write(ROOT_KEY, root.to_bytes())
     assert StoreMetadata.read(files) == root
 
@@ -42,7 +42,7 @@ def root_file(tmp_path, **changes):
     document = json.loads(EMPTY.to_bytes())
     document["attributes"]["melgrid"] |= changes
     (tmp_path / ROOT_KEY).write_text(json.dumps(document))
-    return Files(tmp_path)
+    return LocalFiles(tmp_path)
 
 
 @pytest.mark.parametrize("version", [FORMAT + 1, 0, "1", None])
@@ -90,7 +90,7 @@ def test_a_damaged_zarr_json_is_refused(tmp_path, text):
     path = tmp_path / ROOT_KEY
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(StoreFormatError, match=f"{tmp_path}: zarr.json is damaged"):
-        StoreMetadata.read(Files(tmp_path))
+        StoreMetadata.read(LocalFiles(tmp_path))
 
 
 @pytest.mark.parametrize("cut", [1, 10, 50, 100])
@@ -98,13 +98,13 @@ def test_a_truncated_zarr_json_is_refused(tmp_path, cut):
     text = EMPTY.to_bytes()
     (tmp_path / ROOT_KEY).write_bytes(text[:-cut])
     with pytest.raises(StoreFormatError, match=r"zarr\.json is damaged"):
-        StoreMetadata.read(Files(tmp_path))
+        StoreMetadata.read(LocalFiles(tmp_path))
 
 
 @pytest.mark.parametrize("document", [{}, {"attributes": {}}, {"attributes": {"other": 1}}])
 def test_a_foreign_group_has_no_melgrid_attributes(tmp_path, document):
     (tmp_path / ROOT_KEY).write_text(json.dumps({"zarr_format": 3, **document}))
-    assert StoreMetadata.read(Files(tmp_path)) is None
+    assert StoreMetadata.read(LocalFiles(tmp_path)) is None
 
 
 def test_a_store_from_before_the_format_was_final_is_refused_with_the_remedy(tmp_path):
@@ -133,7 +133,7 @@ def test_a_store_of_700_specs_is_opened_by_reading_one_file(tmp_path):
     assert files.keys == [ROOT_KEY]
 
 
-class CountingFiles(Files):
+class CountingFiles(LocalFiles):
     """Notes which keys are read."""
 
     def __init__(self, root):

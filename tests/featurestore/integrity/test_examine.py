@@ -6,7 +6,7 @@ from featurestore.format.commits import PENDING, invalidated, read_commit, write
 from featurestore.format.division import Division
 from featurestore.format.shard import pack, unpack
 from featurestore.integrity.examine import Damage, examine
-from featurestore.storage.files import Files
+from featurestore.storage.local import LocalFiles
 
 
 @pytest.fixture
@@ -70,7 +70,7 @@ def test_bytes_that_no_record_vouches_for_are_nobodys(store):
     assert look(store).damage == ()
 
 
-class Racing(Files):
+class Racing(LocalFiles):
     """Files that a run changes after a record was read."""
 
     changed = False

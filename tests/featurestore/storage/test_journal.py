@@ -3,8 +3,9 @@ from pathlib import Path
 import pytest
 
 from featurestore.errors import CorruptDataError
-from featurestore.storage.files import RUN_FOLDER, Files
+from featurestore.storage.files import RUN_FOLDER
 from featurestore.storage.journal import finish, write_together
+from featurestore.storage.local import LocalFiles
 from featurestore.storage.lock import lock_of
 
 CHANGES = {"new/a": b"1", "old/b": b"22", "empty": b"", "zarr.json": b"\n{}\n"}
@@ -12,7 +13,7 @@ CHANGES = {"new/a": b"1", "old/b": b"22", "empty": b"", "zarr.json": b"\n{}\n"}
 
 @pytest.fixture
 def files(tmp_path):
-    files = Files(tmp_path)
+    files = LocalFiles(tmp_path)
     files.write("old/b", b"before")
     files.write("old/c", b"before")
     files.write("kept", b"before")
@@ -94,7 +95,7 @@ def test_a_damaged_journal_is_not_followed(files):
 
 
 def test_a_folder_that_a_kill_has_left_without_its_journal_is_taken_away(tmp_path):
-    files = Files(tmp_path / "store")
+    files = LocalFiles(tmp_path / "store")
     (tmp_path / "store" / ".run" / "journal").mkdir(parents=True)
     with lock_of(files):
         finish(files)

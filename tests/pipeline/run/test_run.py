@@ -19,6 +19,7 @@ from featurestore.inspect.data_quality import check
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.grid import grid
 from featurestore.specs.window import ClipWindow
+from featurestore.storage.local import LocalFiles
 from featurestore.writer import StoreWriter
 from pipeline.audio import ffmpeg, libsndfile
 from pipeline.audio.clip import Cutter
@@ -264,17 +265,44 @@ def test_changed_audio_is_pending_for_specs_not_asked_for(featurize, music):
     assert (featurize(SPECS).store[SPECS[-1]][3] == -100).all()
 
 
-def test_changed_audio_is_pending_for_specs_whose_shards_are_of_another_length(
+def test_more_specs_than_memory_holds_are_computed_one_batch_after_the_other(
     featurize, music, monkeypatch
 ):
-    featurize(SPECS[:1])
-    monkeypatch.setattr("pipeline.run.run._CLIPS_PER_SHARD", (4, 4))
-    both = featurize(SPECS[:2]).store
-    assert {layout.clips_per_shard for layout in both.layouts.values()} == {8, 4}
+    whole = contents(featurize().store)
+    monkeypatch.setattr("pipeline.run.layouts._TASK_NBYTES", 1)
+    summary = featurize(store="batches.zarr")
+    assert contents(summary.store) == whole
+    assert summary.n_computed == len(SPECS) * len(summary.store.clips)
     soundfile.write(music / "03.wav", np.zeros(SR, np.float32), SR)
-    store = featurize(SPECS[:1]).store
+    store = featurize(SPECS[:1], store="batches.zarr").store
     assert store[SPECS[0]].ready[3]
     assert not store[SPECS[1]].ready[3]
+
+
+def test_a_run_with_nothing_to_do_reads_each_record_once_and_writes_nothing(featurize, monkeypatch):
+    before = contents(featurize().store)
+    keys = []
+    read = LocalFiles.read
+
+    def counted(self, key, *rest):
+        keys.append(key)
+        return read(self, key, *rest)
+
+    monkeypatch.setattr(LocalFiles, "read", counted)
+    summary = featurize()
+    assert summary.n_computed == 0
+    records = [key for key in keys if key.startswith("commits/c/")]
+    assert (
+        len(records)
+        == len(set(records))
+        == summary.store.metadata.division.n_shards(summary.n_clips)
+    )
+    assert [summary.store[spec].ready.sum() for spec in SPECS] == [summary.n_ready] * len(SPECS)
+    assert {key: keys.count(key) for key in ("parts/c/0", "clips/path/c/0")} == {
+        "parts/c/0": 1,
+        "clips/path/c/0": 1,
+    }
+    assert contents(summary.store) == before
 
 
 def test_audio_that_changed_unseen_is_found_out_when_it_is_decoded_again(featurize, music):
