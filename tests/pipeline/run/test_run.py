@@ -282,13 +282,13 @@ def test_more_specs_than_memory_holds_are_computed_one_batch_after_the_other(
 def test_a_run_with_nothing_to_do_reads_each_record_once_and_writes_nothing(featurize, monkeypatch):
     before = contents(featurize().store)
     keys = []
-    read = LocalFiles.read
+    opened = LocalFiles.open
 
-    def counted(self, key, *rest):
+    def counted(self, key):
         keys.append(key)
-        return read(self, key, *rest)
+        return opened(self, key)
 
-    monkeypatch.setattr(LocalFiles, "read", counted)
+    monkeypatch.setattr(LocalFiles, "open", counted)
     summary = featurize()
     assert summary.n_computed == 0
     records = [key for key in keys if key.startswith("commits/c/")]
