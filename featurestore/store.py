@@ -13,9 +13,10 @@ from featurestore.format.layout import Layout
 from featurestore.format.metadata import StoreMetadata
 from featurestore.format.status import STATUS_COLUMNS, ClipStatus
 from featurestore.integrity.verify import Report, verify
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import source_of
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.kinds import parse_spec
+from featurestore.specs.spec import Spec
+from featurestore.specs.views import best_source
 from featurestore.storage import open_files
 from featurestore.storage.files import Files
 
@@ -87,24 +88,24 @@ class FeatureStore:
         return self.metadata.catalog
 
     @property
-    def window(self) -> ClipWindow:
+    def window(self) -> Excerpt:
         """Which stretch of a track a row is."""
         return self.metadata.window
 
     @cached_property
-    def layouts(self) -> dict[FeatureSpec, Layout]:
+    def layouts(self) -> dict[Spec, Layout]:
         """How each stored spec is laid out."""
         return {layout.spec: layout for layout in self.metadata.layouts}
 
     @cached_property
-    def specs(self) -> list[FeatureSpec]:
+    def specs(self) -> list[Spec]:
         """Specs that are stored."""
         return list(self.layouts)
 
     @cached_property
-    def views(self) -> list[FeatureSpec]:
+    def views(self) -> list[Spec]:
         """Specs that were asked for and are served from those, without being stored."""
-        return [FeatureSpec.parse(name) for name in self.metadata.views]
+        return [parse_spec(name) for name in self.metadata.views]
 
     @property
     def table(self) -> ClipTable:
@@ -149,12 +150,12 @@ class FeatureStore:
             self._nbytes[name] = nbytes_stored(self.files, layout)
         return self._nbytes[name]
 
-    def __contains__(self, spec: FeatureSpec | str) -> bool:
+    def __contains__(self, spec: Spec | str) -> bool:
         """Whether a spec can be had, stored or as a view; errors as in `store[spec]`."""
-        wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
-        return source_of(wanted, self.specs) is not None
+        wanted = parse_spec(spec) if isinstance(spec, str) else spec
+        return best_source(wanted, self.specs) is not None
 
-    def __getitem__(self, spec: FeatureSpec | str) -> FeatureArray:
+    def __getitem__(self, spec: Spec | str) -> FeatureArray:
         """The array of a spec; a view where it is not stored but can be derived.
 
         Raises
@@ -164,8 +165,8 @@ class FeatureStore:
         SpecError
             If `spec` is a text that is not a spec's name.
         """
-        wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
-        source = source_of(wanted, self.specs)
+        wanted = parse_spec(spec) if isinstance(spec, str) else spec
+        source = best_source(wanted, self.specs)
         if source is not None:
             return FeatureArray(wanted, self.layouts[source], self.files, self.status)
         names = ", ".join(spec.name for spec in self.specs) or "nothing"

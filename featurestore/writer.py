@@ -23,8 +23,8 @@ from featurestore.format.status import (
     ClipStatus,
     mirrored_metadata,
 )
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.spec import Spec
 from featurestore.storage import open_files
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import finish, write_together
@@ -44,7 +44,7 @@ class StoreWriter:
     ----------
     path : str or Path
         A local folder or an fsspec URL: of a store, of an empty folder, or of nothing.
-    window : ClipWindow
+    window : Excerpt
     division : Division, optional
         Of a store that is made; None leaves it to the layouts of its first specs.
 
@@ -60,9 +60,7 @@ class StoreWriter:
         If another run is writing to it.
     """
 
-    def __init__(
-        self, path: str | Path, window: ClipWindow, division: Division | None = None
-    ) -> None:
+    def __init__(self, path: str | Path, window: Excerpt, division: Division | None = None) -> None:
         self.files = open_files(path)
         self._window = window
         self._division = division
@@ -118,7 +116,7 @@ class StoreWriter:
         layouts: Iterable[Layout],
         catalog: str = "",
         *,
-        views: Iterable[FeatureSpec] = (),
+        views: Iterable[Spec] = (),
         prune: bool = False,
         store: FeatureStore | None = None,
     ) -> FeatureStore:
@@ -135,7 +133,7 @@ class StoreWriter:
             Of the specs that the store shall hold. The first ones fix how long its shards are.
         catalog : str
             Name of the collection.
-        views : iterable of FeatureSpec
+        views : iterable of Spec
             Specs that are asked for and served from those, to be listed as such.
         prune : bool
             Whether rows that `table` lacks are no longer to be read.
@@ -302,6 +300,6 @@ def write_shard(
     return struct.pack(f"<{len(rows)}Q", *checksums)
 
 
-def _differences(there: ClipWindow, wanted: ClipWindow) -> str:
+def _differences(there: Excerpt, wanted: Excerpt) -> str:
     pairs = zip(dataclasses.asdict(there).items(), dataclasses.asdict(wanted).values(), strict=True)
     return "; ".join(f"{key} is {a} there, not {b}" for (key, a), b in pairs if a != b)

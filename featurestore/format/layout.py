@@ -11,7 +11,7 @@ import numpy.typing as npt
 from featurestore.errors import SettingsError
 from featurestore.format.division import MAX_CLIPS_PER_SHARD
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.mel import FeatureSpec, n_valid_frames
+from featurestore.specs.mel import Spec, n_valid_frames
 
 if TYPE_CHECKING:
     import zarr
@@ -38,7 +38,7 @@ class Layout:
 
     Parameters
     ----------
-    spec : FeatureSpec
+    spec : Spec
     encoding : Encoding
     codec : Codec
     clips_per_shard : int
@@ -49,7 +49,7 @@ class Layout:
         other settings do not go into the same array.
     """
 
-    spec: FeatureSpec
+    spec: Spec
     encoding: Encoding
     codec: Codec
     clips_per_shard: int
@@ -168,7 +168,7 @@ class Layout:
             If it is something else.
         """
         return cls(
-            spec=FeatureSpec.parse(name),
+            spec=parse_spec(name),
             encoding=Encoding(name=fields["encoding"]),
             codec=Codec(name=fields["codec"]),
             clips_per_shard=clips_per_shard,

@@ -10,8 +10,8 @@ from typing import Any, Self
 from featurestore.errors import SettingsError, StoreFormatError
 from featurestore.format.division import MAX_CLIPS, Division
 from featurestore.format.layout import Layout
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.kinds import parse_spec
 from featurestore.storage.documents import MOST_NBYTES, parse
 from featurestore.storage.files import Files
 
@@ -33,7 +33,7 @@ class StoreMetadata:
 
     Parameters
     ----------
-    window : ClipWindow
+    window : Excerpt
         Which stretch of a track a row is.
     division : Division
     catalog : str
@@ -55,7 +55,7 @@ class StoreMetadata:
         If a value is invalid.
     """
 
-    window: ClipWindow
+    window: Excerpt
     division: Division
     catalog: str = ""
     n_clips: int = 0
@@ -76,7 +76,7 @@ class StoreMetadata:
             if len(set(names)) < len(names):
                 raise SettingsError(f"{field} names one twice")
         for name in self.views:
-            FeatureSpec.parse(name)
+            parse_spec(name)
         for layout in self.layouts:
             if layout.clips_per_shard != self.division.clips_per_shard:
                 raise SettingsError(
@@ -155,7 +155,7 @@ class StoreMetadata:
         if len(fields["specs"]) > _MAX_NAMES:
             raise ValueError(f"there are {len(fields['specs']):,} specs; {_MAX_NAMES:,} may be")
         metadata = cls(
-            window=ClipWindow.from_json(dict(fields["window"])),
+            window=Excerpt.from_json(dict(fields["window"])),
             division=division,
             catalog=fields["catalog"],
             n_clips=fields["n_clips"],

@@ -17,7 +17,7 @@ from featurestore.format.parts import PARTS
 from featurestore.format.shard import index_nbytes, is_absent, read_index, unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.format.status import MIRRORED_COLUMNS
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.kinds import parse_spec
 from featurestore.storage.documents import parse
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.store import FeatureStore
@@ -157,7 +157,7 @@ def _refused(files: Files, *keys: str) -> str:
 def _is_spec_group(files: Files, name: str) -> bool:
     """Whether melgrid made the folder, for a spec."""
     try:
-        FeatureSpec.parse(name)
+        parse_spec(name)
     except SpecError:
         return False
     try:

@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 
+from featurestore.specs.spec import Spec
+
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import needed, source_of
+from featurestore.specs.views import best_source, minimal_basis
 from featurestore.store import FeatureStore
 from pipeline.run.settings import RunSettings
 
@@ -19,7 +20,7 @@ _SHARDS = 16
 """How many a small collection is divided into, so that all workers have work to the end."""
 
 
-def division_for(n_clips: int, specs: Sequence[FeatureSpec], settings: RunSettings) -> Division:
+def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> Division:
     """How the rows of a new store are divided.
 
     The length of a shard follows from the bytes that a clip takes at all specs together. It is
@@ -32,9 +33,7 @@ def division_for(n_clips: int, specs: Sequence[FeatureSpec], settings: RunSettin
     return Division.of(2 ** (max(limit, fewest).bit_length() - 1))
 
 
-def layouts(
-    specs: Sequence[FeatureSpec], settings: RunSettings, division: Division
-) -> tuple[Layout, ...]:
+def layouts(specs: Sequence[Spec], settings: RunSettings, division: Division) -> tuple[Layout, ...]:
     """How the specs are laid out in a store."""
     return tuple(
         Layout(
@@ -50,8 +49,8 @@ def layouts(
 
 
 def stored_specs(
-    specs: Sequence[FeatureSpec], settings: RunSettings, store: FeatureStore | None = None
-) -> Sequence[FeatureSpec]:
+    specs: Sequence[Spec], settings: RunSettings, store: FeatureStore | None = None
+) -> Sequence[Spec]:
     """Those of the specs that are to be stored.
 
     None is served from what was made otherwise (in another encoding, by another backend), into
@@ -65,8 +64,8 @@ def stored_specs(
         for spec, layout in there.items()
         if layout.encoding == settings.encoding and layout.settings == _origin(settings)
     ]
-    stored = needed(specs, alike)
-    sources = {spec: source_of(spec, [*stored, *there]) for spec in specs}
+    stored = minimal_basis(specs, alike)
+    sources = {spec: best_source(spec, [*stored, *there]) for spec in specs}
     return [spec for spec in specs if spec in stored or sources[spec] not in {*stored, *alike}]
 
 
@@ -85,13 +84,13 @@ def batches(layouts: Sequence[Layout]) -> Iterator[tuple[Layout, ...]]:
         yield tuple(batch)
 
 
-def _n_frames(spec: FeatureSpec, settings: RunSettings) -> int:
+def _n_frames(spec: Spec, settings: RunSettings) -> int:
     return spec.n_frames(settings.window.n_samples(spec.sr))
 
 
-def _nbytes(spec: FeatureSpec, settings: RunSettings) -> int:
+def _nbytes(spec: Spec, settings: RunSettings) -> int:
     """Size of one clip, not packed [bytes]."""
-    return spec.n_mels * _n_frames(spec, settings) * settings.encoding.dtype.itemsize
+    return spec.n_bands * _n_frames(spec, settings) * settings.encoding.dtype.itemsize
 
 
 def _origin(settings: RunSettings) -> dict[str, str]:

@@ -10,12 +10,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from featurestore.specs.spec import Spec
 from tqdm import tqdm
 
 from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.format.clips import ClipTable
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import source_of
+from featurestore.specs.views import best_source
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
@@ -80,7 +80,7 @@ class RunSummary:
 def run(
     catalog: "Catalog",
     path: str,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     *,
     quiet: bool = True,
@@ -94,7 +94,7 @@ def run(
     catalog : Catalog
     path : str
         Where the store is, or will be.
-    specs : sequence of FeatureSpec
+    specs : sequence of Spec
     settings : RunSettings
     quiet : bool
         Whether to print nothing on stderr.
@@ -157,7 +157,7 @@ def run(
         )
         rows = audio_of(store, catalog, table)
         invalidate_changed(store, rows)
-        sources = {source_of(spec, store.specs) for spec in specs}
+        sources = {best_source(spec, store.specs) for spec in specs}
         jobs = jobs_of(store, writer.run_id, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
             store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
@@ -211,9 +211,7 @@ def complete(
     return failures, n_computed
 
 
-def preview(
-    catalog: "Catalog", specs: Sequence[FeatureSpec], settings: RunSettings
-) -> dict[str, Any]:
+def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) -> dict[str, Any]:
     """What a run into a new store would make and how; nothing is touched.
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
@@ -248,7 +246,7 @@ def preview(
 
 
 def jobs_of(
-    store: FeatureStore, run_id: str, specs: Sequence[FeatureSpec], settings: RunSettings
+    store: FeatureStore, run_id: str, specs: Sequence[Spec], settings: RunSettings
 ) -> Iterator[Job]:
     """The specs that are computed together: all of them, unless memory is too short for that."""
     software = {
@@ -273,7 +271,7 @@ def jobs_of(
 def summary_of(
     store: FeatureStore,
     table: ClipTable,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     failures: dict[int, AudioError],
     n_computed: int,
     seconds: float,

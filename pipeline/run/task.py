@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
+from featurestore.specs.spec import Spec
+
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.format.commits import (
     CHECKSUM_NBYTES,
@@ -23,8 +25,7 @@ from featurestore.format.layout import Layout
 from featurestore.format.shard import unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.specs.encoding import Encoding
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
@@ -50,7 +51,7 @@ class Job:
         The store's.
     layouts : tuple of Layout
         Of the specs to compute.
-    window : ClipWindow
+    window : Excerpt
     backend : str
     timeout : float
         How long one clip may take before its worker is ended [s].
@@ -62,7 +63,7 @@ class Job:
     run_id: str
     division: Division
     layouts: tuple[Layout, ...]
-    window: ClipWindow
+    window: Excerpt
     backend: BackendName
     timeout: float
     software: Mapping[str, str]
@@ -144,7 +145,7 @@ _WRITES = 8
 _Row = tuple[bytes, Statistics]
 """One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
 
-Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[FeatureSpec, _Row]]]
+Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, _Row]]]
 """Makes one clip: from a path, a tile and what is wanted, to its record and rows.
 
 It raises `AudioError` for what is the clip's fault.
@@ -230,7 +231,7 @@ def write_specs(
     files: Files,
     layouts: Sequence[Layout],
     shard: int,
-    rows: Mapping[FeatureSpec, Sequence[_Row | None]],
+    rows: Mapping[Spec, Sequence[_Row | None]],
 ) -> dict[str, Checksums]:
     """Write one shard of several specs at the same time; the checksums of their rows, by name."""
     with ThreadPoolExecutor(_WRITES) as pool:
@@ -282,7 +283,7 @@ class _Tracks:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[FeatureSpec, _Row]]:
+    ) -> tuple[ClipRecord, dict[Spec, _Row]]:
         """What became of one clip, and its row of every spec.
 
         Raises
@@ -359,5 +360,5 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _plan(specs: tuple[FeatureSpec, ...]) -> Plan:
+def _plan(specs: tuple[Spec, ...]) -> Plan:
     return arrange(specs)

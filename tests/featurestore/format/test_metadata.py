@@ -9,10 +9,10 @@ from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.metadata import FORMAT, ROOT_KEY, StoreMetadata
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.local import LocalFiles
 
-EMPTY = StoreMetadata(window=ClipWindow(), division=Division.of(8))
+EMPTY = StoreMetadata(window=Excerpt(), division=Division.of(8))
 LAYOUT = Layout(
     spec=FeatureSpec(sr=16000, n_mels=48, hop=2),
     encoding=Encoding(),
@@ -25,7 +25,7 @@ LAYOUT = Layout(
 
 def test_a_root_is_read_back(tmp_path):
     root = StoreMetadata(
-        window=ClipWindow(),
+        window=Excerpt(),
         division=Division.of(8),
         catalog="é",
         n_clips=3,

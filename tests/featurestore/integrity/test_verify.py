@@ -15,12 +15,12 @@ from featurestore.format.metadata import StoreMetadata
 from featurestore.format.shard import index_nbytes
 from featurestore.integrity.verify import Report
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.journal import JOURNAL
 from featurestore.writer import StoreWriter, write_shard
 
-WINDOW = ClipWindow(duration=0.5)
+WINDOW = Excerpt(duration=0.5)
 WHOLE = {"failed": (), "pending": ()}
 
 
