@@ -1497,7 +1497,7 @@ def report(
     """
     if (n_clips is None) != (store is None):
         raise click.UsageError("--listen N and --store STORE go together")
-    from featurestore.specs.grid import thinned
+    from featurestore.specs.grid import subsample
     from models.report import table, write_report
     from models.study.comparison import judge
     from models.study.results import read_results
@@ -1508,7 +1508,7 @@ def report(
         click.echo(_one_line(note), err=True)
     judgement = judge(rows, baseline=baseline, max_loss=max_loss)
     if n_clips is not None and store is not None:  # before the page, which links to it
-        heard = thinned((point.spec for point in judgement.points), MOST)
+        heard = subsample((point.spec for point in judgement.points), MOST)
         _listening_page(store, folder, clips=n_clips, specs=heard, quiet=as_json)
     written = write_report(rows, judgement, folder)
     if as_json:

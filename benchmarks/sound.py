@@ -44,7 +44,7 @@ def stored(clip: Clip, spec: FeatureSpec) -> npt.NDArray[np.float32]:
     encoding = Encoding()
     [(_, values, _)] = arrange([spec]).compute(clip, "native", encoding)
     decoded = np.empty(values.shape, np.float32)
-    encoding.decode(values, decoded, spec.log)
+    encoding.decode(values, decoded, spec.value_range)
     return decoded[:, : clip.n_valid_frames(spec.sr, spec.hop_length)]
 
 

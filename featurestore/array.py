@@ -17,8 +17,8 @@ from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout
 from featurestore.format.shard import Index, index_nbytes, is_absent, read_index, unseal
 from featurestore.format.statistics import BandStatistics, pool, read_statistics, statistics_of
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import max_error, to_log
+from featurestore.specs.spec import Spec
+from featurestore.specs.views import derivation, max_error
 from featurestore.storage.remote import RemoteChunks
 
 if TYPE_CHECKING:
@@ -49,25 +49,25 @@ os.register_at_fork(after_in_child=_forget_pool)
 
 
 class FeatureArray:
-    """Rows of one spec: ``(n_clips, n_mels, n_frames)``, decoded to float32 as they are read.
+    """Rows of one spec: ``(n_clips, n_bands, n_frames)``, decoded to float32 as they are read.
 
     Holds no open file and no thread of its own: picklable, and safe to use after a fork.
 
     Parameters
     ----------
     store : FeatureStore
-    spec : FeatureSpec
+    spec : Spec
         What is served.
     layout : Layout
         What is stored: of the same spec, or of one that serves it (see `featurestore.specs.views`).
     """
 
-    def __init__(self, store: "FeatureStore", spec: FeatureSpec, layout: Layout) -> None:
+    def __init__(self, store: "FeatureStore", spec: Spec, layout: Layout) -> None:
         self.spec = spec
         self.layout = layout
         self._store = store
         self._files = store.files
-        self._step = spec.hop_length // layout.spec.hop_length
+        self._derivation = derivation(layout.spec, spec)
         self._indices: dict[int, tuple[tuple[object, ...], Index]] = {}
         self._remote = None if store.files.is_local else RemoteChunks(store.path, layout)
 
@@ -77,8 +77,8 @@ class FeatureArray:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_clips, n_mels, n_frames)."""
-        return len(self), self.spec.n_mels, -(-self.layout.n_frames // self._step)
+        """(n_clips, n_bands, n_frames)."""
+        return len(self), self.spec.n_bands, -(-self.layout.n_frames // self._derivation.step)
 
     @property
     def encoding(self) -> str:
@@ -89,6 +89,11 @@ class FeatureArray:
     def view_of(self) -> str | None:
         """Name of the stored spec that this one is served from; None if it is stored itself."""
         return None if self.layout.spec == self.spec else self.layout.spec.name
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether values are computed from those of another spec, and not only chosen from them."""
+        return self._derivation.convert is not None
 
     @property
     def max_error(self) -> float:
@@ -110,7 +115,7 @@ class FeatureArray:
         """Frames of each row that are audio, ``(n_clips,)``; what comes after them is padding."""
         outcomes = self._store.outcomes
         stored = self.layout.n_valid_frames(outcomes.n_valid, outcomes.sr)
-        return np.where(self.ready, -(-stored // self._step), 0)
+        return np.where(self.ready, -(-stored // self._derivation.step), 0)
 
     def statistics(
         self, rows: Sequence[int] | npt.NDArray[np.integer] | None = None
@@ -138,7 +143,7 @@ class FeatureArray:
             statistics_of(self.read([row], length=int(length))[0])
             for row, length in zip(numbers, n_frames, strict=True)
         ]
-        return pool(np.array(clips, np.float32).reshape(-1, 3, self.spec.n_mels), n_frames)
+        return pool(np.array(clips, np.float32).reshape(-1, 3, self.spec.n_bands), n_frames)
 
     @property
     def nbytes_stored(self) -> int:
@@ -155,7 +160,7 @@ class FeatureArray:
         return self._store.n_clips
 
     def __getitem__(self, row: int) -> npt.NDArray[np.float32]:
-        """Values of one row, ``(n_mels, n_frames)``; errors as in `read`."""
+        """Values of one row, ``(n_bands, n_frames)``; errors as in `read`."""
         values: npt.NDArray[np.float32] = self.read([row])[0]
         return values
 
@@ -178,7 +183,7 @@ class FeatureArray:
 
         Returns
         -------
-        values : np.ndarray [shape=(len(rows), n_mels, length), dtype=float32]
+        values : np.ndarray [shape=(len(rows), n_bands, length), dtype=float32]
 
         Raises
         ------
@@ -191,7 +196,7 @@ class FeatureArray:
         """
         numbers = self._parse_rows(rows)
         starts, length = self._parse_segment(start, length, len(numbers))
-        out = np.empty((len(numbers), self.spec.n_mels, length), np.float32)
+        out = np.empty((len(numbers), self.spec.n_bands, length), np.float32)
         remote = None if self._remote is None else self._fetched(self._remote, numbers)
         places = sorted(range(len(numbers)), key=numbers.__getitem__)  # shard by shard
         share = -(-len(places) // _THREADS) or 1
@@ -259,7 +264,8 @@ class FeatureArray:
         remote: Mapping[tuple[int, int], bytes] | None,
     ) -> None:
         """Read some places of `out`, in the order of their rows."""
-        layout, step, length = self.layout, self._step, out.shape[2]
+        layout, length = self.layout, out.shape[2]
+        step, convert = self._derivation.step, self._derivation.convert
         chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
         by_shard = itertools.groupby(places, lambda place: rows[place] // layout.clips_per_shard)
         for shard, members in by_shard:
@@ -281,9 +287,9 @@ class FeatureArray:
                     raise CorruptDataError(f"{what}: {error.args[0]}") from None
                 first = starts[place] * step
                 stored = chunk[:, first : first + length * step : step]
-                layout.encoding.decode(stored, out[place], layout.spec.log)
-                if self.spec.log != layout.spec.log:
-                    to_log(out[place])
+                layout.encoding.decode(stored, out[place], layout.spec.value_range)
+                if convert is not None:
+                    convert(out[place])
 
     def _require_newer(self, data: bytes, row: int, what: str) -> None:
         """Make sure that an undamaged chunk is what the record vouches for by now.

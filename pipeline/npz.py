@@ -292,9 +292,9 @@ class NpzFolder:
             n_bad = np.count_nonzero(~np.isfinite(values))
             raise AudioError("NonFinite", f"{n_bad} values of {key}")
         valid = n_valid_frames(record.n_valid, record.sr, spec.sr, spec.hop_length)
-        limits = layout.encoding.limits(spec.log)
+        limits = layout.encoding.limits(spec.value_range)
         statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
-        stored = layout.encoding.encode(values, spec.log)
+        stored = layout.encoding.encode(values, spec.value_range)
         return seal(layout.codec.compress(stored)), statistics
 
 

@@ -36,7 +36,7 @@ from featurestore.array import FeatureArray
 from featurestore.errors import SettingsError
 from featurestore.export.manifest import Advance, write_manifest
 from featurestore.export.selection import BATCH_NBYTES, Selection
-from featurestore.specs.mel import HOP_UNIT, FeatureSpec
+from featurestore.specs.mel import HOP_UNIT, FeatureSpec, require_mel
 from featurestore.store import FeatureStore
 
 IMPORTED = "imported"
@@ -136,6 +136,8 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
 
 
 def _keys(selection: Selection) -> dict[str, FeatureArray]:
+    for array in selection.arrays:
+        require_mel(array.spec, "npz files hold")
     rates = sorted({array.spec.sr for array in selection.arrays})
     if len(rates) > 1:
         choices = " or ".join(f"'sr{sr}-*'" for sr in rates)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import UnknownSpecError
-from featurestore.specs.grid import thinned
+from featurestore.specs.grid import subsample
 from featurestore.specs.mel import FeatureSpec, Log, mel_edges
 from featurestore.storage.atomic import whole
 from featurestore.store import FeatureStore
@@ -92,7 +92,7 @@ def draw_clip(
     OSError
         If the file cannot be written.
     """
-    arrays = [store[spec] for spec in (thinned(store.specs, MOST) if specs is None else specs)]
+    arrays = [store[spec] for spec in (subsample(store.specs, MOST) if specs is None else specs)]
     if not arrays:
         raise UnknownSpecError(f"{store.path} holds no specs; featurize adds some")
     values = [array[row] for array in arrays]

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.inspect.picture import draw_thumbnail, shortened, tags_of, valid_seconds
-from featurestore.specs.grid import thinned
+from featurestore.specs.grid import subsample
 from featurestore.specs.mel import FeatureSpec
 from featurestore.storage.atomic import whole
 from featurestore.store import FeatureStore
@@ -69,8 +69,8 @@ def write_listening_page(
     """
     if n_clips < 1:
         raise SettingsError(f"clips is {n_clips}; it must be at least 1")
-    arrays = [store[spec] for spec in (thinned(store.specs, MOST) if specs is None else specs)]
-    chosen = thinned([array.spec for array in arrays], len(arrays))
+    arrays = [store[spec] for spec in (subsample(store.specs, MOST) if specs is None else specs)]
+    chosen = subsample([array.spec for array in arrays], len(arrays))
     ready = np.logical_and.reduce([array.ready for array in arrays]) if arrays else np.zeros(0)
     rows = spread_over_tags(np.flatnonzero(ready), store.table.labels, n_clips, seed)
     if not rows:

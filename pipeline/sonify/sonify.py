@@ -20,7 +20,7 @@ from scipy.sparse import csr_array
 
 from featurestore.errors import SettingsError, UnknownSpecError
 from featurestore.inspect.picture import file_stem, valid_seconds
-from featurestore.specs.grid import thinned
+from featurestore.specs.grid import subsample
 from featurestore.specs.mel import FeatureSpec
 from featurestore.store import FeatureStore
 from pipeline.features.mel import Analysis, power
@@ -136,7 +136,7 @@ def write_sounds(
         As the store says.
     """
     _look(method, file_format)
-    wanted = thinned(store.specs, MOST) if specs is None else specs
+    wanted = subsample(store.specs, MOST) if specs is None else specs
     sounds = sonify_clip(store, row, wanted, method=method)
     folder, stem = Path(folder), file_stem(store.table.clip_id[row])
     folder.mkdir(parents=True, exist_ok=True)
