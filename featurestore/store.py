@@ -17,8 +17,9 @@ from featurestore.format.clips import TABLE, ClipTable
 from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout, Root, read_attributes
 from featurestore.format.status import OUTCOMES, Outcomes
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import source_of
+from featurestore.specs.kinds import parse_spec
+from featurestore.specs.spec import Spec
+from featurestore.specs.views import best_source
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import Files
 
@@ -88,17 +89,17 @@ class FeatureStore:
         return ClipWindow.from_json(dict(self._root.window))
 
     @cached_property
-    def specs(self) -> list[FeatureSpec]:
+    def specs(self) -> list[Spec]:
         """Specs that are stored."""
-        return [FeatureSpec.parse(name) for name in self._root.specs]
+        return [parse_spec(name) for name in self._root.specs]
 
     @cached_property
-    def views(self) -> list[FeatureSpec]:
+    def views(self) -> list[Spec]:
         """Specs that were asked for and are served from those, without being stored."""
-        return [FeatureSpec.parse(name) for name in self._root.views]
+        return [parse_spec(name) for name in self._root.views]
 
     @cached_property
-    def layouts(self) -> dict[FeatureSpec, Layout]:
+    def layouts(self) -> dict[Spec, Layout]:
         """How each stored spec is laid out."""
         layouts = {}
         found = read_attributes(self.files, [spec.name for spec in self.specs])
@@ -191,12 +192,12 @@ class FeatureStore:
             self._nbytes[name] = sum(self.files.sizes(f"{name}/values/c"))
         return self._nbytes[name]
 
-    def __contains__(self, spec: FeatureSpec | str) -> bool:
+    def __contains__(self, spec: Spec | str) -> bool:
         """Whether a spec can be had, stored or as a view; errors as in `store[spec]`."""
-        wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
-        return source_of(wanted, self.specs) is not None
+        wanted = parse_spec(spec) if isinstance(spec, str) else spec
+        return best_source(wanted, self.specs) is not None
 
-    def __getitem__(self, spec: FeatureSpec | str) -> FeatureArray:
+    def __getitem__(self, spec: Spec | str) -> FeatureArray:
         """The array of a spec; a view where it is not stored but can be derived.
 
         Raises
@@ -206,8 +207,8 @@ class FeatureStore:
         SpecError
             If `spec` is a text that is not a spec's name.
         """
-        wanted = FeatureSpec.parse(spec) if isinstance(spec, str) else spec
-        source = source_of(wanted, self.specs)
+        wanted = parse_spec(spec) if isinstance(spec, str) else spec
+        source = best_source(wanted, self.specs)
         if source is not None:
             return FeatureArray(self, wanted, self.layouts[source])
         names = ", ".join(spec.name for spec in self.specs) or "nothing"
@@ -222,7 +223,7 @@ class FeatureStore:
 
         return verify(self, quick=quick)
 
-    def explain(self, spec: FeatureSpec, layout: Layout, row: int) -> str:
+    def explain(self, spec: Spec, layout: Layout, row: int) -> str:
         """Why a row cannot be read."""
         shard, position = divmod(row, layout.clips_per_shard)
         commit = read_commit(self.files, layout.clips_per_shard, shard)

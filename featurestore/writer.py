@@ -14,7 +14,7 @@ from featurestore.format.layout import ROOT_KEY, Layout, Root, digest_of
 from featurestore.format.shard import pack
 from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.format.status import PUBLISHED
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import finish, write_together
@@ -103,7 +103,7 @@ class StoreWriter:
         layouts: Iterable[Layout],
         catalog: str = "",
         *,
-        views: Iterable[FeatureSpec] = (),
+        views: Iterable[Spec] = (),
         prune: bool = False,
     ) -> FeatureStore:
         """Make room for clips and specs, so that tasks can write their shards.
@@ -118,7 +118,7 @@ class StoreWriter:
             Of the specs that the store shall hold. One that is there keeps its own shard length.
         catalog : str
             Name of the collection.
-        views : iterable of FeatureSpec
+        views : iterable of Spec
             Specs that are asked for and served from those, to be listed as such.
         prune : bool
             Whether rows that `table` lacks are no longer to be read.

@@ -18,7 +18,7 @@ from featurestore.format.shard import seal, unseal
 from featurestore.storage.files import Files
 
 Statistics = npt.NDArray[np.float32]
-"""As `STATISTICS` names them, of one clip, ``(3, n_mels)``; of several, ``(n, 3, n_mels)``."""
+"""As `STATISTICS` names them, of one clip, ``(3, n_bands)``; of several, ``(n, 3, n_bands)``."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -29,9 +29,9 @@ class BandStatistics:
     ----------
     n_clips, n_frames : int
         How much they are of.
-    mean, std : np.ndarray [shape=(n_mels,), dtype=float64]
+    mean, std : np.ndarray [shape=(n_bands,), dtype=float64]
         In the values' unit; nan if of nothing.
-    saturated : np.ndarray [shape=(n_mels,), dtype=float64]
+    saturated : np.ndarray [shape=(n_bands,), dtype=float64]
         Share of the values that the encoding had to clip.
     """
 
@@ -43,7 +43,7 @@ class BandStatistics:
 
 
 def statistics_of(values: npt.NDArray[np.float32]) -> Statistics:
-    """Statistics of one clip's valid frames, ``(n_mels, n_frames)``; nothing saturated."""
+    """Statistics of one clip's valid frames, ``(n_bands, n_frames)``; nothing saturated."""
     wide = values.astype(np.float64)
     made = np.stack([wide.mean(axis=1), wide.std(axis=1), np.zeros(len(wide))])
     return made.astype(np.float32)
@@ -54,7 +54,7 @@ def pool(clips: Statistics, n_frames: npt.NDArray[np.int64]) -> BandStatistics:
 
     Parameters
     ----------
-    clips : np.ndarray [shape=(n_clips, 3, n_mels), dtype=float32]
+    clips : np.ndarray [shape=(n_clips, 3, n_bands), dtype=float32]
     n_frames : np.ndarray [shape=(n_clips,), dtype=int64]
         Valid frames of each.
     """
@@ -77,7 +77,7 @@ def pool(clips: Statistics, n_frames: npt.NDArray[np.int64]) -> BandStatistics:
 
 def pack_statistics(clips: Sequence[Statistics | None], layout: Layout) -> bytes:
     """A run of clips' statistics as a chunk of the Zarr array; nan where there are none."""
-    shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_mels
+    shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_bands
     chunk = np.full(shape, np.nan, "<f4")
     for position, statistics in enumerate(clips):
         if statistics is not None:
@@ -86,7 +86,7 @@ def pack_statistics(clips: Sequence[Statistics | None], layout: Layout) -> bytes
 
 
 def unpack_statistics(data: bytes, layout: Layout, what: str) -> Statistics:
-    """What `pack_statistics` was given, ``(clips_per_shard, 3, n_mels)``.
+    """What `pack_statistics` was given, ``(clips_per_shard, 3, n_bands)``.
 
     Raises
     ------
@@ -94,7 +94,7 @@ def unpack_statistics(data: bytes, layout: Layout, what: str) -> Statistics:
         If the bytes are damaged; the message begins with `what`.
     """
     body = unseal(data, what)
-    shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_mels
+    shape = layout.clips_per_shard, len(STATISTICS), layout.spec.n_bands
     if len(body) != 4 * int(np.prod(shape)):
         raise CorruptDataError(f"{what}: {len(body)} bytes are not the statistics of {shape[0]}")
     return np.frombuffer(body, "<f4").reshape(shape)
@@ -128,7 +128,7 @@ def read_statistics(files: Files, layout: Layout, rows: npt.NDArray[np.int64]) -
     shards, positions = np.divmod(rows, layout.clips_per_shard)
     wanted = np.unique(shards).tolist()
     keys = [layout.statistics_key(shard) for shard in wanted]
-    found = np.empty((len(rows), len(STATISTICS), layout.spec.n_mels), np.float32)
+    found = np.empty((len(rows), len(STATISTICS), layout.spec.n_bands), np.float32)
     commits = dict(read_commits(files, layout.clips_per_shard, wanted, wanted))
     for shard, key, data in zip(wanted, keys, files.read_several(keys), strict=True):
         if data is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from featurestore.export.selection import BATCH_NBYTES
 from featurestore.format.clips import ClipTable
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
@@ -153,7 +153,7 @@ _Rows = np.ndarray[Any, np.dtype[np.int64]]
 
 def _matched(
     a: "FeatureStore", b: "FeatureStore"
-) -> tuple[list[FeatureSpec], tuple[tuple[str, ...], tuple[str, ...]]]:
+) -> tuple[list[Spec], tuple[tuple[str, ...], tuple[str, ...]]]:
     """Specs stored in one and to be had from both; names of the others, by store."""
     both = [spec for spec in dict.fromkeys([*a.specs, *b.specs]) if spec in a and spec in b]
     only_a, only_b = (
@@ -198,7 +198,7 @@ def _labels(a: ClipTable, b: ClipTable, here: _Rows, there: _Rows) -> dict[str, 
 def _values(
     a: "FeatureStore",
     b: "FeatureStore",
-    spec: FeatureSpec,
+    spec: Spec,
     here: _Rows,
     there: _Rows,
     *,

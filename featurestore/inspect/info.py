@@ -7,7 +7,7 @@ import numpy as np
 
 from featurestore.format.statistics import read_statistics
 from featurestore.inspect.data_quality import constant_bands
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _seconds(clips: "pd.DataFrame") -> float:
     return float((ready["n_valid"] / ready["sr"]).sum())
 
 
-def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any]:
+def describe_spec(store: FeatureStore, spec: Spec | str) -> dict[str, Any]:
     """One spec of a store: shape, encoding, bytes, where its values come from, and how they lie.
 
     Statistics by band are in `describe_values`, for they are read from as many files as shards.
@@ -69,7 +69,7 @@ def describe_spec(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any
     }
 
 
-def describe_values(store: FeatureStore, spec: FeatureSpec | str) -> dict[str, Any]:
+def describe_values(store: FeatureStore, spec: Spec | str) -> dict[str, Any]:
     """How a spec's values lie: mean and spread of each band, over frames that are audio.
 
     Of the training split alone, which is what a network's input is normalised by, where there is

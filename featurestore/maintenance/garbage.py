@@ -14,7 +14,7 @@ from featurestore.format.layout import ROOT_KEY, Layout, is_length, read_attribu
 from featurestore.format.shard import index_nbytes, is_absent, read_index, unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.format.status import PUBLISHED
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.kinds import parse_spec
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.writer import StoreWriter, write_shard
 
@@ -157,7 +157,7 @@ def _refused(files: Files, *keys: str) -> str:
 def _is_spec_group(files: Files, name: str) -> bool:
     """Whether melgrid made the folder, for a spec."""
     try:
-        FeatureSpec.parse(name)
+        parse_spec(name)
         (fields,) = read_attributes(files, [name])
     except SpecError:
         return False

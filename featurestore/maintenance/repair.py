@@ -25,8 +25,8 @@ from featurestore.format.layout import (
 )
 from featurestore.maintenance.examine import Damage
 from featurestore.maintenance.verify import Report, inspect, read_files
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import source_of
+from featurestore.specs.kinds import parse_spec
+from featurestore.specs.views import best_source
 from featurestore.storage.files import Files
 from featurestore.storage.journal import discard_damaged
 from featurestore.writer import StoreWriter
@@ -102,8 +102,8 @@ def _mend(files: Files, damage: Sequence[Damage], layouts: Mapping[str, Layout])
         for length, spans in root.records.items()
     }
     specs = tuple(name for name in root.specs if name not in dropped)
-    stored = [FeatureSpec.parse(name) for name in specs]
-    views = tuple(name for name in root.views if source_of(FeatureSpec.parse(name), stored))
+    stored = [parse_spec(name) for name in specs]
+    views = tuple(name for name in root.views if best_source(parse_spec(name), stored))
     new = dataclasses.replace(root, digests=digests, specs=specs, views=views, records=records)
     files.write(ROOT_KEY, new.to_bytes())
     if ROOT_KEY in keys:

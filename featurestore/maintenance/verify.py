@@ -30,7 +30,7 @@ from featurestore.format.layout import (
 from featurestore.format.status import PUBLISHED, Outcomes
 from featurestore.maintenance.examine import Damage, RunOfClips, examine
 from featurestore.specs.encoding import Codec, CodecName, Encoding, EncodingName
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.kinds import parse_spec
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import JOURNAL, read_journal
 
@@ -219,7 +219,7 @@ def _candidates(store: "FeatureStore", name: str, others: Sequence[Layout]) -> I
     stored = stored_layout(store.files, name)
     if stored is not None:
         yield stored
-    spec = FeatureSpec.parse(name)
+    spec = parse_spec(name)
     text = (store.files.read(f"{name}/zarr.json") or b"").decode(errors="replace")
     left = re.search(r'"settings":\s*\{(.*?)\}', text, re.DOTALL)
     settings = [dict(layout.settings) for layout in others]

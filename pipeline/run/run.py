@@ -16,8 +16,8 @@ from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.export.npz import was_imported
 from featurestore.format.clips import ClipTable
 from featurestore.format.layout import Layout
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import needed, source_of
+from featurestore.specs.spec import Spec
+from featurestore.specs.views import best_source, minimal_basis
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
@@ -90,7 +90,7 @@ class RunSummary:
 def run(
     catalog: "Catalog",
     path: str,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     *,
     quiet: bool = True,
@@ -104,7 +104,7 @@ def run(
     catalog : Catalog
     path : str
         Where the store is, or will be.
-    specs : sequence of FeatureSpec
+    specs : sequence of Spec
     settings : RunSettings
     quiet : bool
         Whether to print nothing on stderr.
@@ -161,7 +161,7 @@ def run(
         )
         rows = audio_of(store, catalog, table)
         take_back_changed(store, rows)
-        sources = {source_of(spec, store.specs) for spec in specs}
+        sources = {best_source(spec, store.specs) for spec in specs}
         jobs = jobs_of(store, writer.run, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
             store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
@@ -214,9 +214,7 @@ def complete(
     return failures, n_computed
 
 
-def preview(
-    catalog: "Catalog", specs: Sequence[FeatureSpec], settings: RunSettings
-) -> dict[str, Any]:
+def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) -> dict[str, Any]:
     """What a run into a new store would make and how; nothing is touched.
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
@@ -249,16 +247,14 @@ def preview(
     }
 
 
-def layouts(
-    n_clips: int, specs: Sequence[FeatureSpec], settings: RunSettings
-) -> tuple[Layout, ...]:
+def layouts(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> tuple[Layout, ...]:
     """How the specs would be laid out in a new store.
 
     The length of a shard follows from the bytes that a clip takes at all specs together.
     """
     frames = {spec: spec.n_frames(settings.window.n_samples(spec.sr)) for spec in specs}
     item = settings.encoding.dtype.itemsize
-    clip_nbytes = sum(spec.n_mels * n_frames * item for spec, n_frames in frames.items())
+    clip_nbytes = sum(spec.n_bands * n_frames * item for spec, n_frames in frames.items())
     fewest, most = _CLIPS_PER_SHARD
     limit = min(_TASK_NBYTES // max(1, clip_nbytes), n_clips // _SHARDS, most)
     clips_per_shard = 2 ** (max(limit, fewest).bit_length() - 1)
@@ -284,8 +280,8 @@ def _origin(settings: RunSettings) -> dict[str, str]:
 
 
 def _stored(
-    specs: Sequence[FeatureSpec], settings: RunSettings, store: FeatureStore | None = None
-) -> Sequence[FeatureSpec]:
+    specs: Sequence[Spec], settings: RunSettings, store: FeatureStore | None = None
+) -> Sequence[Spec]:
     """Those of the specs that are to be stored.
 
     None is served from what was made otherwise (in another encoding, by another backend), into
@@ -299,13 +295,13 @@ def _stored(
         for spec, layout in there.items()
         if layout.encoding == settings.encoding and layout.settings == _origin(settings)
     ]
-    stored = needed(specs, alike)
-    sources = {spec: source_of(spec, [*stored, *there]) for spec in specs}
+    stored = minimal_basis(specs, alike)
+    sources = {spec: best_source(spec, [*stored, *there]) for spec in specs}
     return [spec for spec in specs if spec in stored or sources[spec] not in {*stored, *alike}]
 
 
 def jobs_of(
-    store: FeatureStore, run: str, specs: Sequence[FeatureSpec], settings: RunSettings
+    store: FeatureStore, run: str, specs: Sequence[Spec], settings: RunSettings
 ) -> Iterator[Job]:
     """The specs by the length of their shards: those that are computed together."""
     wanted = [store.layouts[spec] for spec in specs]
@@ -330,7 +326,7 @@ def jobs_of(
 def summary_of(
     store: FeatureStore,
     table: ClipTable,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     failures: dict[int, AudioError],
     n_computed: int,
     seconds: float,

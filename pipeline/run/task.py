@@ -22,7 +22,7 @@ from featurestore.format.layout import Layout
 from featurestore.format.shard import seal, unpack, unseal
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.specs.encoding import Encoding
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
@@ -135,7 +135,7 @@ _WRITES = 8
 _Row = tuple[bytes, Statistics]
 """One clip at one spec: its sealed chunk, and its statistics ``(3, n_mels)``."""
 
-Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[FeatureSpec, _Row]]]
+Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, _Row]]]
 """Makes one clip: from a path, a tile and what is wanted, to its record and rows.
 
 It raises `AudioError` for what is the clip's fault.
@@ -221,7 +221,7 @@ def write_specs(
     files: Files,
     layouts: Sequence[Layout],
     shard: int,
-    rows: Mapping[FeatureSpec, Sequence[_Row | None]],
+    rows: Mapping[Spec, Sequence[_Row | None]],
 ) -> dict[str, Checksums]:
     """Write one shard of several specs at the same time; the checksums of their rows, by name."""
     with ThreadPoolExecutor(_WRITES) as pool:
@@ -273,7 +273,7 @@ class _Tracks:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[FeatureSpec, _Row]]:
+    ) -> tuple[ClipRecord, dict[Spec, _Row]]:
         """What became of one clip, and its row of every spec.
 
         Raises
@@ -350,5 +350,5 @@ def time_limit(seconds: float) -> Iterator[None]:
 
 
 @lru_cache(maxsize=64)
-def _plan(specs: tuple[FeatureSpec, ...]) -> Plan:
+def _plan(specs: tuple[Spec, ...]) -> Plan:
     return arrange(specs)

@@ -11,7 +11,7 @@ from featurestore import FeatureSpec
 from featurestore.errors import UnknownSpecError
 from featurestore.specs.encoding import UINT8_RANGE, Encoding
 from featurestore.specs.grid import ferraro2020, grid
-from featurestore.specs.views import max_error, needed, serves, source_of, to_log
+from featurestore.specs.views import best_source, derivable, max_error, minimal_basis, to_log
 
 X1 = FeatureSpec(sr=16000, n_mels=8)
 DECIBELS = npst.arrays(
@@ -47,23 +47,23 @@ def test_the_bounds_are_those_that_the_documentation_states():
 @given(hops=st.sets(HOPS, min_size=1), logs=st.sets(st.sampled_from(["db", "log"]), min_size=1))
 def test_what_is_needed_serves_everything_and_nothing_in_it_serves_another(hops, logs):
     specs = grid(sr=[16000], n_mels=[8, 16], hop=hops, log=logs)
-    stored = needed(specs)
-    assert all(source_of(spec, stored) is not None for spec in specs)
-    assert not any(serves(a, b) for a in stored for b in stored if a != b)
+    stored = minimal_basis(specs)
+    assert all(best_source(spec, stored) is not None for spec in specs)
+    assert not any(derivable(a, b) for a in stored for b in stored if a != b)
     assert set(stored) <= set(specs)
 
 
 def test_the_studys_88_are_served_from_14():
-    stored = needed(ferraro2020())
+    stored = minimal_basis(ferraro2020())
     assert len(stored) == 14
     assert {(spec.hop, spec.log) for spec in stored} == {(1, "db")}
 
 
 def test_what_is_there_already_need_not_be_stored_again():
     x2 = dataclasses.replace(X1, hop=2)
-    assert needed([x2], [X1]) == ()
-    assert needed([x2], [x2]) == (x2,)
-    assert needed([X1], [x2]) == (X1,)
+    assert minimal_basis([x2], [X1]) == ()
+    assert minimal_basis([x2], [x2]) == (x2,)
+    assert minimal_basis([X1], [x2]) == (X1,)
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_what_is_there_already_need_not_be_stored_again():
 )
 def test_a_spec_serves_hop_multiples_and_log_from_db(stored, wanted, expected):
     pair = (dataclasses.replace(X1, **changes) for changes in (stored, wanted))
-    assert serves(*pair) is expected
+    assert derivable(*pair) is expected
 
 
 def test_a_view_is_cut_from_its_own_law_before_the_other():
     log_x1, db_x2 = dataclasses.replace(X1, log="log"), dataclasses.replace(X1, hop=2)
     wanted = dataclasses.replace(X1, log="log", hop=4)
-    assert source_of(wanted, [X1, log_x1, db_x2]) == log_x1
-    assert source_of(wanted, [X1, db_x2]) == db_x2
-    assert source_of(X1, [db_x2]) is None
+    assert best_source(wanted, [X1, log_x1, db_x2]) == log_x1
+    assert best_source(wanted, [X1, db_x2]) == db_x2
+    assert best_source(X1, [db_x2]) is None
 
 
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
