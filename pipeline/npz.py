@@ -48,8 +48,8 @@ from featurestore.format.commits import PENDING, ClipRecord
 from featurestore.format.layout import Layout
 from featurestore.format.shard import seal
 from featurestore.format.statistics import Statistics
-from featurestore.specs.encoding import UINT8_RANGE
-from featurestore.specs.mel import FeatureSpec, n_valid_frames
+from featurestore.specs.mel import FeatureSpec, require_mel
+from featurestore.specs.spec import Spec
 from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio.file import opened
@@ -228,7 +228,7 @@ class NpzFolder:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[FeatureSpec, tuple[bytes, Statistics]]]:
+    ) -> tuple[ClipRecord, dict[Spec, tuple[bytes, Statistics]]]:
         """One clip's record and rows; a `Source` for `compute_shard`.
 
         Raises
@@ -271,7 +271,8 @@ class NpzFolder:
     def _row(
         self, npz: Mapping[str, npt.NDArray[Any]], layout: Layout, record: ClipRecord
     ) -> tuple[bytes, Statistics]:
-        spec, key = layout.spec, self.keys[layout.spec]
+        spec = require_mel(layout.spec, "npz files hold")
+        key = self.keys[spec]
         if key not in npz:
             raise AudioError("DecodeError", f"the file holds no {key}")
         values = npz[key]
@@ -287,11 +288,11 @@ class NpzFolder:
         values = values[:, :n_frames].astype(np.float32)
         if spec.log == "db":
             values /= np.float32(self.decibels / 10)
-            values[np.isneginf(values)] = UINT8_RANGE["db"][0]
+            values[np.isneginf(values)] = spec.value_range[0]
         if not np.isfinite(values).all():
             n_bad = np.count_nonzero(~np.isfinite(values))
             raise AudioError("NonFinite", f"{n_bad} values of {key}")
-        valid = n_valid_frames(record.n_valid, record.sr, spec.sr, spec.hop_length)
+        valid = spec.n_valid_frames(record.n_valid, record.sr)
         limits = layout.encoding.limits(spec.value_range)
         statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
         stored = layout.encoding.encode(values, spec.value_range)

@@ -26,14 +26,14 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
     write_manifest(path, selection, "memmap", {array.spec.name: {} for array in selection.arrays})
     for array in selection.arrays:
         spec = array.spec
-        bands, times = spec.coordinates(2)
+        bands, _ = spec.coordinates(array.shape[2])
         folder = path / spec.name
         folder.mkdir()
         np.save(folder / "ready.npy", selection.ready(array))
         np.save(folder / "n_valid_frames.npy", array.n_valid_frames[selection.rows])
         facts = {
             **selection.facts(array),
-            "hop_seconds": float(times.values[1]),
+            "hop_seconds": float(spec.frame_step),
             f"{bands.name}_frequencies": bands.values.tolist(),
         }
         (folder / "spec.json").write_text(json.dumps(facts, indent=2), "utf-8")

@@ -121,7 +121,7 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
         for key, array in keys.items():
             there = places[ready[key][places]]
             values = array.read(selection.rows[there])
-            if array.spec.log == "db":
+            if require_mel(array.spec, "npz files hold").log == "db":
                 values *= 2  # exactly
             for place, clip in zip(there.tolist(), values, strict=True):
                 made[place][key] = clip
@@ -136,9 +136,8 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
 
 
 def _keys(selection: Selection) -> dict[str, FeatureArray]:
-    for array in selection.arrays:
-        require_mel(array.spec, "npz files hold")
-    rates = sorted({array.spec.sr for array in selection.arrays})
+    specs = [require_mel(array.spec, "npz files hold") for array in selection.arrays]
+    rates = sorted({spec.sr for spec in specs})
     if len(rates) > 1:
         choices = " or ".join(f"'sr{sr}-*'" for sr in rates)
         raise SettingsError(
@@ -146,12 +145,12 @@ def _keys(selection: Selection) -> dict[str, FeatureArray]:
             f"holds {', '.join(map(str, rates))} Hz; choose one with --specs {choices}"
         )
     keys: dict[str, FeatureArray] = {}
-    for array in selection.arrays:
-        other = keys.setdefault(key_of(array.spec), array)
+    for array, spec in zip(selection.arrays, specs, strict=True):
+        other = keys.setdefault(key_of(spec), array)
         if other is not array:
             raise SettingsError(
                 f"{other.spec.name} and {array.spec.name} would both be called "
-                f"{key_of(array.spec)} in npz files; choose one with --specs"
+                f"{key_of(spec)} in npz files; choose one with --specs"
             )
     return keys
 

@@ -50,9 +50,7 @@ def subsample(specs: Iterable[S], limit: int) -> tuple[S, ...]:
     if len(ordered) <= limit:
         return tuple(ordered)
     ordered = [
-        spec
-        for _, alike in groupby(ordered, key=_resolution)
-        for spec in minimal_basis(alike)
+        spec for _, alike in groupby(ordered, key=_resolution) for spec in minimal_basis(alike)
     ]
     if len(ordered) <= limit:
         return tuple(ordered)
@@ -60,8 +58,8 @@ def subsample(specs: Iterable[S], limit: int) -> tuple[S, ...]:
     return tuple(ordered[round(place * step)] for place in range(limit))
 
 
-def _resolution(spec: Spec) -> float:
-    return spec.n_bands * spec.frame_rate
+def _resolution(spec: Spec) -> Fraction:
+    return spec.n_bands / spec.frame_step
 
 
 def ferraro2020(window: Window = "hann") -> tuple[FeatureSpec, ...]:

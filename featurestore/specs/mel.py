@@ -198,6 +198,11 @@ class FeatureSpec:
         return self.n_mels
 
     @property
+    def frame_step(self) -> Fraction:
+        """Step from frame to frame, exactly [s]."""
+        return Fraction(self.hop_length, self.sr)
+
+    @property
     def frame_rate(self) -> float:
         """Frames a second [Hz]."""
         return self.sr / self.hop_length

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from fractions import Fraction
 from typing import ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
@@ -114,8 +115,8 @@ class Spec(Protocol):
         """Length of the first axis. Statistics are kept for each band."""
 
     @property
-    def frame_rate(self) -> float:
-        """Frames a second [Hz]."""
+    def frame_step(self) -> Fraction:
+        """Step from frame to frame, exactly [s]."""
 
     def n_frames(self, n_samples: int) -> int:
         """Length of the second axis for a clip of `n_samples` samples at `sr`."""

@@ -33,11 +33,12 @@ def minimal_basis(wanted: Iterable[S], there: Collection[Spec] = ()) -> tuple[S,
 
     The study's 88 from 14: x1 in decibels, for 7 numbers of bands and 2 sample rates.
     """
-    wanted = tuple(dict.fromkeys(wanted))
+    every = tuple(dict.fromkeys(wanted))
+    known: tuple[Spec, ...] = (*every, *there)
     return tuple(
         spec
-        for spec in wanted
-        if not any(derivable(other, spec) for other in (*wanted, *there) if other != spec)
+        for spec in every
+        if not any(derivable(other, spec) for other in known if other != spec)
     )
 
 

@@ -282,7 +282,7 @@ class _Tracks:
             If the clip cannot be made.
         """
         by_spec = {layout.spec: layout for layout in layouts}
-        made = {}
+        made: dict[Spec, _Row] = {}
         with time_limit(self._job.timeout), _memory_errors_told():
             track, cutter = self._open(path)
             clip = cutter.clip(tile)

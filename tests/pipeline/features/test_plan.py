@@ -34,17 +34,17 @@ def computed(plan, clip):
 
 def test_the_studys_grid_takes_one_spectrum_a_rate():
     plan = arrange(ferraro2020())
-    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.analyses] == [
+    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.stfts] == [
         (12000, 256, 7),
         (16000, 256, 7),
     ]
-    assert sum(len(specs) for _, specs in plan.analyses) == 88
+    assert sum(len(specs) for _, specs in plan.stfts) == 88
 
 
 def test_a_single_spec_computes_only_its_own_frames():
     spec = FeatureSpec(sr=16000, n_mels=48, hop=4)
-    ((analysis, specs),) = arrange([spec]).analyses
-    assert analysis.hop_length == spec.hop_length == 1024
+    ((stft, specs),) = arrange([spec]).stfts
+    assert stft.hop_length == spec.hop_length == 1024
     assert specs == (spec,)
 
 
@@ -54,7 +54,7 @@ def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
         FeatureSpec(sr=16000, n_mels=48, hop=Fraction(160, 256)),
         FeatureSpec(sr=16000, n_mels=48, hop=Fraction(320, 256)),
     ]
-    assert sorted(a.hop_length for a, _ in arrange(specs).analyses) == [160, 256]
+    assert sorted(a.hop_length for a, _ in arrange(specs).stfts) == [160, 256]
 
 
 def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
