@@ -9,10 +9,10 @@ from featurestore.errors import AudioError
 from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.grid import ferraro2020, grid
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
 from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
-from pipeline.features.plan import arrange
+from pipeline.features.plan import _encoded, arrange
 
 WINDOW = ClipWindow(duration=1.5)
 FLOAT32 = Encoding(name="float32")
@@ -134,3 +134,17 @@ def test_every_spec_of_any_grid_is_computed_once_with_the_right_shape(clip, sr, 
     for spec, values, statistics in made:
         assert statistics.shape == (3, spec.n_mels)
         assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))
+
+
+@pytest.mark.parametrize("name", ["float16", "float32"])
+def test_the_plan_encodes_to_the_same_bits_as_the_encoding_beyond_its_limits_too(name):
+    beyond = [1e5, -1e5, 65504, 65519.9, 65520, np.inf, -np.inf, np.nan, -0.0, 2**-24, 2**-25, 1e-9]
+    rng = np.random.default_rng(0)
+    values = np.concatenate([beyond, rng.uniform(-100, 40, 4084)]).astype(np.float32)[None]
+    encoding = Encoding(name=name)
+    encoded = _encoded(values, encoding, "db")
+    assert encoded.tobytes() == encoding.encode(values, VALUE_RANGE["db"]).tobytes()
+    if name == "float16":
+        np.testing.assert_array_equal(
+            encoded[0, :8], [65504, -65504, 65504, 65504, 65504, 65504, -65504, np.nan]
+        )
