@@ -8,9 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+
+from pipeline.features.backends import BackendName
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -228,7 +230,7 @@ audio_options = together(
     table_options,
     kept_options,
     duration_option,
-    click.option("--backend", type=click.Choice(["native", "librosa", "essentia"]),
+    click.option("--backend", type=click.Choice(get_args(BackendName)),
                  default="native", show_default=True, help="What computes the spectra."),
     click.option("--report", metavar="FILE", help="Write Dask's performance report, in HTML."),
 )  # fmt: skip

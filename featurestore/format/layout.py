@@ -287,7 +287,10 @@ class Layout:
             names[...] = np.array(STATISTICS, object)
             for axis in spec.coordinates(self.n_frames):
                 array = group.create_array(
-                    axis.name, data=axis.values, dimension_names=(axis.name,)
+                    axis.name,
+                    data=axis.values,
+                    dimension_names=(axis.name,),
+                    config={"write_empty_chunks": True},  # a single frame's time is 0, the fill
                 )
                 array.attrs.update({"long_name": axis.long_name, "units": axis.unit})
 

@@ -125,7 +125,7 @@ def test_another_kind_is_written_and_read_like_a_mel_spectrogram(loudness, make_
     assert array.shape[1:] == (1, array.layout.n_frames)
     assert array.read([0, 3], length=2).shape == (2, 1, 2)
     assert array.statistics([0, 3]).mean.shape == (1,)
-    assert store.verify().sound
+    assert store.verify().is_healthy
 
 
 def test_an_encoding_that_a_kind_does_not_have_is_refused():
