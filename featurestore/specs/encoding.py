@@ -113,7 +113,10 @@ class Encoding:
         affine = self.affine(value_range)
         if affine is None:
             if self.name == "float16":
-                values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
+                # Looking costs less than a copy; nan is neither, and may have others beside it.
+                low, high = values.min(initial=0), values.max(initial=0)
+                if not (low >= -_FLOAT16_MAX and high <= _FLOAT16_MAX):
+                    values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
                 if to_float16 is not None:
                     values = to_float16(values)
             return np.ascontiguousarray(values, self.dtype)

@@ -118,6 +118,11 @@ def test_another_kind_goes_through_the_metadata_of_a_store(loudness):
     assert values["attributes"]["long_name"] == "mean power"
 
 
+def test_all_promised_files_are_made_for_a_clip_of_a_single_frame():
+    layout = dataclasses.replace(layout_of(MEL), n_frames=1)
+    assert set(layout.files(6)) == set(layout.metadata_keys)
+
+
 def test_another_kind_is_written_and_read_like_a_mel_spectrogram(loudness, make_store):
     store = make_store(specs=[loudness, MEL], encoding=Encoding(name="float32"))
     assert set(store.specs) == {loudness, MEL}
