@@ -456,7 +456,7 @@ def featurize(
     what is missing is computed.
     """
     from featurestore.specs.encoding import Codec, Encoding
-    from featurestore.specs.window import ClipWindow
+    from featurestore.specs.excerpt import Excerpt
 
     specs = _specs(**spec_values)
     from pipeline.catalogs import open_catalog
@@ -464,7 +464,7 @@ def featurize(
     from pipeline.run.settings import FailureLimit, RunSettings
 
     settings = RunSettings(
-        window=ClipWindow(duration=duration, take=take, short=short),
+        window=Excerpt(duration=duration, take=take, short=short),
         encoding=Encoding(name=encoding),
         codec=Codec(name=codec),
         backend=backend,
@@ -1618,7 +1618,7 @@ def _profile_audio(
     **spec_values: Any,
 ) -> "Iterator[Profile]":
     from featurestore.specs.encoding import Codec, Encoding
-    from featurestore.specs.window import ClipWindow
+    from featurestore.specs.excerpt import Excerpt
 
     specs = _specs(**spec_values)
     from pipeline.catalogs import open_catalog
@@ -1626,7 +1626,7 @@ def _profile_audio(
     from pipeline.run.settings import RunSettings
 
     settings = RunSettings(
-        window=ClipWindow(duration=duration),
+        window=Excerpt(duration=duration),
         encoding=Encoding(name=encoding),
         codec=Codec(name=codec),
         backend=backend,

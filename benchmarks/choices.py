@@ -24,9 +24,9 @@ from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table
 from benchmarks.rounds import interleaved
 from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
 from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
-from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Clip, Cutter
 from pipeline.audio.decode import read_track
 from pipeline.features.backends import native
@@ -344,8 +344,8 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     corpus = open_corpus(audio)
-    tracks = [read_track(file, ClipWindow()) for file in corpus.files(clips)]
-    cut = [Cutter(track.samples, track.sr, ClipWindow()).clip() for track in tracks]
+    tracks = [read_track(file, Excerpt()) for file in corpus.files(clips)]
+    cut = [Cutter(track.samples, track.sr, Excerpt()).clip() for track in tracks]
     [(stft, _)] = arrange([FULL]).stfts
     samples = cut[0].framed(stft.sr, stft.n_fft)
     rows = [

@@ -18,9 +18,9 @@ from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.specs.encoding import Codec, CodecName, Encoding, EncodingName
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
 from pipeline.audio.decode import read_track
 from pipeline.features.plan import _encoded, arrange
@@ -56,7 +56,7 @@ _BESIDES = 20
 def npz_nbytes(spec: FeatureSpec) -> int:
     """Size of a clip as the study keeps it: float32 by ``np.savez``, which does not pack."""
     file = io.BytesIO()
-    shape = spec.n_mels, spec.n_frames(ClipWindow().n_samples(spec.sr))
+    shape = spec.n_mels, spec.n_frames(Excerpt().n_samples(spec.sr))
     np.savez(file, np.zeros(shape, np.float32))
     return len(file.getvalue())
 
@@ -65,8 +65,8 @@ def values_of(corpus: Corpus, specs: list[FeatureSpec]) -> dict[FeatureSpec, lis
     """The mel-spectrograms of all of the corpus's clips, float32."""
     plan, found = arrange(specs), {spec: [] for spec in specs}
     for file in corpus.files(len(corpus.paths)):
-        track = read_track(file, ClipWindow())
-        clip = Cutter(track.samples, track.sr, ClipWindow()).clip()
+        track = read_track(file, Excerpt())
+        clip = Cutter(track.samples, track.sr, Excerpt()).clip()
         for spec, values, _ in plan.compute(clip, "native", Encoding(name="float32")):
             found[spec].append(values)
     return found

@@ -32,12 +32,12 @@ from benchmarks.crew import scratch
 from benchmarks.files.injury import Made, injure, whole_files
 from benchmarks.files.judge import UNHEARD, Clip, deviation, hear
 from benchmarks.page import publish, save_option, table, verdict
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
 
 SPEC = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
-WINDOW = ClipWindow(duration=1.5)
+WINDOW = Excerpt(duration=1.5)
 
 _N_EACH = 2
 """Whole files of each kind, that are injured again and again."""

@@ -21,8 +21,8 @@ from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, interleaved
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
-from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
 from pipeline.features.plan import arrange
 
@@ -126,7 +126,7 @@ def against_lhotse(corpus: Corpus, clips: int, rounds: int) -> tuple[Rounds, int
 def against_essentia(corpus: Corpus, rounds: int) -> Rounds:
     """The grid from the same arrays, in this process on one thread, encoded but not stored."""
     torch.set_num_threads(1)
-    window, sources = ClipWindow(duration=_SECONDS), {}
+    window, sources = Excerpt(duration=_SECONDS), {}
     for file in corpus.files(4):
         samples, sr = soundfile.read(file, dtype="float32")
         for rate in (12000, 16000):

@@ -11,8 +11,8 @@ import click
 from benchmarks.page import publish, save_option, table
 from featurestore import FeatureStore
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from models.study.comparison import Point, judge
 from models.study.study import study
 from models.training.settings import TrainSettings
@@ -42,7 +42,7 @@ def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, sav
     for encoding, resolutions in {"float16": RESOLUTIONS, **OTHER_ENCODINGS}.items():
         path = f"{folder}/{encoding}.zarr"
         specs = [FeatureSpec(sr=16000, n_mels=bands, hop=hop) for bands, hop in resolutions]
-        settings = RunSettings(window=ClipWindow(), encoding=Encoding(name=encoding))
+        settings = RunSettings(window=Excerpt(), encoding=Encoding(name=encoding))
         run(catalog, path, specs, settings)
         stores.append(FeatureStore.open(path))
     chosen = tags.split(",") if tags else None

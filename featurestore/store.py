@@ -17,10 +17,10 @@ from featurestore.format.clips import TABLE, ClipTable
 from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout, Root, read_attributes
 from featurestore.format.status import OUTCOMES, Outcomes
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.kinds import parse_spec
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source
-from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
@@ -84,9 +84,9 @@ class FeatureStore:
         return self._root.catalog
 
     @cached_property
-    def window(self) -> ClipWindow:
+    def window(self) -> Excerpt:
         """Which stretch of a track a row is."""
-        return ClipWindow.from_json(dict(self._root.window))
+        return Excerpt.from_json(dict(self._root.window))
 
     @cached_property
     def specs(self) -> list[Spec]:

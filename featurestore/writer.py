@@ -14,8 +14,8 @@ from featurestore.format.layout import ROOT_KEY, Layout, Root, digest_of
 from featurestore.format.shard import pack
 from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.format.status import PUBLISHED
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
-from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import finish, write_together
 from featurestore.storage.lock import lock_of
@@ -31,7 +31,7 @@ class StoreWriter:
     ----------
     path : str or Path
         A local folder or an fsspec URL: of a store, of an empty folder, or of nothing.
-    window : ClipWindow
+    window : Excerpt
 
     Raises
     ------
@@ -45,7 +45,7 @@ class StoreWriter:
         If another run is writing to it.
     """
 
-    def __init__(self, path: str | Path, window: ClipWindow) -> None:
+    def __init__(self, path: str | Path, window: Excerpt) -> None:
         self.files = Files(path)
         self._window = window
         self._lock = lock_of(self.files)
@@ -65,7 +65,7 @@ class StoreWriter:
             if root is None:
                 root = Root(window=dataclasses.asdict(self._window))
                 self.files.write(ROOT_KEY, root.to_bytes())
-            elif (there := ClipWindow.from_json(dict(root.window))) != self._window:
+            elif (there := Excerpt.from_json(dict(root.window))) != self._window:
                 raise StoreMismatchError(
                     f"{self.files.root} holds other clips: {_differences(there, self._window)}; "
                     "give the same settings, or another place with -o"
@@ -228,6 +228,6 @@ def write_shard(
     return struct.pack(f"<{len(rows)}Q", *checksums)
 
 
-def _differences(there: ClipWindow, wanted: ClipWindow) -> str:
+def _differences(there: Excerpt, wanted: Excerpt) -> str:
     pairs = zip(dataclasses.asdict(there).items(), dataclasses.asdict(wanted).values(), strict=True)
     return "; ".join(f"{key} is {a} there, not {b}" for (key, a), b in pairs if a != b)

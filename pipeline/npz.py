@@ -48,9 +48,9 @@ from featurestore.format.commits import PENDING, ClipRecord
 from featurestore.format.layout import Layout
 from featurestore.format.shard import seal
 from featurestore.format.statistics import Statistics
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec, require_mel
 from featurestore.specs.spec import Spec
-from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio.file import opened
 from pipeline.catalogs import Catalog, TableSettings, open_catalog
@@ -86,7 +86,7 @@ class NpzFolder:
         What each spec is called in the files.
     specs : tuple of FeatureSpec
         Those of them to import.
-    window : ClipWindow
+    window : Excerpt
     decibels : {20, 10}
         A value in decibels is that many times log10 of mel power.
     settings : mapping of str to str
@@ -96,7 +96,7 @@ class NpzFolder:
     folder: str
     keys: Mapping[FeatureSpec, str]
     specs: tuple[FeatureSpec, ...]
-    window: ClipWindow
+    window: Excerpt
     decibels: Decibels
     settings: Mapping[str, str]
 
@@ -135,13 +135,13 @@ class NpzFolder:
         if not os.path.isdir(folder):
             raise CatalogError(f"{folder} is not a folder; give the one that holds the npz files")
         found: dict[str, FeatureSpec] = {}
-        window = ClipWindow(duration=duration)
+        window = Excerpt(duration=duration)
         settings: dict[str, str] = {IMPORTED: "npz", "decibels": f"{decibels} log10"}
         mark = read_manifest(Path(folder))
         if mark is not None and mark["melgrid_export"] == "npz":
             try:
                 found = {key: FeatureSpec.parse(f["spec"]) for key, f in mark["specs"].items()}
-                window = ClipWindow.from_json(mark["window"])
+                window = Excerpt.from_json(mark["window"])
                 (origin, *_) = [facts["settings"] for facts in mark["specs"].values()]
                 settings = {**{k: str(v) for k, v in origin.items()}, IMPORTED: "npz"}
             except (KeyError, TypeError, ValueError, AttributeError) as error:

@@ -16,8 +16,8 @@ from featurestore.format.layout import Layout
 from featurestore.format.shard import seal
 from featurestore.format.statistics import Statistics, statistics_of
 from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
 
@@ -33,7 +33,7 @@ settings.register_profile("thorough", settings.get_profile("default"), max_examp
 settings.load_profile("default")
 
 SR = 8000
-WINDOW = ClipWindow(duration=0.5)  # 4000 samples: 16 frames at x1, 8 at x2
+WINDOW = Excerpt(duration=0.5)  # 4000 samples: 16 frames at x1, 8 at x2
 SPECS = (
     FeatureSpec(sr=SR, n_mels=16, hop=1, log="db"),
     FeatureSpec(sr=SR, n_mels=8, hop=2, log="db"),

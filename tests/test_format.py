@@ -19,7 +19,7 @@ import xarray
 from featurestore.errors import StoreFormatError
 from featurestore.format.clips import TABLE
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 
@@ -194,7 +194,7 @@ def test_metadata_lie_and_are_covered_as_the_page_says(make_store):
         make_store.table(["a", "b"]),
         meta={"year": np.array([1999, 2000]), "BPM (beats)": np.array([np.nan, 0.5])},
     )
-    with StoreWriter(make_store.folder / "m.zarr", ClipWindow(duration=0.5)) as writer:
+    with StoreWriter(make_store.folder / "m.zarr", Excerpt(duration=0.5)) as writer:
         writer.prepare(table, make_store.layouts())
         path = Path(writer.publish().path)
     about = json.loads((path / "zarr.json").read_text())["attributes"]["melgrid"]

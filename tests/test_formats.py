@@ -12,13 +12,13 @@ from benchmarks.files.kinds import KINDS, Kind
 from benchmarks.files.music import Music, compose
 from featurestore import FeatureSpec, FeatureStore
 from featurestore.specs.encoding import Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from pipeline.catalogs import open_catalog
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
 SPEC = FeatureSpec(sr=16000, n_mels=48, hop=2, log="db")
-WINDOW = ClipWindow(duration=1.5)
+WINDOW = Excerpt(duration=1.5)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,8 @@
 import pytest
 
 from benchmarks.kills import PHASES, audio, contents_of, kill_runs, make_music
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.catalogs import open_catalog
 from pipeline.run.missing import task
@@ -27,7 +27,7 @@ def test_a_task_that_outlives_its_run_writes_nothing(tmp_path):
     make_music(tmp_path)
     catalog = open_catalog(str(audio(tmp_path, PHASES[0])))
     store_path = tmp_path / "store.zarr"
-    settings = RunSettings(window=ClipWindow(duration=1.5))
+    settings = RunSettings(window=Excerpt(duration=1.5))
     specs = [FeatureSpec(sr=8000, n_mels=16, hop=hop) for hop in (1, 2)]
     table = clip_table(catalog, None)
     with StoreWriter(store_path, settings.window) as writer:

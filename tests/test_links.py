@@ -15,12 +15,12 @@ from featurestore import FeatureStore
 from featurestore.errors import StoreFormatError
 from featurestore.maintenance.garbage import collect, find_garbage
 from featurestore.maintenance.repair import repair
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.files import Files
 from featurestore.storage.lock import RunLock
 from featurestore.writer import StoreWriter, write_shard
 
-WINDOW = ClipWindow(duration=0.5)
+WINDOW = Excerpt(duration=0.5)
 SPEC = "sr8000-mel8-x2-db"
 LINKED = (
     *(".run", ".run/partial", ".run/lock", "clips", "clips/path", "commits", "commits/8"),

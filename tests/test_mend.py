@@ -11,8 +11,8 @@ from featurestore import FeatureStore
 from featurestore.format.commits import read_commit, without, write_commit
 from featurestore.maintenance.repair import repair
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
-from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import Files
 from pipeline.catalogs import open_catalog
 from pipeline.run.run import run
@@ -41,7 +41,7 @@ def music(tmp_path_factory):
 def featurize(music, tmp_path, scheduler):
     def featurize(take):
         settings = RunSettings(
-            window=ClipWindow(duration=1.0, take=take),
+            window=Excerpt(duration=1.0, take=take),
             encoding=Encoding(name="uint8"),
             scheduler=scheduler,
         )

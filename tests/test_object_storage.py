@@ -33,8 +33,8 @@ from featurestore.errors import (
     StoreLockedError,
 )
 from featurestore.specs.encoding import Codec
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
-from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.lock import RunLease
 from featurestore.writer import StoreWriter
@@ -181,7 +181,7 @@ def values(store: str | Path) -> dict[str, bytes]:
 @pytest.fixture
 def featurize(scheduler):
     def featurize(audio, store, specs=SPECS):
-        settings = RunSettings(window=ClipWindow(duration=1.0), scheduler=scheduler)
+        settings = RunSettings(window=Excerpt(duration=1.0), scheduler=scheduler)
         return run(open_catalog(str(audio)), str(store), specs, settings)
 
     return featurize
@@ -192,7 +192,7 @@ def done(s3, scheduler, music) -> str:
     """A bucket with the music and a finished store, ``store.zarr``; not to be written to."""
     name = f"b{uuid.uuid4().hex}"
     disk().mkdir(name)
-    settings = RunSettings(window=ClipWindow(duration=1.0), scheduler=scheduler)
+    settings = RunSettings(window=Excerpt(duration=1.0), scheduler=scheduler)
     table = upload(music, f"s3://{name}")
     run(open_catalog(table), f"s3://{name}/store.zarr", SPECS, settings)
     return f"s3://{name}"
@@ -383,7 +383,7 @@ def test_a_shard_that_was_replaced_is_read_anew(bucket, make_store, tmp_path):
 
 @pytest.fixture
 def window():
-    return ClipWindow(duration=1.0)
+    return Excerpt(duration=1.0)
 
 
 def test_a_second_run_is_refused_and_a_lock_leaves_nothing_behind(bucket, window):
@@ -620,4 +620,4 @@ def test_audio_that_cannot_be_reached_is_not_the_audios_fault(done, afresh):
     with pytest.raises(StorageError, match="Could not connect"):
         signature_of(url)
     with pytest.raises(StorageError, match="Could not connect"):
-        read_track(url, ClipWindow())
+        read_track(url, Excerpt())

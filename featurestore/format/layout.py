@@ -12,9 +12,9 @@ import numpy.typing as npt
 
 from featurestore.errors import SettingsError, StoreFormatError
 from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.kinds import parse_spec
 from featurestore.specs.spec import Spec
-from featurestore.specs.window import ClipWindow
 from featurestore.storage.documents import MOST_NBYTES, parse
 from featurestore.storage.files import Files
 
@@ -344,7 +344,7 @@ class Root:
     Parameters
     ----------
     window : mapping of str to object
-        The `ClipWindow` that defines the rows, as JSON.
+        The `Excerpt` that defines the rows, as JSON.
     catalog : str
         Name of the collection.
     n_clips : int
@@ -375,7 +375,7 @@ class Root:
     records: Mapping[str, Spans] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        ClipWindow.from_json(dict(self.window))
+        Excerpt.from_json(dict(self.window))
         if type(self.n_clips) is not int or not 0 <= self.n_clips <= _MOST_CLIPS:
             raise SettingsError(
                 f"n_clips is {self.n_clips!r}; it must be a whole number from 0 to {_MOST_CLIPS}"

@@ -6,8 +6,8 @@ import numpy as np
 import soxr
 
 from featurestore.errors import AudioError
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import n_valid_frames
-from featurestore.specs.window import ClipWindow
 from pipeline.audio.stream import Samples
 
 RESAMPLER = f"soxr {soxr.__version__} HQ"
@@ -75,10 +75,10 @@ class Source:
     samples : np.ndarray [shape=(n_samples,), dtype=float32]
     sr : int
         Their rate [Hz].
-    window : ClipWindow
+    window : Excerpt
     """
 
-    def __init__(self, samples: Samples, sr: int, window: ClipWindow) -> None:
+    def __init__(self, samples: Samples, sr: int, window: Excerpt) -> None:
         self.window = window
         self._samples = samples
         self.sr = sr
@@ -106,7 +106,7 @@ class Cutter:
         The track, or what the window wants of it.
     sr : int
         Their rate [Hz].
-    window : ClipWindow
+    window : Excerpt
     first : int
         Where they begin in the track [samples].
     n_samples : int
@@ -117,7 +117,7 @@ class Cutter:
         self,
         samples: Samples,
         sr: int,
-        window: ClipWindow,
+        window: Excerpt,
         *,
         first: int = 0,
         n_samples: int | None = None,

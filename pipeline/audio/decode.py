@@ -15,7 +15,7 @@ from typing import IO, BinaryIO, TypeVar
 import numpy as np
 
 from featurestore.errors import AudioError
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from pipeline.audio import containers, ffmpeg, libsndfile
 from pipeline.audio.file import Signature, opened
 from pipeline.audio.mpeg import MpegStream
@@ -72,7 +72,7 @@ class Track:
     decoder: str
 
 
-def read_track(path: str, window: ClipWindow) -> Track:
+def read_track(path: str, window: Excerpt) -> Track:
     """Read and decode what a window wants of a track.
 
     Raises
@@ -129,7 +129,7 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _stretch(stream: Stream, window: ClipWindow) -> tuple[Stream, int, Samples, int]:
+def _stretch(stream: Stream, window: Excerpt) -> tuple[Stream, int, Samples, int]:
     """What a window wants of a track, around its true centre."""
     n_samples = stream.n_samples
     # A length that is announced may be off by an encoder's delay: a little more saves a second go.

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 from featurestore.errors import SettingsError
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 
 if TYPE_CHECKING:
     from pipeline.features.backends import BackendName
@@ -17,7 +17,7 @@ class RunSettings:
 
     Parameters
     ----------
-    window : ClipWindow
+    window : Excerpt
     encoding : Encoding
     codec : Codec
     backend : {'native', 'librosa', 'essentia'}
@@ -39,7 +39,7 @@ class RunSettings:
         If a value is out of range.
     """
 
-    window: ClipWindow = ClipWindow()
+    window: Excerpt = Excerpt()
     encoding: Encoding = Encoding()
     codec: Codec = Codec()
     backend: "BackendName" = "native"

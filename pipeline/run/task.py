@@ -22,8 +22,8 @@ from featurestore.format.layout import Layout
 from featurestore.format.shard import seal, unpack, unseal
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
-from featurestore.specs.window import ClipWindow
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
 from pipeline.audio.clip import Cutter
@@ -45,7 +45,7 @@ class Job:
         Names the run, so that its workers write to the store only as long as it lasts.
     layouts : tuple of Layout
         Of the specs to compute, all with shards of one length.
-    window : ClipWindow
+    window : Excerpt
     backend : str
     timeout : float
         How long one clip may take before its worker is ended [s].
@@ -56,7 +56,7 @@ class Job:
     store: str
     run: str
     layouts: tuple[Layout, ...]
-    window: ClipWindow
+    window: Excerpt
     backend: BackendName
     timeout: float
     software: Mapping[str, str]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from featurestore.errors import AudioError
 from featurestore.format.commits import PENDING, ClipRecord, read_commits
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.store import FeatureStore
 from pipeline.audio.decode import read_length
 from pipeline.catalogs import Catalog
@@ -109,7 +109,7 @@ def _count_all(
     return counts
 
 
-def _count(window: ClipWindow, timeout: float, paths: Sequence[str]) -> list[int]:
+def _count(window: Excerpt, timeout: float, paths: Sequence[str]) -> list[int]:
     counts = []
     for path in paths:
         try:

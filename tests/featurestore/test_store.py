@@ -19,10 +19,10 @@ from featurestore.errors import (
 )
 from featurestore.format.commits import ClipRecord, Commit, read_commit, without, write_commit
 from featurestore.maintenance.repair import repair
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.writer import StoreWriter
 
-WINDOW = ClipWindow(duration=0.5)
+WINDOW = Excerpt(duration=0.5)
 READY = [row for row in range(20) if row not in (5, 13)]
 
 

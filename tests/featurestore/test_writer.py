@@ -18,11 +18,11 @@ from featurestore.errors import (
 )
 from featurestore.format.clips import ClipTable
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.writer import StoreWriter
 
-WINDOW = ClipWindow(duration=0.5)
+WINDOW = Excerpt(duration=0.5)
 IDS = [f"clip {row:02}" for row in range(30)]
 MORE = FeatureSpec(sr=8000, n_mels=8, hop=4)
 
@@ -238,7 +238,7 @@ def test_reading_goes_on_while_a_run_writes(tiny_store):
 def test_a_refused_writer_lets_go_of_the_lock(tiny_store):
     with (
         pytest.raises(StoreMismatchError),
-        StoreWriter(tiny_store.path, ClipWindow(duration=1)),
+        StoreWriter(tiny_store.path, Excerpt(duration=1)),
     ):
         pass
     with StoreWriter(tiny_store.path, WINDOW) as writer:
@@ -298,7 +298,7 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
 DIE_PREPARING = """
 import os, pickle, signal, sys
 from featurestore.storage.files import Files
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.writer import StoreWriter
 
 path, key = sys.argv[1:]
@@ -310,7 +310,7 @@ def write_or_die(self, there, data):
     write(self, there, data)
 
 Files.write = write_or_die
-with StoreWriter(path, ClipWindow(duration=0.5)) as writer:
+with StoreWriter(path, Excerpt(duration=0.5)) as writer:
     writer.prepare(pickle.load(sys.stdin.buffer), [])
 """
 

@@ -13,7 +13,7 @@ from featurestore.format.layout import Layout
 from featurestore.format.shard import seal
 from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.writer import StoreWriter, write_shard
 
 WriteStore = Callable[..., FeatureStore]
@@ -61,7 +61,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
             )
             for spec, array in values.items()
         ]
-        with StoreWriter(tmp_path / f"{next(numbers)}.zarr", ClipWindow()) as writer:
+        with StoreWriter(tmp_path / f"{next(numbers)}.zarr", Excerpt()) as writer:
             writer.prepare(table, layouts)
             checksums = {}
             for layout in layouts:

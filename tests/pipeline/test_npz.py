@@ -17,8 +17,8 @@ from featurestore.errors import (
 from featurestore.export import export
 from featurestore.export.selection import Selection
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from pipeline.catalogs import open_catalog
 from pipeline.npz import NpzFolder, import_npz
 from pipeline.run.run import layouts as planned_layouts
@@ -359,7 +359,7 @@ def test_only_regular_files_are_read(study, tmp_path):
 
 def test_a_whole_tracks_consecutive_clips_come_back(audio, tmp_path, scheduler):
     spec = FeatureSpec(sr=8000, n_mels=8)
-    settings = RunSettings(window=ClipWindow(duration=0.5, take="all"), scheduler=scheduler)
+    settings = RunSettings(window=Excerpt(duration=0.5, take="all"), scheduler=scheduler)
     run(open_catalog(str(audio)), str(tmp_path / "tiles"), [spec], settings)
     before = FeatureStore.open(tmp_path / "tiles")
     export(Selection.of(before), f"{tmp_path}/npz", "npz")

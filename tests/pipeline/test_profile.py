@@ -5,8 +5,8 @@ import pytest
 
 from featurestore.errors import RunError, SettingsError
 from featurestore.process.stages import OTHER, process_memory
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.window import ClipWindow
 from featurestore.store import FeatureStore
 from pipeline.audio import decode
 from pipeline.catalogs import Catalog, open_catalog
@@ -14,7 +14,7 @@ from pipeline.profile import memory_of_tasks, profile, stages_of, time_tasks
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
-SETTINGS = RunSettings(window=ClipWindow(duration=0.5), workers=1)
+SETTINGS = RunSettings(window=Excerpt(duration=0.5), workers=1)
 SPECS = (FeatureSpec(sr=8000, n_mels=16), FeatureSpec(sr=8000, n_mels=8, hop=2))
 
 
@@ -89,10 +89,10 @@ def test_a_profile_is_made_by_a_worker_and_leaves_nothing(catalog, tmp_path, mon
 
 def test_failed_clips_are_told(catalog, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    window = ClipWindow(duration=1.5, short="skip")  # the files last 1 to 2 s
+    window = Excerpt(duration=1.5, short="skip")  # the files last 1 to 2 s
     made = profile(catalog, SPECS, dataclasses.replace(SETTINGS, window=window))
     assert 0 < made.settings["failed"] < made.n_clips
-    window = ClipWindow(duration=9, short="skip")
+    window = Excerpt(duration=9, short="skip")
     with pytest.raises(RunError, match="all of the first 6 clips failed; featurize says why"):
         profile(catalog, SPECS, dataclasses.replace(SETTINGS, window=window))
 

@@ -17,10 +17,10 @@ from featurestore.format.layout import (
     spans_without,
 )
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.files import Files
 
-WINDOW = dataclasses.asdict(ClipWindow())
+WINDOW = dataclasses.asdict(Excerpt())
 
 
 def layout(**changes):

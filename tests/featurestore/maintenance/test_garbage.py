@@ -6,10 +6,10 @@ import pytest
 from featurestore import FeatureStore
 from featurestore.errors import RowNotReadyError, StoreLockedError
 from featurestore.maintenance.garbage import collect, find_garbage
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.writer import StoreWriter, write_shard
 
-WINDOW = ClipWindow(duration=0.5)
+WINDOW = Excerpt(duration=0.5)
 WHOLE = {"failed": (), "pending": ()}
 
 

@@ -10,7 +10,7 @@ from featurestore.errors import StoreLockedError
 from featurestore.format.commits import read_commit, write_commit
 from featurestore.maintenance.repair import repair
 from featurestore.specs.encoding import Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.journal import JOURNAL
 from featurestore.writer import StoreWriter, write_shard
 
@@ -157,5 +157,5 @@ def test_a_journal_that_is_damaged_is_discarded(make_store):
 
 def test_a_store_that_a_run_writes_to_is_not_repaired(make_store):
     store = make_store(**WHOLE)
-    with StoreWriter(store.path, ClipWindow(duration=0.5)), pytest.raises(StoreLockedError):
+    with StoreWriter(store.path, Excerpt(duration=0.5)), pytest.raises(StoreLockedError):
         repair(store)

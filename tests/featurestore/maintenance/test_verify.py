@@ -14,11 +14,11 @@ from featurestore.format.layout import Root
 from featurestore.format.shard import index_nbytes, seal
 from featurestore.maintenance.verify import Report
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from featurestore.storage.journal import JOURNAL
 from featurestore.writer import StoreWriter, write_shard
 
-WINDOW = ClipWindow(duration=0.5)
+WINDOW = Excerpt(duration=0.5)
 WHOLE = {"failed": (), "pending": ()}
 
 

@@ -10,12 +10,12 @@ import pytest
 import soundfile
 
 from featurestore.errors import AudioError
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from pipeline.audio.decode import digest_file, read_length, read_track
 from pipeline.audio.file import Signature
 
 SR = 16000
-WHOLE = ClipWindow(take="all")
+WHOLE = Excerpt(take="all")
 
 
 @pytest.fixture
@@ -160,7 +160,7 @@ def test_a_file_without_permission_is_unreadable(tmp_path, tone):
 @pytest.mark.parametrize("take", ["center", "first"])
 def test_a_stretch_has_the_bits_of_the_whole(tmp_path, rng, kind, take):
     path = write(tmp_path / f"a.{kind}", rng.uniform(-0.5, 0.5, (5 * SR, 2)))
-    whole, part = read_track(path, WHOLE), read_track(path, ClipWindow(duration=1, take=take))
+    whole, part = read_track(path, WHOLE), read_track(path, Excerpt(duration=1, take=take))
     assert part.n_samples == whole.n_samples == len(whole.samples)
     assert part.first == (0 if take == "first" else (whole.n_samples - SR) // 2)
     np.testing.assert_array_equal(part.samples, whole.samples[part.first :][:SR])
@@ -199,7 +199,7 @@ def flac_with(path, tone, *, n_samples):
 @pytest.mark.parametrize("n_samples", [2**36 - 1, 3 * SR])
 def test_a_flac_that_announces_more_than_it_holds_is_told(tmp_path, tone, n_samples):
     path = flac_with(tmp_path / "a.flac", tone, n_samples=n_samples)
-    for window in (WHOLE, ClipWindow(duration=1)):
+    for window in (WHOLE, Excerpt(duration=1)):
         with pytest.raises(AudioError, match=r"TruncatedAudio|DecodeError"):
             read_track(str(path), window)
 
@@ -210,10 +210,10 @@ def test_a_long_silence_takes_the_memory_of_its_clip(tmp_path):
         for _ in range(360):  # ten hours
             file.write(np.zeros(800_000, np.int16))
     assert path.stat().st_size < 10**6
-    read_track(str(path), ClipWindow())  # what is made once
+    read_track(str(path), Excerpt())  # what is made once
     tracemalloc.start()
     try:
-        track = read_track(str(path), ClipWindow())
+        track = read_track(str(path), Excerpt())
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -251,13 +251,13 @@ def test_what_is_another_file_than_its_name_says_is_read_all_the_same(tmp_path, 
 _CONFINED = """
 import resource, sys
 from featurestore.errors import AudioError
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from pipeline.audio.decode import read_track
 
 resource.setrlimit(resource.RLIMIT_AS, (3 * 2**29, 3 * 2**29))
 for path in sys.argv[1:]:
     try:
-        print(len(read_track(path, ClipWindow()).samples))
+        print(len(read_track(path, Excerpt()).samples))
     except AudioError as error:
         print(error.reason)
 """

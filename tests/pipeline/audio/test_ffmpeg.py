@@ -7,14 +7,14 @@ import pytest
 import soundfile
 
 from featurestore.errors import AudioError
-from featurestore.specs.window import ClipWindow
+from featurestore.specs.excerpt import Excerpt
 from pipeline.audio import decode, ffmpeg
 from pipeline.audio.decode import read_track
 
 av = pytest.importorskip("av")
 
 SR = 44100
-WHOLE = ClipWindow(take="all")
+WHOLE = Excerpt(take="all")
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_lossy_files_are_read_but_for_their_encoders_padding(tmp_path, sound, na
 
 def test_a_stretch_has_the_bits_of_the_whole(tmp_path, sound):
     path = encode(tmp_path / "a.m4a", sound, "aac")
-    whole, part = read_track(path, WHOLE), read_track(path, ClipWindow(duration=0.5))
+    whole, part = read_track(path, WHOLE), read_track(path, Excerpt(duration=0.5))
     assert part.first == (whole.n_samples - SR // 2) // 2
     np.testing.assert_array_equal(part.samples, whole.samples[part.first :][: SR // 2])
 

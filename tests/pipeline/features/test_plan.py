@@ -8,13 +8,13 @@ from hypothesis import strategies as st
 from featurestore.errors import AudioError
 from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020, grid
 from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
-from featurestore.specs.window import ClipWindow
 from pipeline.audio.clip import Cutter
 from pipeline.features.plan import _encoded, arrange
 
-WINDOW = ClipWindow(duration=1.5)
+WINDOW = Excerpt(duration=1.5)
 FLOAT32 = Encoding(name="float32")
 SHORT = grid(sr=[16000], n_mels=[24, 48], hop=[1, 4], log=["db", "log"])
 

@@ -21,8 +21,8 @@ import soundfile
 from distributed import LocalCluster, Security
 
 from featurestore.errors import RunError
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
-from featurestore.specs.window import ClipWindow
 from pipeline.catalogs import open_catalog
 from pipeline.run.cluster import WorkerDiedError, connect, each
 from pipeline.run.run import run
@@ -84,7 +84,7 @@ def featurize(music, store, **settings):
         open_catalog(str(music)),
         str(store),
         SPECS,
-        RunSettings(window=ClipWindow(duration=1.0), **settings),
+        RunSettings(window=Excerpt(duration=1.0), **settings),
     )
 
 
@@ -211,7 +211,7 @@ def test_the_performance_report_is_written(music, tmp_path):
         open_catalog(str(music)),
         str(tmp_path / "store.zarr"),
         SPECS,
-        RunSettings(window=ClipWindow(duration=1.0), workers=1),
+        RunSettings(window=Excerpt(duration=1.0), workers=1),
         report=str(report),
     )
     assert "compute_shard" in report.read_text()
@@ -224,7 +224,7 @@ def test_a_report_that_cannot_be_written_is_refused_before_the_work(music, tmp_p
             open_catalog(str(music)),
             str(tmp_path / "store.zarr"),
             SPECS,
-            RunSettings(window=ClipWindow(duration=1.0), workers=1),
+            RunSettings(window=Excerpt(duration=1.0), workers=1),
             report=str(tmp_path / "nowhere" / "report.html"),
         )
 

@@ -16,8 +16,8 @@ from featurestore.errors import (
     StoreMismatchError,
 )
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
-from featurestore.specs.window import ClipWindow
 from featurestore.writer import StoreWriter
 from pipeline.audio import ffmpeg, libsndfile
 from pipeline.audio.clip import Cutter
@@ -62,7 +62,7 @@ def featurize(tmp_path, music, scheduler):
     """Run on the folder as it is now; the store is ``store.zarr`` unless told otherwise."""
 
     def featurize(specs=SPECS, store="store.zarr", folder=music, **settings):
-        window = settings.pop("window", ClipWindow(duration=1.0))
+        window = settings.pop("window", Excerpt(duration=1.0))
         return run(
             catalog_of(folder),
             str(tmp_path / store),
@@ -94,8 +94,8 @@ def test_a_run_writes_every_clip_at_every_spec(featurize):
 def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
     store = featurize().store
     for row in (0, 7, 19):
-        track = read_track(str(music / f"{row:02}.wav"), ClipWindow(take="all"))
-        clip = Cutter(track.samples, track.sr, ClipWindow(duration=1.0)).clip()
+        track = read_track(str(music / f"{row:02}.wav"), Excerpt(take="all"))
+        clip = Cutter(track.samples, track.sr, Excerpt(duration=1.0)).clip()
         for spec, values, _ in arrange(SPECS).compute(clip, "native", FLOAT32):
             np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
 
@@ -152,7 +152,7 @@ def test_new_tracks_are_computed_for_what_views_are_served_from(featurize, music
 
 
 def test_the_clip_table_says_what_was_taken_from_where(featurize, music):
-    clips = featurize(window=ClipWindow(duration=1.1)).store.clips
+    clips = featurize(window=Excerpt(duration=1.1)).store.clips
     assert list(clips["clip_id"]) == [f"{n:02}" for n in range(20)]
     assert list(clips["path"]) == [f"{n:02}.wav" for n in range(20)]
     assert list(clips["even"]) == [1, 0] * 10
@@ -165,7 +165,7 @@ def test_the_clip_table_says_what_was_taken_from_where(featurize, music):
 
 
 def test_the_padding_of_a_short_clip_is_told_from_audio(featurize, music):
-    store = featurize(window=ClipWindow(duration=1.1)).store
+    store = featurize(window=Excerpt(duration=1.1)).store
     for spec in SPECS:
         array = store[spec]
         for row, n_frames in enumerate(array.n_valid_frames):
@@ -340,7 +340,7 @@ def test_bad_tracks_become_rows_with_a_reason_and_their_neighbours_are_done(feat
     (music / "10.wav").unlink()
     (music / "10.wav").mkdir()
     soundfile.write(music / "12.wav", np.ones(SR // 10, np.float32), SR)
-    summary = featurize(window=ClipWindow(duration=1.0, short="skip"))
+    summary = featurize(window=Excerpt(duration=1.0, short="skip"))
     assert {failure.clip_id: failure.reason for failure in summary.failures} == {
         "02": "EmptyFile",
         "04": "DecodeError",
@@ -375,7 +375,7 @@ def test_other_settings_for_a_stored_spec_are_refused(featurize):
     with pytest.raises(StoreMismatchError, match="backend is native there, not librosa"):
         featurize(backend="librosa")
     with pytest.raises(StoreMismatchError, match=r"duration is 1\.0 there, not 2\.0"):
-        featurize(window=ClipWindow(duration=2.0))
+        featurize(window=Excerpt(duration=2.0))
     assert contents(featurize().store) == before
 
 
@@ -392,7 +392,7 @@ def test_a_folder_that_is_no_store_is_left_alone(featurize, tmp_path, music):
 
 def test_a_second_run_is_refused_while_the_first_goes_on(featurize, tmp_path):
     with (
-        StoreWriter(tmp_path / "store.zarr", ClipWindow(duration=1.0)),
+        StoreWriter(tmp_path / "store.zarr", Excerpt(duration=1.0)),
         pytest.raises(StoreLockedError, match=rf"process {os.getpid()} on "),
     ):
         featurize()
@@ -419,7 +419,7 @@ def test_a_store_that_cannot_be_written_to_is_said_so(tmp_path, music, scheduler
         pytest.skip("mounting a file system takes root")
     try:
         settings = RunSettings(
-            window=ClipWindow(duration=1.0),
+            window=Excerpt(duration=1.0),
             encoding=Encoding(name="float32"),
             scheduler=scheduler,
         )
@@ -454,7 +454,7 @@ def test_settings_out_of_range_are_refused():
 
 
 def test_a_preview_says_shapes_bytes_and_tasks(music):
-    settings = RunSettings(window=ClipWindow(duration=1.0))
+    settings = RunSettings(window=Excerpt(duration=1.0))
     planned = preview(catalog_of(music), SPECS, settings)
     assert (planned["clips"], planned["tasks"], planned["clips_per_task"]) == (20, 3, 8)
     # 8000 samples are 32 frames at x1 and 16 at x2; two bytes a value
@@ -472,7 +472,7 @@ def test_all_cuts_a_track_into_consecutive_clips(featurize, tmp_path):
         samples = rng.uniform(-0.5, 0.5, round(seconds * SR)).astype(np.float32)
         soundfile.write(folder / f"{name}.wav", samples, SR)
     (folder / "d.wav").write_bytes(b"")
-    window = ClipWindow(duration=1.0, take="all")
+    window = Excerpt(duration=1.0, take="all")
     summary = featurize(folder=folder, window=window)
     clips = summary.store.clips
     assert summary.store.window.duration == 0.96  # a whole number of x2 hops
@@ -485,8 +485,8 @@ def test_all_cuts_a_track_into_consecutive_clips(featurize, tmp_path):
         array = summary.store[spec]
         tiles = array.read([0, 1, 2])
         assert tiles.shape[2] == 7680 // spec.hop_length
-        track = read_track(str(folder / "a.wav"), ClipWindow(take="all"))
-        whole = Cutter(track.samples, SR, ClipWindow(duration=2.5)).clip()
+        track = read_track(str(folder / "a.wav"), Excerpt(take="all"))
+        whole = Cutter(track.samples, SR, Excerpt(duration=2.5)).clip()
         ((_, expected, _),) = arrange([spec]).compute(whole, "native", FLOAT32)
         joined = np.concatenate(list(tiles), axis=1)[:, : expected.shape[1]]
         # float16's rounding of values up to 64 dB

@@ -14,7 +14,7 @@ Short = Literal["pad", "skip"]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class ClipWindow:
+class Excerpt:
     """Which stretch of a track becomes a row.
 
     Parameters
