@@ -8,9 +8,11 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import click
+
+from pipeline.features.backends import BackendName
 
 if TYPE_CHECKING:
     from fractions import Fraction
@@ -228,7 +230,7 @@ audio_options = together(
     table_options,
     kept_options,
     duration_option,
-    click.option("--backend", type=click.Choice(["native", "librosa", "essentia"]),
+    click.option("--backend", type=click.Choice(get_args(BackendName)),
                  default="native", show_default=True, help="What computes the spectra."),
     click.option("--report", metavar="FILE", help="Write Dask's performance report, in HTML."),
 )  # fmt: skip
@@ -1503,7 +1505,7 @@ def report(
     """
     if (n_clips is None) != (store is None):
         raise click.UsageError("--listen N and --store STORE go together")
-    from featurestore.specs.grid import thinned
+    from featurestore.specs.grid import subsample
     from models.report import table, write_report
     from models.study.comparison import judge
     from models.study.results import read_results
@@ -1514,7 +1516,7 @@ def report(
         click.echo(_one_line(note), err=True)
     judgement = judge(rows, baseline=baseline, max_loss=max_loss)
     if n_clips is not None and store is not None:  # before the page, which links to it
-        heard = thinned((point.spec for point in judgement.points), MOST)
+        heard = subsample((point.spec for point in judgement.points), MOST)
         _listening_page(store, folder, clips=n_clips, specs=heard, quiet=as_json)
     written = write_report(rows, judgement, folder)
     if as_json:

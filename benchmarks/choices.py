@@ -26,12 +26,13 @@ from benchmarks.rounds import interleaved
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
 from pipeline.audio.clip import Clip, Cutter
 from pipeline.audio.decode import read_track
 from pipeline.features.backends import native
-from pipeline.features.mel import Analysis, amplitude
+from pipeline.features.backends.stft import SharedStft
 from pipeline.features.plan import arrange
+from pipeline.features.scaling import compress
 from pipeline.profile import time_tasks
 from pipeline.run.settings import RunSettings
 
@@ -68,14 +69,14 @@ def compared(
     ]
 
 
-def spectra(samples: Array, analysis: Analysis, rounds: int) -> list[list[str]]:
+def spectra(samples: Array, stft: SharedStft, rounds: int) -> list[list[str]]:
     """Fourier transforms, and how far they are off beside a full-scale sine."""
-    window = analysis.window_values()
+    window = stft.window_values()
 
     def by_numpy(rfft: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex128]]) -> Way:
         def power(samples: Array) -> Array:
-            frames = _frames(samples, analysis).numpy()
-            out = np.empty((analysis.n_fft // 2 + 1, len(frames)), np.float32)
+            frames = _frames(samples, stft).numpy()
+            out = np.empty((stft.n_fft // 2 + 1, len(frames)), np.float32)
             for first in range(0, len(frames), 256):
                 spectrum = rfft(frames[first : first + 256] * window)
                 out[:, first : first + 256] = (spectrum.real**2 + spectrum.imag**2).T
@@ -87,8 +88,8 @@ def spectra(samples: Array, analysis: Analysis, rounds: int) -> list[list[str]]:
         values = torch.from_numpy(window).to(dtype)
 
         def power(samples: Array) -> Array:
-            frames = _frames(samples, analysis)
-            out = torch.empty(analysis.n_fft // 2 + 1, len(frames))
+            frames = _frames(samples, stft)
+            out = torch.empty(stft.n_fft // 2 + 1, len(frames))
             for first in range(0, len(frames), block):
                 spectrum = torch.fft.rfft(frames[first : first + block] * values)
                 out[:, first : first + block] = (
@@ -105,7 +106,7 @@ def spectra(samples: Array, analysis: Analysis, rounds: int) -> list[list[str]]:
         "SciPy, double": by_numpy(scipy.fft.rfft),
         "NumPy, double": by_numpy(np.fft.rfft),
     }
-    remarks = {name: f"{_beside_a_sine(way, analysis):.3f} dB off" for name, way in ways.items()}
+    remarks = {name: f"{_beside_a_sine(way, stft):.3f} dB off" for name, way in ways.items()}
     timed = {name: partial(way, samples) for name, way in ways.items()}
     return compared("power spectra", timed, remarks, rounds)
 
@@ -113,16 +114,16 @@ def spectra(samples: Array, analysis: Analysis, rounds: int) -> list[list[str]]:
 Way = Callable[[Array], Array]
 
 
-def _frames(samples: Array, analysis: Analysis) -> torch.Tensor:
-    return torch.from_numpy(samples).unfold(0, analysis.n_fft, analysis.hop_length)
+def _frames(samples: Array, stft: SharedStft) -> torch.Tensor:
+    return torch.from_numpy(samples).unfold(0, stft.n_fft, stft.hop_length)
 
 
-def _beside_a_sine(power: Way, analysis: Analysis) -> float:
+def _beside_a_sine(power: Way, stft: SharedStft) -> float:
     """The largest error in any band of a full-scale sine of 997 Hz, against double throughout."""
-    n = np.arange(4 * analysis.sr)
-    sine = np.sin(2 * np.pi * 997 * n / analysis.sr).astype(np.float32)
-    frames = _frames(sine, analysis).numpy() * analysis.window_values()
-    filters = analysis.filters()
+    n = np.arange(4 * stft.sr)
+    sine = np.sin(2 * np.pi * 997 * n / stft.sr).astype(np.float32)
+    frames = _frames(sine, stft).numpy() * stft.window_values()
+    filters = stft.filters()
     exact = filters @ (np.abs(np.fft.rfft(frames)) ** 2).T
     found = filters.astype(np.float32) @ power(sine)
     return float(np.abs(10 * np.log10(np.maximum(found, 1e-10) / np.maximum(exact, 1e-10))).max())
@@ -130,9 +131,9 @@ def _beside_a_sine(power: Way, analysis: Analysis) -> float:
 
 def products(samples: Array, rounds: int) -> list[list[str]]:
     """The product with the seven banks of the grid, by their few weights and by all."""
-    [analysis] = [a for a, _ in arrange(ferraro2020()).analyses if a.sr == 16000]
-    window, sparse = native._constants(analysis)
-    power = native._power(_frames(samples, analysis), window)
+    [stft] = [a for a, _ in arrange(ferraro2020()).stfts if a.sr == 16000]
+    window, sparse = native._constants(stft)
+    power = native._power(_frames(samples, stft), window)
     dense, column = torch.from_numpy(sparse.todense()), torch.from_numpy(power)
     off = np.abs((dense @ column).numpy() / (sparse @ power) - 1).max()
     return compared(
@@ -145,7 +146,7 @@ def products(samples: Array, rounds: int) -> list[list[str]]:
 
 def laws(power: Array, rounds: int) -> list[list[str]]:
     """Logarithms and halves."""
-    values = amplitude(power, "db")
+    values = compress(power, "db")
     tensor, same = torch.from_numpy(values), torch.from_numpy(power)
     encoding = Encoding(name="float16")
     off = np.abs(same.clamp(min=1e-10).log10().mul(10).numpy() - values).max()
@@ -153,7 +154,7 @@ def laws(power: Array, rounds: int) -> list[list[str]]:
         *compared(
             "amplitude law, dB",
             {
-                "NumPy": lambda: amplitude(power, "db"),
+                "NumPy": lambda: compress(power, "db"),
                 "PyTorch": lambda: same.clamp(min=1e-10).log10_().mul_(10),
             },
             {"PyTorch": f"differs by {off:.0e} dB"},
@@ -163,7 +164,7 @@ def laws(power: Array, rounds: int) -> list[list[str]]:
             "to float16",
             {
                 "PyTorch": lambda: tensor.half().numpy(),
-                "NumPy": lambda: encoding.encode(values, "db"),
+                "NumPy": lambda: encoding.encode(values, VALUE_RANGE["db"]),
             },
             {"NumPy": "same bits"},
             rounds,
@@ -209,12 +210,12 @@ def codecs(clips: list[Clip], encoding: Encoding, rounds: int) -> list[list[str]
 def halves(values: Array, rounds: int) -> list[list[str]]:
     """From float16 back to float32, as reading does."""
     encoding, out = Encoding(name="float16"), np.empty_like(values)
-    stored = encoding.encode(values, "db")
+    stored = encoding.encode(values, VALUE_RANGE["db"])
     every = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)
     return compared(
         "from float16",
         {
-            "by moving bits": lambda: encoding.decode(stored, out, "db"),
+            "by moving bits": lambda: encoding.decode(stored, out, VALUE_RANGE["db"]),
             "NumPy": lambda: np.copyto(out, stored),
             "a table of 65,536": lambda: np.take(every, stored.view(np.uint16), out=out),
         },
@@ -345,14 +346,14 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     corpus = open_corpus(audio)
     tracks = [read_track(file, Excerpt()) for file in corpus.files(clips)]
     cut = [Cutter(track.samples, track.sr, Excerpt()).clip() for track in tracks]
-    [(analysis, _)] = arrange([FULL]).analyses
-    samples = cut[0].framed(analysis.sr, analysis.n_fft)
+    [(stft, _)] = arrange([FULL]).stfts
+    samples = cut[0].framed(stft.sr, stft.n_fft)
     rows = [
         *decoding(corpus.files(1)[0], rounds),
-        *spectra(samples, analysis, rounds),
+        *spectra(samples, stft, rounds),
         *products(samples, rounds),
-        *laws(native.mel_power(samples, analysis), rounds),
-        *halves(amplitude(native.mel_power(samples, analysis), "db"), rounds),
+        *laws(native.mel_power(samples, stft), rounds),
+        *halves(compress(native.mel_power(samples, stft), "db"), rounds),
         *codecs(cut, Encoding(name="float16"), rounds),
         *codecs(cut, Encoding(name="uint8"), rounds),
         *chunks(cut, rounds),

@@ -110,7 +110,7 @@ def _unpack_some(
     stored, out = np.empty(shape, encoding.dtype), np.empty(shape, np.float32)
     for data in packed[:n]:
         unpack(data, stored)
-        encoding.decode(stored, out, spec.log)
+        encoding.decode(stored, out, spec.value_range)
 
 
 def stored_nbytes(

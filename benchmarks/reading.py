@@ -79,7 +79,7 @@ class Peers:
             shuffle=True,
         )
         for row, values in enumerate(self._memmap):
-            made[row] = self._encoding.encode(values, self._spec.log)
+            made[row] = self._encoding.encode(values, self._spec.value_range)
         made.file.close()
         # Without the chunks it keeps unpacked: of a real collection they would be few.
         return h5py.File(path, rdcc_nbytes=0)["values"]
@@ -99,7 +99,7 @@ class Peers:
                 out = np.empty((len(rows), self._spec.n_mels, length), np.float32)
                 for place, (row, start) in enumerate(zip(rows, starts, strict=True)):
                     values = stored[row, :, start : start + length]
-                    self._encoding.decode(values, out[place], self._spec.log)
+                    self._encoding.decode(values, out[place], self._spec.value_range)
                 return out
 
             return read

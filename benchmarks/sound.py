@@ -17,8 +17,9 @@ from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
 from pipeline.audio.clip import Clip, Cutter
 from pipeline.audio.decode import read_track
-from pipeline.features.mel import Analysis, power
+from pipeline.features.backends.stft import SharedStft
 from pipeline.features.plan import arrange
+from pipeline.features.scaling import decompress
 from pipeline.sonify.sonify import Method, Power, sonify, spread
 
 SPECS = tuple(
@@ -27,7 +28,7 @@ SPECS = tuple(
 )
 METHODS: tuple[Method, ...] = ("griffin-lim", "noise")
 
-FILTERS = Analysis.of(FULL).filters()
+FILTERS = SharedStft.of(FULL).filters()
 SPREADING: dict[str, Callable[[Power], Power]] = {
     "Richardson-Lucy, 20 rounds (chosen)": lambda mel: spread(mel, FULL),
     "the filters' transpose alone": lambda mel: spread(mel, FULL, rounds=0),
@@ -44,7 +45,7 @@ def stored(clip: Clip, spec: FeatureSpec) -> npt.NDArray[np.float32]:
     encoding = Encoding()
     [(_, values, _)] = arrange([spec]).compute(clip, "native", encoding)
     decoded = np.empty(values.shape, np.float32)
-    encoding.decode(values, decoded, spec.log)
+    encoding.decode(values, decoded, spec.value_range)
     return decoded[:, : clip.n_valid_frames(spec.sr, spec.hop_length)]
 
 
@@ -56,7 +57,7 @@ def sounded(clip: Clip, spec: FeatureSpec, method: Method) -> tuple[Power, Power
     samples = sound.samples / np.float32(10 ** (sound.gain / 20))
     again = stored(Cutter(samples, spec.sr, Excerpt()).clip(), spec)
     n_frames = min(values.shape[1], again.shape[1])
-    return power(values[:, :n_frames], spec.log), power(again[:, :n_frames], spec.log)
+    return decompress(values[:, :n_frames], spec.log), decompress(again[:, :n_frames], spec.log)
 
 
 def errors(wanted: Power, got: Power) -> tuple[float, float, float]:
@@ -88,7 +89,7 @@ def main(audio: str | None, clips: int, save: bool) -> None:
         for method in METHODS:
             for spec in SPECS:
                 sounds[method, spec].append(errors(*sounded(clip, spec, method)))
-        mel = power(stored(clip, FULL), FULL.log)
+        mel = decompress(stored(clip, FULL), FULL.log)
         for way, call in SPREADING.items():
             begin = time.perf_counter()
             bins = call(mel)

@@ -23,8 +23,8 @@ from featurestore.format.statistics import (
     statistics_of,
 )
 from featurestore.format.status import ClipStatus
-from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.views import max_error, to_log
+from featurestore.specs.spec import Spec
+from featurestore.specs.views import derivation, max_error
 from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 
@@ -52,13 +52,13 @@ os.register_at_fork(after_in_child=_forget_pool)
 
 
 class FeatureArray:
-    """Rows of one spec: ``(n_clips, n_mels, n_frames)``, decoded to float32 as they are read.
+    """Rows of one spec: ``(n_clips, n_bands, n_frames)``, decoded to float32 as they are read.
 
     Holds no open file and no thread of its own: picklable, and safe to use after a fork.
 
     Parameters
     ----------
-    spec : FeatureSpec
+    spec : Spec
         What is served.
     layout : Layout
         What is stored: of the same spec, or of one that serves it (see `featurestore.specs.views`).
@@ -66,12 +66,12 @@ class FeatureArray:
     status : ClipStatus
     """
 
-    def __init__(self, spec: FeatureSpec, layout: Layout, files: Files, status: ClipStatus) -> None:
+    def __init__(self, spec: Spec, layout: Layout, files: Files, status: ClipStatus) -> None:
         self.spec = spec
         self.layout = layout
         self._files = files
         self._status = status
-        self._step = spec.hop_length // layout.spec.hop_length
+        self._derivation = derivation(layout.spec, spec)
         self._chunks = open_chunks(files, layout)
 
     def __repr__(self) -> str:
@@ -80,8 +80,8 @@ class FeatureArray:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(n_clips, n_mels, n_frames)."""
-        return len(self), self.spec.n_mels, -(-self.layout.n_frames // self._step)
+        """(n_clips, n_bands, n_frames)."""
+        return len(self), self.spec.n_bands, -(-self.layout.n_frames // self._derivation.step)
 
     @property
     def encoding(self) -> str:
@@ -92,6 +92,11 @@ class FeatureArray:
     def view_of(self) -> str | None:
         """Name of the stored spec that this one is served from; None if it is stored itself."""
         return None if self.layout.spec == self.spec else self.layout.spec.name
+
+    @property
+    def is_converted(self) -> bool:
+        """Whether values are computed from those of another spec, and not only chosen from them."""
+        return self._derivation.convert is not None
 
     @property
     def max_error(self) -> float:
@@ -112,7 +117,7 @@ class FeatureArray:
     def n_valid_frames(self) -> npt.NDArray[np.int64]:
         """Frames of each row that are audio, ``(n_clips,)``; what comes after them is padding."""
         stored = self.layout.n_valid_frames(self._status["n_valid"], self._status["sr"])
-        return np.where(self.ready, -(-stored // self._step), 0)
+        return np.where(self.ready, -(-stored // self._derivation.step), 0)
 
     def statistics(
         self, rows: Sequence[int] | npt.NDArray[np.integer] | None = None
@@ -140,7 +145,7 @@ class FeatureArray:
             statistics_of(self.read([row], length=int(length))[0])
             for row, length in zip(numbers, n_frames, strict=True)
         ]
-        return pool(np.array(clips, np.float32).reshape(-1, 3, self.spec.n_mels), n_frames)
+        return pool(np.array(clips, np.float32).reshape(-1, 3, self.spec.n_bands), n_frames)
 
     def read_statistics(self, rows: npt.NDArray[np.int64]) -> Statistics:
         """Statistics of each of some rows, as stored; errors as in `read`."""
@@ -160,7 +165,7 @@ class FeatureArray:
         return self._status.n_clips
 
     def __getitem__(self, row: int) -> npt.NDArray[np.float32]:
-        """Values of one row, ``(n_mels, n_frames)``; errors as in `read`."""
+        """Values of one row, ``(n_bands, n_frames)``; errors as in `read`."""
         values: npt.NDArray[np.float32] = self.read([row])[0]
         return values
 
@@ -183,7 +188,7 @@ class FeatureArray:
 
         Returns
         -------
-        values : np.ndarray [shape=(len(rows), n_mels, length), dtype=float32]
+        values : np.ndarray [shape=(len(rows), n_bands, length), dtype=float32]
 
         Raises
         ------
@@ -196,7 +201,7 @@ class FeatureArray:
         """
         numbers = self._parse_rows(rows)
         starts, length = self._parse_segment(start, length, len(numbers))
-        out = np.empty((len(numbers), self.spec.n_mels, length), np.float32)
+        out = np.empty((len(numbers), self.spec.n_bands, length), np.float32)
         wanted: dict[int, list[int]] = {}
         for row in numbers:
             shard, position = divmod(row, self.layout.clips_per_shard)
@@ -258,7 +263,8 @@ class FeatureArray:
         fetched: Fetched,
     ) -> None:
         """Read some places of `out`, in the order of their rows."""
-        layout, step, length = self.layout, self._step, out.shape[2]
+        layout, length = self.layout, out.shape[2]
+        step, convert = self._derivation.step, self._derivation.convert
         chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
         by_shard = itertools.groupby(places, lambda place: rows[place] // layout.clips_per_shard)
         for shard, members in by_shard:
@@ -275,9 +281,9 @@ class FeatureArray:
                     raise CorruptDataError(error.detail, key=key, position=position) from None
                 first = starts[place] * step
                 stored = chunk[:, first : first + length * step : step]
-                layout.encoding.decode(stored, out[place], layout.spec.log)
-                if self.spec.log != layout.spec.log:
-                    to_log(out[place])
+                layout.encoding.decode(stored, out[place], layout.spec.value_range)
+                if convert is not None:
+                    convert(out[place])
 
     def _require_newer(self, data: bytes, row: int) -> None:
         """Make sure that an undamaged chunk is what is committed by now.

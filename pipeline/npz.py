@@ -47,9 +47,9 @@ from featurestore.export.npz import CLIP_FACTS, specs_of
 from featurestore.format.commits import PENDING, ClipRecord
 from featurestore.format.layout import IMPORTED, Layout
 from featurestore.format.statistics import Statistics
-from featurestore.specs.encoding import UINT8_RANGE
 from featurestore.specs.excerpt import Excerpt
-from featurestore.specs.mel import FeatureSpec, n_valid_frames
+from featurestore.specs.mel import FeatureSpec, require_mel
+from featurestore.specs.spec import Spec
 from featurestore.storage.checksum import append_crc32c
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
@@ -230,7 +230,7 @@ class NpzFolder:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[FeatureSpec, tuple[bytes, Statistics]]]:
+    ) -> tuple[ClipRecord, dict[Spec, tuple[bytes, Statistics]]]:
         """One clip's record and rows; a `Source` for `compute_shard`.
 
         Raises
@@ -273,7 +273,8 @@ class NpzFolder:
     def _row(
         self, npz: Mapping[str, npt.NDArray[Any]], layout: Layout, record: ClipRecord
     ) -> tuple[bytes, Statistics]:
-        spec, key = layout.spec, self.keys[layout.spec]
+        spec = require_mel(layout.spec, "npz files hold")
+        key = self.keys[spec]
         if key not in npz:
             raise AudioError("DecodeError", f"the file holds no {key}")
         values = npz[key]
@@ -289,14 +290,14 @@ class NpzFolder:
         values = values[:, :n_frames].astype(np.float32)
         if spec.log == "db":
             values /= np.float32(self.decibels / 10)
-            values[np.isneginf(values)] = UINT8_RANGE["db"][0]
+            values[np.isneginf(values)] = spec.value_range[0]
         if not np.isfinite(values).all():
             n_bad = np.count_nonzero(~np.isfinite(values))
             raise AudioError("NonFinite", f"{n_bad} values of {key}")
-        valid = n_valid_frames(record.n_valid, record.sr, spec.sr, spec.hop_length)
-        limits = layout.encoding.limits(spec.log)
+        valid = spec.n_valid_frames(record.n_valid, record.sr)
+        limits = layout.encoding.limits(spec.value_range)
         statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
-        stored = layout.encoding.encode(values, spec.log)
+        stored = layout.encoding.encode(values, spec.value_range)
         return append_crc32c(layout.codec.compress(stored)), statistics
 
 

@@ -29,7 +29,7 @@ from featurestore.writer import StoreWriter
 from pipeline.audio import decode
 from pipeline.audio.clip import Clip, Cutter
 from pipeline.features import plan
-from pipeline.features.backends import BACKENDS, BackendName, native
+from pipeline.features.backends import BackendName, load_backend
 from pipeline.run.cluster import WorkerDiedError, connect, each
 from pipeline.run.layouts import division_for, layouts
 from pipeline.run.missing import incomplete, task
@@ -46,11 +46,11 @@ T = TypeVar("T")
 
 def stages_of(backend: BackendName) -> Stages:
     """The stages of a task and their functions, in the order in which a clip goes through them."""
-    spectrum: dict[str, tuple[tuple[Any, str], ...]]
+    module, spectrum = load_backend(backend), dict[str, tuple[tuple[Any, str], ...]]()
     if backend == "native":
-        spectrum = {"STFT": ((native, "_power"),), "mel product": ((BACKENDS, backend),)}
+        spectrum = {"STFT": ((module, "_power"),), "mel product": ((module, "mel_power"),)}
     else:
-        spectrum = {"STFT, mel product": ((BACKENDS, backend),)}
+        spectrum = {"STFT, mel product": ((module, "mel_power"),)}
     return {
         "read": ((pipeline.run.task, "read_track"),),
         "digest": ((decode, "_digest"),),
@@ -58,7 +58,7 @@ def stages_of(backend: BackendName) -> Stages:
         "crop": ((pipeline.run.task, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
         "resample": ((soxr, "resample"),),
         **spectrum,
-        "amplitude": ((plan, "amplitude"),),
+        "amplitude": ((plan, "compress"),),
         "statistics": ((plan, "summarise"),),
         "encode": ((plan, "_encoded"),),
         "cut": ((plan.Plan, "compute"),),

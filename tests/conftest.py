@@ -128,15 +128,15 @@ class StoreMaker:
 
     def expected(self, clip_id: str, layout: Layout) -> np.ndarray:
         """What is read back: the same, rounded to the encoding."""
-        stored = layout.encoding.encode(self.values(clip_id, layout), layout.spec.log)
+        stored = layout.encoding.encode(self.values(clip_id, layout), layout.spec.value_range)
         decoded = np.empty(layout.chunk_shape, np.float32)
-        layout.encoding.decode(stored, decoded, layout.spec.log)
+        layout.encoding.decode(stored, decoded, layout.spec.value_range)
         return decoded
 
     def row(self, clip_id: str, layout: Layout) -> tuple[bytes, Statistics]:
         """What lies in the shard, and its statistics."""
         values = self.values(clip_id, layout)
-        stored = layout.encoding.encode(values, layout.spec.log)
+        stored = layout.encoding.encode(values, layout.spec.value_range)
         n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]))[0]
         return append_crc32c(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
 

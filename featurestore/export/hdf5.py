@@ -114,14 +114,15 @@ def _write_spec(
     ready = selection.ready(array)
     group["ready"] = ready
     group["n_valid_frames"] = array.n_valid_frames[selection.rows]
-    group["mel"] = array.spec.mel_frequencies
-    n_clips, (_, n_mels, n_frames) = len(ready), array.shape
-    group["time"] = np.arange(n_frames) * array.spec.hop_length / array.spec.sr
+    n_clips, (_, n_bands, n_frames) = len(ready), array.shape
+    axes = array.spec.coordinates(n_frames)
+    for axis in axes:
+        group[axis.name] = axis.values
     values = group.create_dataset(
         "values",
-        (n_clips, n_mels, n_frames),
+        (n_clips, n_bands, n_frames),
         selection.dtype(array),
-        chunks=(1, n_mels, n_frames),
+        chunks=(1, n_bands, n_frames),
         compression=_DEFLATE,
         shuffle=True,
         fletcher32=True,
@@ -132,11 +133,11 @@ def _write_spec(
             values.attrs[key] = facts[key]
     values.attrs["_FillValue"] = selection.dtype(array).type(selection.fill_value(array))
     values.dims[0].label = "clip"
-    for dimension, (name, unit) in enumerate((("mel", "Hz"), ("time", "s")), 1):
-        group[name].attrs["units"] = unit
-        group[name].make_scale(name)
-        values.dims[dimension].label = name
-        values.dims[dimension].attach_scale(group[name])
+    for dimension, axis in enumerate(axes, 1):
+        group[axis.name].attrs["units"] = axis.unit
+        group[axis.name].make_scale(axis.name)
+        values.dims[dimension].label = axis.name
+        values.dims[dimension].attach_scale(group[axis.name])
     for first, batch in selection.batches(array):
         for place, clip in enumerate(batch, first):
             if ready[place]:

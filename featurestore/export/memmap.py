@@ -4,7 +4,7 @@
 
     melgrid.json             which collection, which specs
     clips.csv                a line a clip: clip_id, path, split, fold, status, …, the tags
-    <spec>/values.npy        (n_clips, n_mels, n_frames); nan where not ready
+    <spec>/values.npy        (n_clips, n_bands, n_frames); nan where not ready
     <spec>/ready.npy         bool (n_clips,): whether a clip holds values
     <spec>/n_valid_frames.npy  int64 (n_clips,): frames that are audio; padding follows
     <spec>/spec.json         what the values mean, with mel [Hz] and hop [s]
@@ -26,14 +26,15 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
     write_manifest(path, selection, "memmap", {array.spec.name: {} for array in selection.arrays})
     for array in selection.arrays:
         spec = array.spec
+        bands, _ = spec.coordinates(array.shape[2])
         folder = path / spec.name
         folder.mkdir()
         np.save(folder / "ready.npy", selection.ready(array))
         np.save(folder / "n_valid_frames.npy", array.n_valid_frames[selection.rows])
         facts = {
             **selection.facts(array),
-            "hop_seconds": spec.hop_length / spec.sr,
-            "mel_frequencies": spec.mel_frequencies.tolist(),
+            "hop_seconds": float(spec.frame_step),
+            f"{bands.name}_frequencies": bands.values.tolist(),
         }
         (folder / "spec.json").write_text(json.dumps(facts, indent=2), "utf-8")
         header = {

@@ -36,7 +36,7 @@ from featurestore.array import FeatureArray
 from featurestore.errors import SettingsError
 from featurestore.export.manifest import Advance, write_manifest
 from featurestore.export.selection import BATCH_NBYTES, Selection
-from featurestore.specs.mel import HOP_UNIT, FeatureSpec
+from featurestore.specs.mel import HOP_UNIT, FeatureSpec, require_mel
 
 CLIP_FACTS = ("sr", "start", "n_valid", "peak", "n_clipped")
 """Keys of a clip's own facts, as in `featurestore.format.commits.ClipRecord`."""
@@ -112,7 +112,7 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
         for key, array in keys.items():
             there = places[ready[key][places]]
             values = array.read(selection.rows[there])
-            if array.spec.log == "db":
+            if require_mel(array.spec, "npz files hold").log == "db":
                 values *= 2  # exactly
             for place, clip in zip(there.tolist(), values, strict=True):
                 made[place][key] = clip
@@ -127,7 +127,8 @@ def write(selection: Selection, path: Path, advance: Advance) -> None:
 
 
 def _keys(selection: Selection) -> dict[str, FeatureArray]:
-    rates = sorted({array.spec.sr for array in selection.arrays})
+    specs = [require_mel(array.spec, "npz files hold") for array in selection.arrays]
+    rates = sorted({spec.sr for spec in specs})
     if len(rates) > 1:
         choices = " or ".join(f"'sr{sr}-*'" for sr in rates)
         raise SettingsError(
@@ -135,12 +136,12 @@ def _keys(selection: Selection) -> dict[str, FeatureArray]:
             f"holds {', '.join(map(str, rates))} Hz; choose one with --specs {choices}"
         )
     keys: dict[str, FeatureArray] = {}
-    for array in selection.arrays:
-        other = keys.setdefault(key_of(array.spec), array)
+    for array, spec in zip(selection.arrays, specs, strict=True):
+        other = keys.setdefault(key_of(spec), array)
         if other is not array:
             raise SettingsError(
                 f"{other.spec.name} and {array.spec.name} would both be called "
-                f"{key_of(array.spec)} in npz files; choose one with --specs"
+                f"{key_of(spec)} in npz files; choose one with --specs"
             )
     return keys
 

@@ -67,7 +67,7 @@ class Selection:
         UnknownSpecError, SpecError
             If a spec is not there.
         SettingsError
-            If no clip is in those splits, or what is stored of a spec is of another law.
+            If no clip is in those splits, or a spec is converted from what is stored.
         """
         known = [spec.name for spec in (*store.specs, *store.views)]
         names = [spec.name for spec in store.specs] if specs is None else []
@@ -79,7 +79,7 @@ class Selection:
             names += found or [wanted]
         arrays = tuple(store[name] for name in dict.fromkeys(names))
         for array in arrays:
-            if encoding == "stored" and array.spec.log != array.layout.spec.log:
+            if encoding == "stored" and array.is_converted:
                 raise SettingsError(
                     f"{array.spec.name} is computed from {array.view_of}, and not stored as it is; "
                     "leave --encoding out"
@@ -121,24 +121,24 @@ class Selection:
 
     def nbytes(self, array: FeatureArray) -> int:
         """Size of an array's rows [bytes]."""
-        _, n_mels, n_frames = array.shape
-        return len(self.rows) * n_mels * n_frames * self.dtype(array).itemsize
+        _, n_bands, n_frames = array.shape
+        return len(self.rows) * n_bands * n_frames * self.dtype(array).itemsize
 
     def batches(self, array: FeatureArray) -> Iterator[tuple[int, npt.NDArray[Any]]]:
         """All rows, some at a time: the place of the first among `rows`, and their values.
 
         Rows that are not ready are all `fill_value`.
         """
-        _, n_mels, n_frames = array.shape
+        _, n_bands, n_frames = array.shape
         ready = self.ready(array)
-        step = max(1, BATCH_NBYTES // (4 * n_mels * n_frames))
+        step = max(1, BATCH_NBYTES // (4 * n_bands * n_frames))
         for first in range(0, len(self.rows), step):
             here = slice(first, first + step)
-            shape = len(self.rows[here]), n_mels, n_frames
+            shape = len(self.rows[here]), n_bands, n_frames
             values = np.full(shape, self.fill_value(array), self.dtype(array))
             read = array.read(self.rows[here][ready[here]])
             if self.encoding == "stored":  # decoding and encoding again gives the same codes
-                read = array.layout.encoding.encode(read, array.spec.log)
+                read = array.layout.encoding.encode(read, array.spec.value_range)
             values[ready[here]] = read
             yield first, values
 
@@ -151,10 +151,10 @@ class Selection:
         spec, stored = array.spec, array.layout
         layout = dataclasses.replace(stored, spec=spec, n_frames=array.shape[2]).to_json()
         kept = ("codec", "clips_per_shard", "settings")
-        affine = None if self.encoding == "float32" else stored.encoding.affine(spec.log)
+        affine = None if self.encoding == "float32" else stored.encoding.affine(spec.value_range)
         return {
             **{key: value for key, value in layout.items() if key not in kept},
-            "long_name": f"mel power, {spec.log} law",
+            "long_name": spec.long_name,
             "units": spec.unit,
             "dtype": self.dtype(array).name,
             **({} if affine is None else dict(zip(_AFFINE, affine, strict=True))),

@@ -11,7 +11,8 @@ import numpy.typing as npt
 from featurestore.errors import SettingsError
 from featurestore.format.division import MAX_CLIPS_PER_SHARD
 from featurestore.specs.encoding import Codec, Encoding
-from featurestore.specs.mel import Spec, n_valid_frames
+from featurestore.specs.kinds import parse_spec
+from featurestore.specs.spec import Spec
 
 if TYPE_CHECKING:
     import zarr
@@ -32,9 +33,9 @@ encoding had to clip.
 class Layout:
     """How one spec's array is laid out: the group ``<spec.name>`` of a store.
 
-    The group holds ``values`` (clip, mel, time), one chunk a clip and one shard a run of clips,
-    ``statistics`` (clip, statistic, mel) of them, one chunk a run of clips, and the coordinates
-    ``mel`` [Hz], ``time`` [s] and ``statistic``.
+    The group holds ``values`` (clip, band, time), one chunk a clip and one shard a run of clips,
+    ``statistics`` (clip, statistic, band) of them, one chunk a run of clips, and the coordinates
+    ``statistic`` and those of the spec's two axes: ``mel`` [Hz] and ``time`` [s] of a mel one.
 
     Parameters
     ----------
@@ -64,6 +65,11 @@ class Layout:
                 raise SettingsError(
                     f"{field} is {value!r}; it must be a whole number from 1 to {most}"
                 )
+        if self.encoding.name not in self.spec.encodings:
+            raise SettingsError(
+                f"encoding is {self.encoding.name!r}; {self.spec.name} may be stored as "
+                f"{', '.join(self.spec.encodings)}"
+            )
         if self.chunk_nbytes > _MOST_CHUNK:
             raise SettingsError(
                 f"n_frames is {self.n_frames}: a clip of {self.spec.name} would take "
@@ -81,13 +87,13 @@ class Layout:
 
     @property
     def chunk_shape(self) -> tuple[int, int]:
-        """Shape of one clip: (n_mels, n_frames)."""
-        return self.spec.n_mels, self.n_frames
+        """Shape of one clip: (n_bands, n_frames)."""
+        return self.spec.n_bands, self.n_frames
 
     @property
     def chunk_nbytes(self) -> int:
         """Size of one clip, not packed [bytes]."""
-        return self.spec.n_mels * self.n_frames * self.encoding.dtype.itemsize
+        return self.spec.n_bands * self.n_frames * self.encoding.dtype.itemsize
 
     def require_chunk(self, packed: memoryview) -> None:
         """Make sure that a chunk without its checksum can be unpacked, see `Codec.require`.
@@ -110,7 +116,7 @@ class Layout:
     @property
     def metadata_keys(self) -> tuple[str, ...]:
         """Keys of `files`."""
-        arrays = ("values", "statistics", "statistic", "mel", "time")
+        arrays = ("values", "statistics", "statistic", *self.spec.axes)
         coordinates = [f"{name}/c/0" for name in arrays[2:]]
         names = ("zarr.json", *(f"{name}/zarr.json" for name in arrays), *coordinates)
         return tuple(f"{self.spec.name}/{name}" for name in names)
@@ -118,7 +124,7 @@ class Layout:
     def n_valid_frames(
         self, n_valid: npt.NDArray[np.int64], sr: npt.NDArray[np.int64]
     ) -> npt.NDArray[np.int64]:
-        """Frames whose centre is audio and not padding.
+        """Frames that are audio and not padding, as the spec counts them.
 
         Parameters
         ----------
@@ -127,21 +133,14 @@ class Layout:
         sr : np.ndarray of int
             Of their tracks [Hz].
         """
-        inside = n_valid_frames(n_valid, np.maximum(sr, 1), self.spec.sr, self.spec.hop_length)
+        inside = self.spec.n_valid_frames(n_valid, np.maximum(sr, 1))
         return np.where(n_valid > 0, np.minimum(inside, self.n_frames), 0)
 
     def to_json(self) -> dict[str, Any]:
         """As the group's ``melgrid`` attribute; the spec's fields are there for other readers."""
         return {
             "spec": self.spec.name,
-            "sr": self.spec.sr,
-            "n_mels": self.spec.n_mels,
-            "hop_length": self.spec.hop_length,
-            "n_fft": self.spec.n_fft,
-            "fmin": self.spec.fmin,
-            "fmax": self.spec.sr / 2 if self.spec.fmax is None else self.spec.fmax,
-            "window": self.spec.window,
-            "log": self.spec.log,
+            **self.spec.fields(),
             "encoding": self.encoding.name,
             "codec": self.codec.name,
             "clips_per_shard": self.clips_per_shard,
@@ -208,10 +207,10 @@ class Layout:
                 dtype=self.encoding.dtype,
                 compressors=self.codec.zarr_codecs(self.encoding.dtype),
                 fill_value=self.encoding.fill_value,  # what is not ready shows as not a number
-                dimension_names=("clip", "mel", "time"),
+                dimension_names=("clip", *spec.axes),
             )
-            values.attrs.update({"long_name": f"mel power, {spec.log} law", "units": spec.unit})
-            affine = self.encoding.affine(spec.log)
+            values.attrs.update({"long_name": spec.long_name, "units": spec.unit})
+            affine = self.encoding.affine(spec.value_range)
             if affine is not None:  # as the CF conventions have it
                 scale_factor, add_offset = affine
                 values.attrs.update(
@@ -223,12 +222,12 @@ class Layout:
                 )
             statistics = group.create_array(
                 "statistics",
-                shape=(n_clips, len(STATISTICS), spec.n_mels),
-                chunks=(self.clips_per_shard, len(STATISTICS), spec.n_mels),
+                shape=(n_clips, len(STATISTICS), spec.n_bands),
+                chunks=(self.clips_per_shard, len(STATISTICS), spec.n_bands),
                 dtype="<f4",
                 compressors=[Crc32cCodec()],
                 fill_value=np.nan,
-                dimension_names=("clip", "statistic", "mel"),
+                dimension_names=("clip", "statistic", spec.axes[0]),
             )
             statistics.attrs.update({"long_name": "of a clip's values that are audio"})
             names = group.create_array(
@@ -238,17 +237,14 @@ class Layout:
                 dimension_names=("statistic",),
             )
             names[...] = np.array(STATISTICS, object)
-            for name, unit, long_name, data in (
-                ("mel", "Hz", "centre frequency of the band", spec.mel_frequencies),
-                (
-                    "time",
-                    "s",
-                    "centre of the frame",
-                    np.arange(self.n_frames) * spec.hop_length / spec.sr,
-                ),
-            ):
-                array = group.create_array(name, data=data, dimension_names=(name,))
-                array.attrs.update({"long_name": long_name, "units": unit})
+            for axis in spec.coordinates(self.n_frames):
+                array = group.create_array(
+                    axis.name,
+                    data=axis.values,
+                    dimension_names=(axis.name,),
+                    config={"write_empty_chunks": True},  # a single frame's time is 0, the fill
+                )
+                array.attrs.update({"long_name": axis.long_name, "units": axis.unit})
 
         return zarr_files(spec.name, {"melgrid": self.to_json()}, build)
 

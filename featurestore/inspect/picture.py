@@ -13,8 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import UnknownSpecError
-from featurestore.specs.grid import thinned
-from featurestore.specs.mel import FeatureSpec, Log, mel_edges
+from featurestore.specs.grid import subsample
+from featurestore.specs.mel import FeatureSpec, Log, mel_edges, require_mel
+from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import atomic_write
 from featurestore.store import FeatureStore
 
@@ -49,7 +50,7 @@ class Picture:
     clip_id : str
     specs : tuple of FeatureSpec
         Drawn, in order.
-    left_out : tuple of FeatureSpec
+    left_out : tuple of Spec
         Stored, and left out for want of space.
     path : Path
         Of the PNG file.
@@ -58,7 +59,7 @@ class Picture:
     row: int
     clip_id: str
     specs: tuple[FeatureSpec, ...]
-    left_out: tuple[FeatureSpec, ...]
+    left_out: tuple[Spec, ...]
     path: Path
 
 
@@ -92,11 +93,11 @@ def draw_clip(
     OutputError
         If the file cannot be written.
     """
-    arrays = [store[spec] for spec in (thinned(store.specs, MOST) if specs is None else specs)]
+    arrays = [store[spec] for spec in (subsample(store.specs, MOST) if specs is None else specs)]
     if not arrays:
         raise UnknownSpecError(f"{store.path} holds no specs; featurize adds some")
     values = [array[row] for array in arrays]
-    drawn = tuple(array.spec for array in arrays)
+    drawn = tuple(require_mel(array.spec, "pictures are of") for array in arrays)
     scales = _colour_scales(drawn, values)
     highest = max(float(spec.edges[-1]) for spec in drawn)
     columns = min(len(drawn), 2 if len(drawn) == 4 else 3)
@@ -191,7 +192,7 @@ def _figure(width: float, height: float) -> "Figure":
 def _colour_scales(
     specs: Sequence[FeatureSpec], values: Sequence[npt.NDArray[np.float32]]
 ) -> dict[Log, tuple[float, float]]:
-    """Values of the first and the last colour, the same for all spectrograms of one law."""
+    """Values of the first and the last colour, the same for all spectrograms of one scaling."""
     scales: dict[Log, tuple[float, float]] = {}
     for log, dynamics in _DYNAMICS.items():
         there = [v for spec, v in zip(specs, values, strict=True) if spec.log == log]

@@ -1,36 +1,35 @@
-"""How values are kept (encoding) and how the bytes are packed (codec)."""
+"""How values are stored (encoding) and how the bytes are compressed (codec)."""
 
 import dataclasses
 import struct
-from collections.abc import Mapping
+from collections.abc import Callable
 from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, SettingsError
-from featurestore.specs.mel import Log
 
 EncodingName = Literal["float32", "float16", "uint8"]
 CodecName = Literal["zstd", "lz4", "none"]
 
-UINT8_RANGE: Mapping[Log, tuple[float, float]] = {"db": (-100.0, 40.0), "log": (0.0, 7.0)}
-"""What ``uint8`` keeps of each amplitude law; beyond it, values are clipped, and counted.
-
--100 dB is the law's own floor. A full-scale sine reaches 26 dB in one narrow band (16 kHz, 96
-bands), which is 6.6 in the other law: the rest is room for audio that was decoded beyond full
-scale.
-"""
+Range = tuple[float, float]
+"""Smallest and largest value that integer encodings keep, as a spec says it; finite."""
 
 _STEPS = 254
 """Codes 0 to 254 are values; 255 says that there is none."""
 
 _FLOAT16_MAX = 65504.0
 
+ToFloat16 = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
+"""From float32 to float16, each value to the nearest."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How values are kept: ``float32``, ``float16``, or ``uint8`` (affine, see `UINT8_RANGE`).
+    """How values are stored: ``float32``, ``float16``, or ``uint8`` (affine over a spec's range).
+
+    Methods that take `value_range` take what `Spec.value_range` says.
 
     Raises
     ------
@@ -56,50 +55,70 @@ class Encoding:
         """What stands where there are no values."""
         return 255 if self.name == "uint8" else float("nan")
 
-    def affine(self, log: Log) -> tuple[float, float] | None:
+    def affine(self, value_range: Range) -> tuple[float, float] | None:
         """``(scale_factor, add_offset)``: a value is code * scale_factor + add_offset.
 
         None where values are stored as they are.
         """
         if self.name != "uint8":
             return None
-        low, high = UINT8_RANGE[log]
+        low, high = value_range
         return (high - low) / _STEPS, low
 
-    def limits(self, log: Log) -> tuple[float, float]:
+    def limits(self, value_range: Range) -> tuple[float, float]:
         """Smallest and largest value that `encode` does not have to clip.
 
         For ``uint8``, they are beyond its range by the error it makes within: the floor of the
-        decibel law, -100 dB in float32, may come out a little lower.
+        decibel scaling, -100 dB in float32, may come out a little lower.
         """
         if self.name == "uint8":
-            low, high = UINT8_RANGE[log]
-            return low - self.max_error(log), high + self.max_error(log)
+            low, high = value_range
+            return low - self.max_error(value_range), high + self.max_error(value_range)
         most = _FLOAT16_MAX if self.name == "float16" else float(np.finfo(np.float32).max)
         return -most, most
 
-    def max_error(self, log: Log) -> float:
-        """How far a decoded value is from the one encoded, at most [dB, or 1].
+    def max_error(self, value_range: Range) -> float:
+        """Largest difference between a decoded value and the one encoded, in the values' unit.
 
-        Of values in `UINT8_RANGE`, for every encoding: of 100 dB, float16 keeps 2**-5 dB.
+        Of values in `value_range`, for every encoding: of 100 dB, float16 keeps 2**-5 dB.
         """
         if self.name == "float32":
             return 0.0
-        largest = max(map(abs, UINT8_RANGE[log]))
+        low, high = value_range
+        largest = max(abs(low), abs(high))
         if self.name == "float16":
             return float(np.spacing(np.float16(largest))) / 2
         # Half a step, and what float32 rounds off while encoding and decoding.
-        return (UINT8_RANGE[log][1] - UINT8_RANGE[log][0]) / _STEPS / 2 + largest * 2**-21
+        return (high - low) / _STEPS / 2 + largest * 2**-21
 
-    def encode(self, values: npt.NDArray[np.float32], log: Log) -> npt.NDArray[Any]:
-        """Values as they are stored, in C order; finite values only.
+    def encode(
+        self,
+        values: npt.NDArray[np.float32],
+        value_range: Range,
+        to_float16: ToFloat16 | None = None,
+    ) -> npt.NDArray[Any]:
+        """Encode values, in C order.
 
-        What the encoding does not reach becomes the nearest value that it does.
+        What the encoding does not reach, infinities too, becomes the nearest value that it does.
+        Floats keep nan; ``uint8`` has none, and must not be given any.
+
+        Parameters
+        ----------
+        values : np.ndarray [dtype=float32]
+        value_range : (float, float)
+        to_float16 : callable, optional
+            A faster way to round to the nearest float16, ties to even, than NumPy's; of values
+            that float16 reaches.
         """
-        affine = self.affine(log)
+        affine = self.affine(value_range)
         if affine is None:
             if self.name == "float16":
-                values = np.clip(values, *self.limits(log))
+                # Looking costs less than a copy; nan is neither, and may have others beside it.
+                low, high = values.min(initial=0), values.max(initial=0)
+                if not (low >= -_FLOAT16_MAX and high <= _FLOAT16_MAX):
+                    values = np.clip(values, -_FLOAT16_MAX, _FLOAT16_MAX)
+                if to_float16 is not None:
+                    values = to_float16(values)
             return np.ascontiguousarray(values, self.dtype)
         scale_factor, add_offset = affine
         codes = values - np.float32(add_offset)
@@ -108,9 +127,11 @@ class Encoding:
         np.clip(codes, 0, _STEPS, out=codes)
         return codes.astype(np.uint8, order="C")
 
-    def decode(self, stored: npt.NDArray[Any], out: npt.NDArray[np.float32], log: Log) -> None:
+    def decode(
+        self, stored: npt.NDArray[Any], out: npt.NDArray[np.float32], value_range: Range
+    ) -> None:
         """Write the float32 values of `stored`, as `encode` made them, to `out` of its shape."""
-        affine = self.affine(log)
+        affine = self.affine(value_range)
         if self.name == "float16":
             _widen(stored, out)
             return

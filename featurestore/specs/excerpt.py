@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any, Literal, Self, get_args
 
 from featurestore.errors import SettingsError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 
 Take = Literal["center", "first", "all"]
 Short = Literal["pad", "skip"]
@@ -55,7 +55,7 @@ class Excerpt:
         return round(self.duration * sr)
 
     def n_samples(self, sr: int) -> int:
-        """Length of a clip at sample rate `sr` [samples], which `FeatureSpec.n_frames` takes.
+        """Length of a clip at sample rate `sr` [samples], which `Spec.n_frames` takes.
 
         A tile's is one less than its stride: the frame after its last one is the next tile's
         first.
@@ -78,8 +78,8 @@ class Excerpt:
         whole, rest = divmod(n_samples, stride)
         return max(1, whole + (rest > 0 and self.short == "pad"))
 
-    def fitted(self, specs: Iterable[FeatureSpec]) -> Self:
-        """This window, with tiles shortened to a whole number of hops of every spec.
+    def fitted(self, specs: Iterable[Spec]) -> Self:
+        """This window, with tiles shortened to a whole number of frame steps of every spec.
 
         Raises
         ------
@@ -88,7 +88,7 @@ class Excerpt:
         """
         if self.take != "all":
             return self
-        hops = {Fraction(spec.hop_length, spec.sr) for spec in specs}
+        hops = {spec.frame_step for spec in specs}
         unit = Fraction(
             math.lcm(*(hop.numerator for hop in hops)),
             math.gcd(*(hop.denominator for hop in hops)),

@@ -1,11 +1,15 @@
 """Sets of specs."""
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from fractions import Fraction
-from itertools import product
+from itertools import groupby, product
+from typing import TypeVar
 
 from featurestore.specs.mel import FeatureSpec, Log, Window
+from featurestore.specs.spec import Spec
+from featurestore.specs.views import minimal_basis
+
+S = TypeVar("S", bound=Spec)
 
 
 def grid(
@@ -36,20 +40,26 @@ def grid(
     )
 
 
-def thinned(specs: Iterable[FeatureSpec], most: int) -> tuple[FeatureSpec, ...]:
-    """At most so many specs, finest first: the finest, the coarsest, and some evenly between.
+def subsample(specs: Iterable[S], limit: int) -> tuple[S, ...]:
+    """At most `limit` specs, finest first: the finest, the coarsest, and some evenly between.
 
-    Fineness is values a second, bands times frame rate. Where there are too many, of specs that
-    differ in the amplitude law alone one stays.
+    Resolution is values a second, bands times frame rate. Where there are too many, those that
+    can be derived from another one of the same resolution (``log`` from ``db``) are left out.
     """
-    ordered = sorted(specs, key=lambda spec: (-spec.values_per_second, spec.name))
-    if len(ordered) <= most:
+    ordered = sorted(specs, key=lambda spec: (-_resolution(spec), spec.name))
+    if len(ordered) <= limit:
         return tuple(ordered)
-    ordered = list({dataclasses.replace(s, log="db"): s for s in reversed(ordered)}.values())[::-1]
-    if len(ordered) <= most:
+    ordered = [
+        spec for _, alike in groupby(ordered, key=_resolution) for spec in minimal_basis(alike)
+    ]
+    if len(ordered) <= limit:
         return tuple(ordered)
-    step = (len(ordered) - 1) / max(1, most - 1)
-    return tuple(ordered[round(place * step)] for place in range(most))
+    step = (len(ordered) - 1) / max(1, limit - 1)
+    return tuple(ordered[round(place * step)] for place in range(limit))
+
+
+def _resolution(spec: Spec) -> Fraction:
+    return spec.n_bands / spec.frame_step
 
 
 def ferraro2020(window: Window = "hann") -> tuple[FeatureSpec, ...]:

@@ -1,21 +1,38 @@
-"""One mel configuration: what the numbers in an array mean."""
+"""Mel-spectrograms: the first kind of spec."""
 
 import dataclasses
 import re
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Literal, Self, TypeVar, get_args
+from typing import ClassVar, Literal, Self, get_args
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import SpecError
+from featurestore.specs.encoding import EncodingName, Range
+from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
 Log = Literal["db", "log"]
-T = TypeVar("T", int, npt.NDArray[np.int64])
 Window = Literal["hann", "hann-symmetric"]
 
 HOP_UNIT = 256
 """Samples in a hop of ``x1``."""
+
+VALUE_RANGE: Mapping[Log, Range] = {"db": (-100.0, 40.0), "log": (0.0, 7.0)}
+"""What ``uint8`` keeps of each amplitude scaling; beyond it, values are clipped, and counted.
+
+-100 dB is the scaling's own floor. A full-scale sine reaches 26 dB in one narrow band (16 kHz, 96
+bands), which is 6.6 in the other scaling: the rest is room for audio that was decoded beyond full
+scale.
+"""
+
+_FROM_DECIBELS = 0.1, 2e-6
+"""Of `to_log`: its largest derivative, and what float32 adds up to 60 dB, at most.
+
+The derivative of log10(1 + 10000 * 10**(dB / 10)) is below 1/10, so what the encoding is off by
+becomes a tenth at most: 0.0031 for float16, 0.028 for uint8.
+"""
 
 _NAME = re.compile(
     r"sr(?P<sr>\d+)-mel(?P<n_mels>\d+)-(?:x(?P<hop>\d+)|hop(?P<hop_length>\d+))-(?P<log>[a-z]+)"
@@ -30,7 +47,7 @@ class FeatureSpec:
     """A mel-spectrogram's parameters, under librosa's names.
 
     The array is ``(n_mels, n_frames)``: power spectra of centred, zero-padded frames, summed by
-    triangles on Slaney's mel scale with Slaney's area norm, then the amplitude law `log`.
+    triangles on Slaney's mel scale with Slaney's area norm, then the amplitude scaling `log`.
 
     Parameters
     ----------
@@ -61,6 +78,10 @@ class FeatureSpec:
     >>> spec.name, spec.hop_length, spec.n_frames(465600)
     ('sr16000-mel48-x2-db', 512, 910)
     """
+
+    kind: ClassVar[str] = "mel"
+    axes: ClassVar[tuple[str, str]] = ("mel", "time")
+    encodings: ClassVar[tuple[EncodingName, ...]] = ("float16", "float32", "uint8")
 
     sr: int
     n_mels: int
@@ -162,18 +183,99 @@ class FeatureSpec:
         return "dB" if self.log == "db" else "1"
 
     @property
+    def long_name(self) -> str:
+        """What the values are, in words. The format says law where melgrid says scaling."""
+        return f"mel power, {self.log} law"
+
+    @property
+    def value_range(self) -> Range:
+        """What ``uint8`` keeps, see `VALUE_RANGE`."""
+        return VALUE_RANGE[self.log]
+
+    @property
+    def n_bands(self) -> int:
+        """Mel bands."""
+        return self.n_mels
+
+    @property
+    def frame_step(self) -> Fraction:
+        """Step from frame to frame, exactly [s]."""
+        return Fraction(self.hop_length, self.sr)
+
+    @property
     def frame_rate(self) -> float:
         """Frames a second [Hz]."""
         return self.sr / self.hop_length
 
     @property
     def values_per_second(self) -> float:
-        """How fine the spec is: bands times frame rate [1/s]."""
+        """Resolution: bands times frame rate [1/s]."""
         return self.n_mels * self.frame_rate
 
     def n_frames(self, n_samples: int) -> int:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
         return 1 + n_samples // self.hop_length
+
+    def n_valid_frames(self, n_valid: T, sr: T) -> T:
+        """Frames whose centre is within the first `n_valid` samples at `sr`; at least one is."""
+        return n_valid_frames(n_valid, sr, self.sr, self.hop_length)
+
+    def shape(self, n_samples: int) -> tuple[int, int]:
+        """Shape of a clip of `n_samples` samples at `sr`: (n_mels, n_frames)."""
+        return self.n_mels, self.n_frames(n_samples)
+
+    def coordinates(self, n_frames: int) -> tuple[Coordinate, Coordinate]:
+        """Centre frequencies of the bands [Hz], and centres of so many frames [s]."""
+        mel = Coordinate(
+            name="mel",
+            unit="Hz",
+            long_name="centre frequency of the band",
+            values=self.mel_frequencies,
+        )
+        time = Coordinate(
+            name="time",
+            unit="s",
+            long_name="centre of the frame",
+            values=np.arange(n_frames) * self.hop_length / self.sr,
+        )
+        return mel, time
+
+    def fields(self) -> dict[str, str | int | float]:
+        """Parameters as plain values under librosa's names, defaults and all."""
+        return {
+            "sr": self.sr,
+            "n_mels": self.n_mels,
+            "hop_length": self.hop_length,
+            "n_fft": self.n_fft,
+            "fmin": self.fmin,
+            "fmax": self._upper_edge,
+            "window": self.window,
+            "log": self.log,
+        }
+
+    def derivation(self, stored: Spec) -> Derivation | None:
+        """How this spec's values follow from those of `stored`; None if they do not.
+
+        A hop multiple is every k-th frame, exactly. The ``log`` scaling follows from ``db``. The
+        other way is not offered: near silence, where 10000 P is far below 1, decibels cannot be
+        told from ``log`` values within any useful bound.
+        """
+        if not isinstance(stored, FeatureSpec):
+            return None
+        step, rest = divmod(self.hop_length, stored.hop_length)
+        if rest or self._filtered != stored._filtered:
+            return None
+        if self.log == stored.log:
+            return Derivation(step=step)
+        if (stored.log, self.log) == ("db", "log"):
+            gain, rounding = _FROM_DECIBELS
+            return Derivation(step=step, convert=to_log, gain=gain, rounding=rounding)
+        return None
+
+    @property
+    def _filtered(self) -> tuple[object, ...]:
+        """All fields that the mel power hangs on, but for the hop."""
+        return self.sr, self.n_mels, self.n_fft, self.fmin, self.fmax, self.window
 
     @property
     def name(self) -> str:
@@ -242,6 +344,34 @@ def n_valid_frames(n_valid: T, sr: T, to_sr: int, hop_length: int) -> T:
         [samples at `to_sr`]
     """
     return 1 + n_valid * to_sr // (sr * hop_length)
+
+
+def to_log(decibels: npt.NDArray[np.float32]) -> None:
+    """Turn values of the ``db`` scaling into those of the ``log`` scaling, in place.
+
+    log10(1 + 10000 P) with P = 10**(dB / 10).
+    """
+    decibels *= np.float32(0.1)
+    np.power(np.float32(10), decibels, out=decibels)
+    decibels *= np.float32(1e4)
+    decibels += 1
+    np.log10(decibels, out=decibels)
+
+
+def require_mel(spec: Spec, what: str) -> FeatureSpec:
+    """Narrow a spec to a mel-spectrogram, for what is made for these alone.
+
+    Raises
+    ------
+    SpecError
+        If it is of another kind; the message begins with `what` takes only mel-spectrograms.
+    """
+    if not isinstance(spec, FeatureSpec):
+        raise SpecError(
+            f"{what} only mel-spectrograms, and {spec.name} is of the kind {spec.kind!r}; "
+            "choose a spec such as sr16000-mel48-x2-db"
+        )
+    return spec
 
 
 def mel_edges(n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:

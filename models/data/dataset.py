@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from featurestore.errors import TrainingError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.mel import FeatureSpec, require_mel
 from models.data.sampler import Pick
 
 if TYPE_CHECKING:
@@ -154,7 +154,7 @@ class ClipDataset(Dataset[Clip]):
     @property
     def spec(self) -> FeatureSpec:
         """What the values are."""
-        return self._array.spec
+        return require_mel(self._array.spec, "networks take")
 
     @property
     def n_frames(self) -> int:

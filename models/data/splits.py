@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pandas as pd
 
 from featurestore.errors import TrainingError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.mel import FeatureSpec, require_mel
+from featurestore.specs.spec import Spec
 from models.data.dataset import ClipDataset
 from models.evaluation.metrics import scorable
 
@@ -62,7 +63,7 @@ class TrainingData:
 
 def training_data(
     store: "FeatureStore",
-    spec: FeatureSpec | str,
+    spec: Spec | str,
     *,
     tags: Sequence[str] | None = None,
     fold: int | None = None,
@@ -72,7 +73,7 @@ def training_data(
     Parameters
     ----------
     store : FeatureStore
-    spec : FeatureSpec or str
+    spec : Spec or str
         The spec, or its name.
     tags : sequence of str, optional
         The tags to learn; None is all of the store's.
@@ -81,6 +82,8 @@ def training_data(
 
     Raises
     ------
+    SpecError
+        If the spec is no mel-spectrogram, which is what networks take.
     TrainingError
         If there is nothing to learn or to judge by: no tags, a split without rows, or one in which
         no tag has clips both with and without it.
@@ -118,7 +121,7 @@ def training_data(
             )
         splits[split] = ClipDataset(array, rows, labels[rows], n_valid=array.n_valid_frames[rows])
     return TrainingData(
-        spec=array.spec,
+        spec=require_mel(array.spec, "networks take"),
         n_frames=array.shape[2],
         tags=tags,
         fold=fold,

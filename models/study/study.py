@@ -19,6 +19,7 @@ from featurestore.errors import (
     TrainingSettingsError,
 )
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from models.data import TrainingData, folds_of, training_data
 from models.evaluation.metrics import TaggingScores, bootstrap
 from models.networks.cost import clip_cost
@@ -231,7 +232,7 @@ def _specs_of(
     store: "FeatureStore",
     stores: Sequence["FeatureStore"],
     specs: Sequence[FeatureSpec | str] | None,
-) -> list[FeatureSpec]:
+) -> list[Spec]:
     if specs is None:
         return list(store.specs)
     # Where no store has it, asking this one says so.

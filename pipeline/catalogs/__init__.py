@@ -2,19 +2,13 @@
 
 import dataclasses
 import os
-from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING
 
 from featurestore.errors import CatalogError
 from featurestore.storage.urls import file_system, refuse_secrets
 from pipeline.catalogs.catalog import Catalog
-from pipeline.catalogs.fma import list_fma
+from pipeline.catalogs.data_sets import CATALOGS
 from pipeline.catalogs.folder import list_folder
-from pipeline.catalogs.gtzan import list_gtzan
-from pipeline.catalogs.jamendo import list_jamendo
-from pipeline.catalogs.msd import list_msd
-from pipeline.catalogs.mtat import list_mtat
 from pipeline.catalogs.table import endings, is_table, list_frame, list_table
 from pipeline.catalogs.table.settings import TableSettings
 
@@ -22,20 +16,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["CATALOGS", "Catalog", "TableSettings", "open_catalog"]
-
-CATALOGS: dict[str, Callable[[str], Catalog]] = {
-    "fma-full": partial(list_fma, edition="full"),
-    "fma-large": partial(list_fma, edition="large"),
-    "fma-medium": partial(list_fma, edition="medium"),
-    "fma-small": partial(list_fma, edition="small"),
-    "gtzan": list_gtzan,
-    "jamendo": list_jamendo,
-    "msd": list_msd,
-    "mtat": list_mtat,
-    "mtat-all": partial(list_mtat, tags="all"),
-    "mtat-clean": partial(list_mtat, split="clean"),
-}
-"""Data sets by name: from the folder that holds one to its catalog."""
 
 
 def open_catalog(

@@ -1,7 +1,7 @@
 """A grid, arranged so that each step is done once for all specs that share it.
 
-The tree: one decode and crop a clip, one resample a rate, one spectrum an `Analysis`, one product
-with its stacked filter banks, one amplitude law each, and a slice a spec.
+The tree: one decode and crop per clip, one resample per rate, one STFT per `SharedStft`, one
+product with its stacked filter banks, one amplitude scaling each, and a slice per spec.
 """
 
 import dataclasses
@@ -18,10 +18,19 @@ import torch
 from featurestore.errors import AudioError
 from featurestore.format.statistics import Statistics
 from featurestore.specs.encoding import Encoding
-from featurestore.specs.mel import HOP_UNIT, FeatureSpec, Log, Window
+from featurestore.specs.mel import (
+    HOP_UNIT,
+    VALUE_RANGE,
+    FeatureSpec,
+    Log,
+    Window,
+    require_mel,
+)
+from featurestore.specs.spec import Spec
 from pipeline.audio.clip import Clip
-from pipeline.features.backends import BACKENDS, BackendName
-from pipeline.features.mel import Analysis, Bank, amplitude
+from pipeline.features.backends import BackendName, load_backend
+from pipeline.features.backends.stft import FilterBank, SharedStft
+from pipeline.features.scaling import compress
 from pipeline.features.statistics import summarise
 
 
@@ -31,11 +40,11 @@ class Plan:
 
     Parameters
     ----------
-    analyses : tuple of (Analysis, tuple of FeatureSpec)
+    stfts : tuple of (SharedStft, tuple of FeatureSpec)
         Each with the specs cut from it, ordered by sample rate.
     """
 
-    analyses: tuple[tuple[Analysis, tuple[FeatureSpec, ...]], ...]
+    stfts: tuple[tuple[SharedStft, tuple[FeatureSpec, ...]], ...]
 
     def compute(
         self, clip: Clip, backend: BackendName, encoding: Encoding
@@ -49,35 +58,36 @@ class Plan:
         AudioError
             ``NonFinite``, if the samples are so large that their power overflows.
         """
-        mel_power = BACKENDS[backend]
-        for analysis, specs in self.analyses:
-            power = mel_power(clip.framed(analysis.sr, analysis.n_fft), analysis)
+        mel_power = load_backend(backend).mel_power
+        for stft, specs in self.stfts:
+            power = mel_power(clip.framed(stft.sr, stft.n_fft), stft)
             if not np.isfinite(power.sum()) and not np.isfinite(power).all():
                 raise AudioError("NonFinite", "the samples' power overflows")
             for log in ("db", "log"):
                 wanted = [spec for spec in specs if spec.log == log]
                 if not wanted:
                     continue
-                values = amplitude(power, log)
-                steps = {spec: spec.hop_length // analysis.hop_length for spec in wanted}
-                valid = values[:, : clip.n_valid_frames(analysis.sr, analysis.hop_length)]
-                statistics = summarise(valid, set(steps.values()), encoding.limits(log))
+                values = compress(power, log)
+                steps = {spec: spec.hop_length // stft.hop_length for spec in wanted}
+                valid = values[:, : clip.n_valid_frames(stft.sr, stft.hop_length)]
+                statistics = summarise(
+                    valid, set(steps.values()), encoding.limits(VALUE_RANGE[log])
+                )
                 stored = _encoded(values, encoding, log)
                 for spec, step in steps.items():
-                    rows = analysis.rows(Bank.of(spec))
+                    rows = stft.rows(FilterBank.of(spec))
                     cut = np.ascontiguousarray(stored[rows, ::step])
                     yield spec, cut, statistics[step][:, rows]
 
     def tree(self) -> list[str]:
         """The steps as lines of text, indented below those they share."""
         lines = ["decode and crop each clip once"]
-        for sr, analyses in groupby(self.analyses, key=lambda pair: pair[0].sr):
+        for sr, stfts in groupby(self.stfts, key=lambda pair: pair[0].sr):
             lines.append(f"  resample to {sr} Hz")
-            for analysis, specs in analyses:
-                bands = [bank.n_mels for bank in analysis.banks]
+            for stft, specs in stfts:
+                bands = [bank.n_mels for bank in stft.banks]
                 lines += [
-                    f"    STFT of {analysis.n_fft} samples, hop {analysis.hop_length}, "
-                    f"{analysis.window}",
+                    f"    STFT of {stft.n_fft} samples, hop {stft.hop_length}, {stft.window}",
                     f"      one product with {sum(bands)} filters: "
                     f"{' + '.join(map(str, bands))} bands",
                 ]
@@ -93,30 +103,38 @@ class Plan:
 
 
 def _encoded(values: npt.NDArray[np.float32], encoding: Encoding, log: Log) -> npt.NDArray[Any]:
-    if encoding.name == "float16":  # the same bits as NumPy's, in a twentieth of the time
-        return torch.from_numpy(values).half().numpy()
-    return encoding.encode(values, log)
+    return encoding.encode(values, VALUE_RANGE[log], _to_float16)
+
+
+def _to_float16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
+    """The same bits as NumPy's, in a twentieth of the time."""
+    halves: npt.NDArray[np.float16] = torch.from_numpy(values).half().numpy()
+    return halves
 
 
 def _hop_name(hop: Fraction) -> str:
     return f"x{hop}" if hop.denominator == 1 else str(int(hop * HOP_UNIT))
 
 
-def arrange(specs: Iterable[FeatureSpec]) -> Plan:
-    """Arrange specs into a plan."""
-    analyses = []
-    ordered = sorted(specs, key=_spectrum)
+def arrange(specs: Iterable[Spec]) -> Plan:
+    """Arrange specs into a plan.
+
+    Raises
+    ------
+    SpecError
+        If one is of another kind than mel-spectrograms.
+    """
+    stfts = []
+    ordered = sorted((require_mel(spec, "a plan computes") for spec in specs), key=_spectrum)
     for (sr, n_fft, window), sharing in groupby(ordered, key=_spectrum):
         members = list(sharing)
         for hop_length in _shared_hops({spec.hop_length for spec in members}):
             cut = tuple(spec for spec in members if spec.hop_length % hop_length == 0)
             members = [spec for spec in members if spec not in cut]
-            banks = tuple(dict.fromkeys(Bank.of(spec) for spec in cut))
-            analysis = Analysis(
-                sr=sr, n_fft=n_fft, window=window, hop_length=hop_length, banks=banks
-            )
-            analyses.append((analysis, cut))
-    return Plan(analyses=tuple(analyses))
+            banks = tuple(dict.fromkeys(FilterBank.of(spec) for spec in cut))
+            stft = SharedStft(sr=sr, n_fft=n_fft, window=window, hop_length=hop_length, banks=banks)
+            stfts.append((stft, cut))
+    return Plan(stfts=tuple(stfts))
 
 
 def _spectrum(spec: FeatureSpec) -> tuple[int, int, Window]:

@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from featurestore.specs.spec import Spec
-
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
+from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source, minimal_basis
 from featurestore.store import FeatureStore
 from pipeline.run.settings import RunSettings

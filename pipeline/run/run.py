@@ -10,11 +10,11 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from featurestore.specs.spec import Spec
 from tqdm import tqdm
 
 from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.format.clips import ClipTable
+from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter

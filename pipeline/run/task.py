@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 
-from featurestore.specs.spec import Spec
-
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.format.commits import (
     CHECKSUM_NBYTES,
@@ -26,6 +24,7 @@ from featurestore.format.shard import unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.spec import Spec
 from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
@@ -292,7 +291,7 @@ class _Tracks:
             If the clip cannot be made.
         """
         by_spec = {layout.spec: layout for layout in layouts}
-        made = {}
+        made: dict[Spec, _Row] = {}
         with time_limit(self._job.timeout), _memory_errors_told():
             track, cutter = self._open(path)
             clip = cutter.clip(tile)

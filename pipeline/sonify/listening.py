@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.inspect.picture import draw_thumbnail, shortened, tags_of, valid_seconds
-from featurestore.specs.grid import thinned
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.grid import subsample
+from featurestore.specs.mel import require_mel
+from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import atomic_write, output_errors
 from featurestore.store import FeatureStore
 from pipeline.sonify.sonify import MOST, Format, Method, Sound, sonify_clip
@@ -27,7 +28,7 @@ def write_listening_page(
     folder: str | os.PathLike[str],
     *,
     n_clips: int = 3,
-    specs: Sequence[FeatureSpec | str] | None = None,
+    specs: Sequence[Spec | str] | None = None,
     method: Method = "griffin-lim",
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -71,8 +72,8 @@ def write_listening_page(
     """
     if n_clips < 1:
         raise SettingsError(f"clips is {n_clips}; it must be at least 1")
-    arrays = [store[spec] for spec in (thinned(store.specs, MOST) if specs is None else specs)]
-    chosen = thinned([array.spec for array in arrays], len(arrays))
+    arrays = [store[spec] for spec in (subsample(store.specs, MOST) if specs is None else specs)]
+    chosen = subsample([array.spec for array in arrays], len(arrays))
     ready = np.logical_and.reduce([array.ready for array in arrays]) if arrays else np.zeros(0)
     rows = spread_over_tags(np.flatnonzero(ready), store.table.labels, n_clips, seed)
     if not rows:
@@ -132,7 +133,7 @@ def spread_over_tags(
     return chosen
 
 
-def _clip(store: FeatureStore, row: int, sounds: dict[FeatureSpec, Sound]) -> dict[str, Any]:
+def _clip(store: FeatureStore, row: int, sounds: dict[Spec, Sound]) -> dict[str, Any]:
     """What the page says of a clip."""
     gain = next(iter(sounds.values())).gain
     loudness = "as loud as the clip" if gain > -0.05 else f"{-gain:.1f} dB softer than the clip"
@@ -144,12 +145,14 @@ def _clip(store: FeatureStore, row: int, sounds: dict[FeatureSpec, Sound]) -> di
     }
 
 
-def _card(store: FeatureStore, row: int, spec: FeatureSpec, sound: Sound) -> dict[str, Any]:
+def _card(store: FeatureStore, row: int, spec: Spec, sound: Sound) -> dict[str, Any]:
     """What it says of the clip at one spec."""
     array = store[spec]
     file_format: Format = "mp3" if sound.sr in _MP3_RATES else "flac"
     kind = "audio/mpeg" if file_format == "mp3" else "audio/flac"
-    thumbnail = draw_thumbnail(spec, array[row], valid_seconds(store, row))
+    thumbnail = draw_thumbnail(
+        require_mel(spec, "pictures are of"), array[row], valid_seconds(store, row)
+    )
     kilobytes = array.nbytes_stored / np.count_nonzero(array.ready) / 1000
     source = f" as {array.view_of}, which it is cut from" if array.view_of else ""
     return {

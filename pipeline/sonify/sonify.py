@@ -1,8 +1,8 @@
 """Stored values back to sound: what a spectrogram's resolution leaves to be heard.
 
-Every step of the analysis is undone as far as it can be: the amplitude law, the mel filters, the
-hop. What is lost for good, the phases and all that lies within a band or between two frames, is
-made up by chance.
+Every step is undone as far as it can be: the amplitude scaling, the mel filters, the hop. What is
+lost for good, the phases and all that lies within a band or between two frames, is made up by
+chance.
 """
 
 import dataclasses
@@ -20,10 +20,12 @@ from scipy.sparse import csr_array
 
 from featurestore.errors import SettingsError, UnknownSpecError
 from featurestore.inspect.picture import file_stem, valid_seconds
-from featurestore.specs.grid import thinned
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.grid import subsample
+from featurestore.specs.mel import FeatureSpec, require_mel
+from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
-from pipeline.features.mel import Analysis, power
+from pipeline.features.backends.stft import SharedStft
+from pipeline.features.scaling import decompress
 
 Method = Literal["griffin-lim", "noise"]
 Format = Literal["wav", "flac", "mp3"]
@@ -87,7 +89,7 @@ class SoundFile:
 
     Attributes
     ----------
-    spec : FeatureSpec
+    spec : Spec
         What it was made from.
     path : Path
     seconds : float
@@ -96,7 +98,7 @@ class SoundFile:
         As of `Sound` [dB].
     """
 
-    spec: FeatureSpec
+    spec: Spec
     path: Path
     seconds: float
     gain: float
@@ -106,7 +108,7 @@ def write_sounds(
     store: FeatureStore,
     row: int,
     folder: str | os.PathLike[str],
-    specs: Sequence[FeatureSpec | str] | None = None,
+    specs: Sequence[Spec | str] | None = None,
     *,
     method: Method = "griffin-lim",
     file_format: Format = "wav",
@@ -136,7 +138,7 @@ def write_sounds(
         As the store says.
     """
     _look(method, file_format)
-    wanted = thinned(store.specs, MOST) if specs is None else specs
+    wanted = subsample(store.specs, MOST) if specs is None else specs
     sounds = sonify_clip(store, row, wanted, method=method)
     folder, stem = Path(folder), file_stem(store.table.clip_id[row])
     folder.mkdir(parents=True, exist_ok=True)
@@ -152,10 +154,10 @@ def write_sounds(
 def sonify_clip(
     store: FeatureStore,
     row: int,
-    specs: Sequence[FeatureSpec | str],
+    specs: Sequence[Spec | str],
     *,
     method: Method = "griffin-lim",
-) -> dict[FeatureSpec, Sound]:
+) -> dict[Spec, Sound]:
     """One clip's sounds, all at the same gain, so that they can be compared.
 
     As long as its audio, without the padding. Parameters and errors are those of `write_sounds`.
@@ -165,7 +167,10 @@ def sonify_clip(
         raise UnknownSpecError(f"{store.path} holds no specs; featurize adds some")
     sounds = {
         array.spec: sonify(
-            array[row], array.spec, _valid_samples(store, row, array.spec), method=method
+            array[row],
+            require_mel(array.spec, "sounds are made of"),
+            _valid_samples(store, row, array.spec),
+            method=method,
         )
         for array in arrays
     }
@@ -173,7 +178,7 @@ def sonify_clip(
     return {spec: sound.turned_down(gain) for spec, sound in sounds.items()}
 
 
-def _valid_samples(store: FeatureStore, row: int, spec: FeatureSpec) -> int:
+def _valid_samples(store: FeatureStore, row: int, spec: Spec) -> int:
     """How much of a clip is audio and not padding [samples at the spec's rate]."""
     valid = round(valid_seconds(store, row) * spec.sr)
     return max(1, min(valid, store.window.n_samples(spec.sr)))
@@ -189,7 +194,7 @@ def sonify(
 ) -> Sound:
     """Make a sound whose mel-spectrogram is the one given, as nearly as can be.
 
-    The law is undone, the bands are spread over FFT bins (`spread`), frames are held until the
+    The scaling is undone, the bands are spread over FFT bins (`spread`), frames are held until the
     next one, in steps of a quarter of a frame or less, and the magnitudes are imposed on white
     noise: either once, or again and again until the phases agree with them (Griffin and Lim,
     *IEEE ASSP* 32(2), 1984, with Perraudin's momentum, by librosa).
@@ -229,10 +234,10 @@ def sonify(
     # Frames half over one another, as stored at x1, leave the phases too free.
     step = min(spec.hop_length, max(1, spec.n_fft // 4))
     n_frames = 1 + n_samples // step
-    bins = spread(power(values, spec.log), spec)
+    bins = spread(decompress(values, spec.log), spec)
     nearest = (np.arange(n_frames) * step + spec.hop_length // 2) // spec.hop_length
     magnitude = np.sqrt(bins).astype(np.float32)[:, np.minimum(nearest, bins.shape[1] - 1)]
-    window = Analysis.of(spec).window_values()
+    window = SharedStft.of(spec).window_values()
     with warnings.catch_warnings():  # of clips shorter than a frame, which are padded
         warnings.filterwarnings("ignore", message="n_fft=", category=UserWarning)
         if method == "noise":
@@ -285,7 +290,7 @@ def spread(mel: Power, spec: FeatureSpec, rounds: int = _SPREADING_ROUNDS) -> Po
     np.ndarray [shape=(1 + n_fft // 2, n_frames), dtype=float64]
         Zero in bins that no filter covers.
     """
-    dense = Analysis.of(spec).filters()
+    dense = SharedStft.of(spec).filters()
     filters = csr_array(dense)
     back = csr_array(dense.T)
     covering = dense.sum(0)[:, None]

@@ -299,6 +299,7 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
 DIE_PREPARING = """
 import os, pickle, signal, sys
 from featurestore.storage.local import LocalFiles
+from featurestore.storage.files import Files
 from featurestore.specs.excerpt import Excerpt
 from featurestore.writer import StoreWriter
 

@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import Catalog
-from pipeline.catalogs.files import open_metadata
+from pipeline.catalogs.catalog.files import open_metadata
 from pipeline.catalogs.table import delimited, json_lines
 from pipeline.catalogs.table.columns import Columns
 from pipeline.catalogs.table.frame import columns_of

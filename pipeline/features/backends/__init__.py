@@ -1,24 +1,32 @@
 """Ways to compute the mel power of a clip: same question, same numbers within a tolerance."""
 
-from collections.abc import Callable
-from typing import Literal
+import importlib
+from typing import TYPE_CHECKING, Literal, Protocol
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
-from pipeline.features.backends import essentia, librosa, native
-from pipeline.features.mel import Analysis
+    from pipeline.features.backends.stft import SharedStft
 
+# The one line of a backend: its name is that of the module here that has its `mel_power`.
 BackendName = Literal["native", "librosa", "essentia"]
 
-Backend = Callable[[npt.NDArray[np.float32], Analysis], npt.NDArray[np.float32]]
-"""From samples to mel power ``(sum of n_mels, n_frames)``, the banks stacked.
 
-The samples bring half a frame of overhang at either end (`Clip.framed`): nothing is padded here.
-"""
+class Backend(Protocol):
+    """A module that computes mel power."""
 
-BACKENDS: dict[BackendName, Backend] = {
-    "native": native.mel_power,
-    "librosa": librosa.mel_power,
-    "essentia": essentia.mel_power,
-}
+    def mel_power(
+        self, samples: "npt.NDArray[np.float32]", stft: "SharedStft"
+    ) -> "npt.NDArray[np.float32]":
+        """From samples to mel power ``(sum of n_mels, n_frames)``, the banks stacked.
+
+        The samples bring half a frame of overhang at either end (`Clip.framed`): nothing is padded
+        here.
+        """
+
+
+def load_backend(name: BackendName) -> Backend:
+    """Import a backend, and with it what it computes with."""
+    backend: Backend = importlib.import_module(f"{__name__}.{name}")
+    return backend

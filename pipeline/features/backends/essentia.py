@@ -4,10 +4,10 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import SettingsError
-from pipeline.features.mel import Analysis
+from pipeline.features.backends.stft import SharedStft
 
 
-def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
+def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
     """Mel power ``(sum of n_mels, n_frames)``.
 
     Essentia's frame generator may give one frame more, of what is left at the end.
@@ -27,20 +27,20 @@ def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArr
             "backend is essentia, which is not installed: pip install 'melgrid[essentia]' "
             "(AGPL-3.0), or use --backend native"
         ) from None
-    symmetric = analysis.window == "hann-symmetric"
+    symmetric = stft.window == "hann-symmetric"
     windowing = es.Windowing(
         type="hann",
-        size=analysis.n_fft,
+        size=stft.n_fft,
         normalized=False,
         zeroPhase=False,
         symmetric=symmetric,
     )
-    spectrum = es.Spectrum(size=analysis.n_fft)
+    spectrum = es.Spectrum(size=stft.n_fft)
     banks = [
         es.MelBands(
-            inputSize=analysis.n_fft // 2 + 1,
+            inputSize=stft.n_fft // 2 + 1,
             numberBands=bank.n_mels,
-            sampleRate=analysis.sr,
+            sampleRate=stft.sr,
             lowFrequencyBound=bank.fmin,
             highFrequencyBound=bank.fmax,
             warpingFormula="slaneyMel",
@@ -48,12 +48,12 @@ def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArr
             normalize="unit_tri",
             type="power",  # of magnitudes: it squares what it is given
         )
-        for bank in analysis.banks
+        for bank in stft.banks
     ]
-    n_frames = analysis.n_frames(len(samples))
-    mel = np.zeros((sum(bank.n_mels for bank in analysis.banks), n_frames), np.float32)
+    n_frames = stft.n_frames(len(samples))
+    mel = np.zeros((sum(bank.n_mels for bank in stft.banks), n_frames), np.float32)
     frames = es.FrameGenerator(
-        samples, frameSize=analysis.n_fft, hopSize=analysis.hop_length, startFromZero=True
+        samples, frameSize=stft.n_fft, hopSize=stft.hop_length, startFromZero=True
     )
     for column, frame in zip(range(n_frames), frames, strict=False):
         magnitudes = spectrum(windowing(frame))

@@ -12,16 +12,16 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
-from pipeline.features.mel import Analysis
+from pipeline.features.backends.stft import SharedStft
 
 _BLOCK = 256
 """Frames transformed at a time."""
 
 
-def mel_power(samples: npt.NDArray[np.float32], analysis: Analysis) -> npt.NDArray[np.float32]:
+def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
     """Mel power ``(sum of n_mels, n_frames)``."""
-    window, filters = _constants(analysis)
-    frames = torch.from_numpy(samples).unfold(0, analysis.n_fft, analysis.hop_length)
+    window, filters = _constants(stft)
+    frames = torch.from_numpy(samples).unfold(0, stft.n_fft, stft.hop_length)
     mel: npt.NDArray[np.float32] = filters @ _power(frames, window)
     return mel
 
@@ -39,8 +39,8 @@ def _power(frames: torch.Tensor, window: torch.Tensor) -> npt.NDArray[np.float32
 
 
 @lru_cache(maxsize=64)
-def _constants(analysis: Analysis) -> tuple[torch.Tensor, csr_array]:
+def _constants(stft: SharedStft) -> tuple[torch.Tensor, csr_array]:
     # Triangles are mostly zeros: seven banks hold 4 % of a full matrix, and take a sixth of the
     # time of a product with it.
-    filters = csr_array(analysis.filters().astype(np.float32))
-    return torch.from_numpy(analysis.window_values()), filters
+    filters = csr_array(stft.filters().astype(np.float32))
+    return torch.from_numpy(stft.window_values()), filters

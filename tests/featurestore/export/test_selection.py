@@ -61,7 +61,7 @@ def test_stored_values_are_those_of_the_chunks(make_store, encoding):
         assert values.dtype == encoding
         for row in np.flatnonzero(array.ready):
             clip = make_store.values(store.table.clip_id[row], array.layout)
-            there = array.layout.encoding.encode(clip, array.spec.log)
+            there = array.layout.encoding.encode(clip, array.spec.value_range)
             assert values[row].tobytes() == there.tobytes()
         fill = array.layout.encoding.fill_value
         np.testing.assert_array_equal(values[[5, 13]], np.full_like(values[:2], fill))

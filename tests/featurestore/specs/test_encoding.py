@@ -5,9 +5,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
 from featurestore.errors import CorruptDataError, SettingsError
-from featurestore.specs.encoding import UINT8_RANGE, Codec, Encoding
+from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.mel import VALUE_RANGE
 
 ENCODINGS = ("float32", "float16", "uint8")
+DB = VALUE_RANGE["db"]
 CODECS = ("zstd", "lz4", "none")
 VALUES = npst.arrays(
     np.float32,
@@ -24,7 +26,7 @@ def within(low, high):
 
 def decoded(encoding, values, log="db"):
     out = np.empty_like(values)
-    encoding.decode(encoding.encode(values, log), out, log)
+    encoding.decode(encoding.encode(values, VALUE_RANGE[log]), out, VALUE_RANGE[log])
     return out
 
 
@@ -46,38 +48,40 @@ def test_every_finite_float16_is_decoded_to_the_same_bits_as_by_numpy():
     halves = halves[np.isfinite(halves)].reshape(2, -1)
     for stored in (halves, halves[:, ::3]):
         out = np.empty(stored.shape, np.float32)
-        Encoding(name="float16").decode(stored, out, "db")
+        Encoding(name="float16").decode(stored, out, DB)
         np.testing.assert_array_equal(out.view(np.int32), stored.astype(np.float32).view(np.int32))
 
 
-@pytest.mark.parametrize("log", UINT8_RANGE)
+@pytest.mark.parametrize("log", VALUE_RANGE)
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(data=st.data())
 def test_within_the_range_of_uint8_no_encoding_is_further_off_than_it_says(encoding, log, data):
-    values = data.draw(within(*UINT8_RANGE[log]))
+    values = data.draw(within(*VALUE_RANGE[log]))
     back = decoded(Encoding(name=encoding), values, log)
-    bound = Encoding(name=encoding).max_error(log)
+    bound = Encoding(name=encoding).max_error(VALUE_RANGE[log])
     assert np.abs(back.astype(np.float64) - values).max(initial=0) <= bound
 
 
-@pytest.mark.parametrize("log", UINT8_RANGE)
+@pytest.mark.parametrize("log", VALUE_RANGE)
 def test_the_error_of_uint8_is_as_large_as_it_says(log):
-    low, high = UINT8_RANGE[log]
+    low, high = VALUE_RANGE[log]
     values = np.linspace(low, high, 100_001, dtype=np.float32)[None]
     error = np.abs(decoded(Encoding(name="uint8"), values, log) - values).max()
-    assert 0.999 * Encoding(name="uint8").max_error(log) <= error
+    assert 0.999 * Encoding(name="uint8").max_error(VALUE_RANGE[log]) <= error
 
 
-@pytest.mark.parametrize("log", UINT8_RANGE)
+@pytest.mark.parametrize("log", VALUE_RANGE)
 @given(values=VALUES)
 def test_uint8_clips_what_lies_beyond_its_range(log, values):
     encoding = Encoding(name="uint8")
-    clipped = np.clip(values, *UINT8_RANGE[log])
-    np.testing.assert_array_equal(encoding.encode(values, log), encoding.encode(clipped, log))
-    assert encoding.encode(values, log).max(initial=0) < encoding.fill_value
+    clipped = np.clip(values, *VALUE_RANGE[log])
+    np.testing.assert_array_equal(
+        encoding.encode(values, VALUE_RANGE[log]), encoding.encode(clipped, VALUE_RANGE[log])
+    )
+    assert encoding.encode(values, VALUE_RANGE[log]).max(initial=0) < encoding.fill_value
 
 
-def test_the_floor_of_the_decibel_law_is_kept_exactly_by_uint8():
+def test_the_floor_of_the_decibel_scaling_is_kept_exactly_by_uint8():
     floor = np.full((1, 3), -100, np.float32)
     np.testing.assert_array_equal(decoded(Encoding(name="uint8"), floor), floor)
     silence = np.zeros((1, 3), np.float32)
@@ -96,7 +100,7 @@ def test_the_largest_power_of_float32_does_not_overflow_float16():
 
 
 def test_stored_values_are_little_endian_and_contiguous():
-    stored = Encoding(name="float16").encode(np.ones((4, 6), np.float32)[:, ::2], "db")
+    stored = Encoding(name="float16").encode(np.ones((4, 6), np.float32)[:, ::2], DB)
     assert stored.dtype.str == "<f2"
     assert stored.flags.c_contiguous
     assert Encoding(name="float32").dtype.str == "<f4"
@@ -106,7 +110,7 @@ def test_stored_values_are_little_endian_and_contiguous():
 @pytest.mark.parametrize("encoding", ENCODINGS)
 @given(values=VALUES)
 def test_a_chunk_unpacks_to_what_was_packed(codec, encoding, values):
-    stored = Encoding(name=encoding).encode(values, "db")
+    stored = Encoding(name=encoding).encode(values, DB)
     packed = Codec(name=codec).compress(stored)
     out = np.empty_like(stored)
     Codec(name=codec).decompress(memoryview(packed), out)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureSpec
 from featurestore.errors import SpecError
-from featurestore.specs.grid import GRIDS, ferraro2020, grid, thinned
+from featurestore.specs.grid import GRIDS, ferraro2020, grid, subsample
 
 
 def test_a_grid_is_the_product_of_its_values_in_order():
@@ -78,15 +78,15 @@ def test_the_studys_grid_can_have_its_symmetric_window():
 
 def test_thinned_specs_reach_from_the_finest_to_the_coarsest():
     specs = grid(sr=[16000], n_mels=[8, 96, 48, 32], hop=[10, 1], log=["db"])
-    assert thinned(specs, 8) == tuple(
+    assert subsample(specs, 8) == tuple(
         sorted(specs, key=lambda s: s.n_mels / s.hop_length, reverse=True)
     )
-    few = thinned(specs, 3)
+    few = subsample(specs, 3)
     assert [(spec.n_mels, spec.hop) for spec in (few[0], few[-1])] == [(96, 1), (8, 10)]
-    assert thinned(specs, 1) == few[:1]
-    assert thinned([], 3) == ()
+    assert subsample(specs, 1) == few[:1]
+    assert subsample([], 3) == ()
 
 
 def test_thinning_88_specs_leaves_one_law():
-    assert len({spec.log for spec in thinned(ferraro2020(), 9)}) == 1
-    assert len(set(thinned(ferraro2020(), 9))) == 9
+    assert len({spec.log for spec in subsample(ferraro2020(), 9)}) == 1
+    assert len(set(subsample(ferraro2020(), 9))) == 9

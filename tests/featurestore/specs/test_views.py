@@ -9,13 +9,15 @@ from hypothesis.extra import numpy as npst
 
 from featurestore import FeatureSpec
 from featurestore.errors import UnknownSpecError
-from featurestore.specs.encoding import UINT8_RANGE, Encoding
+from featurestore.specs.encoding import Encoding
 from featurestore.specs.grid import ferraro2020, grid
-from featurestore.specs.views import best_source, derivable, max_error, minimal_basis, to_log
+from featurestore.specs.mel import VALUE_RANGE, to_log
+from featurestore.specs.views import best_source, derivable, max_error, minimal_basis
 
+DB = VALUE_RANGE["db"]
 X1 = FeatureSpec(sr=16000, n_mels=8)
 DECIBELS = npst.arrays(
-    np.float32, (2, 20), elements=st.floats(*UINT8_RANGE["db"], width=32), unique=True
+    np.float32, (2, 20), elements=st.floats(*VALUE_RANGE["db"], width=32), unique=True
 )
 HOPS = st.sampled_from([1, 2, 3, 4, 5, 6, 10, Fraction(5, 8), Fraction(5, 4)])
 
@@ -29,7 +31,7 @@ def exact_log(decibels):
 def test_log_from_decibels_is_within_its_stated_bound_at_every_encoding(encoding, decibels):
     kept = Encoding(name=encoding)
     served = np.empty_like(decibels)
-    kept.decode(kept.encode(decibels, "db"), served, "db")
+    kept.decode(kept.encode(decibels, DB), served, DB)
     to_log(served)
     bound = max_error(kept, X1, dataclasses.replace(X1, log="log"))
     assert np.abs(served - exact_log(decibels)).max() <= bound
@@ -41,7 +43,7 @@ def test_the_bounds_are_those_that_the_documentation_states():
         0.0031,
         0.0276,
     ]
-    assert max_error(Encoding(), X1, X1) == Encoding().max_error("db")
+    assert max_error(Encoding(), X1, X1) == Encoding().max_error(DB)
 
 
 @given(hops=st.sets(HOPS, min_size=1), logs=st.sets(st.sampled_from(["db", "log"]), min_size=1))
@@ -84,7 +86,7 @@ def test_a_spec_serves_hop_multiples_and_log_from_db(stored, wanted, expected):
     assert derivable(*pair) is expected
 
 
-def test_a_view_is_cut_from_its_own_law_before_the_other():
+def test_a_view_is_cut_from_its_own_scaling_before_the_other():
     log_x1, db_x2 = dataclasses.replace(X1, log="log"), dataclasses.replace(X1, hop=2)
     wanted = dataclasses.replace(X1, log="log", hop=4)
     assert best_source(wanted, [X1, log_x1, db_x2]) == log_x1
@@ -93,7 +95,7 @@ def test_a_view_is_cut_from_its_own_law_before_the_other():
 
 
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
-def test_a_store_serves_the_other_law_and_hop_multiples_of_it(make_store, encoding):
+def test_a_store_serves_the_other_scaling_and_hop_multiples_of_it(make_store, encoding):
     store = make_store(specs=[X1], encoding=Encoding(name=encoding))
     rows = [0, 7, 19]
     stored = store[X1].read(rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.catalogs import msd, mtat
+from pipeline.catalogs.data_sets import msd, mtat
 
 SHARED = Path(__file__).parents[4] / "shared" / "data"
 

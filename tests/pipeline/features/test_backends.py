@@ -11,8 +11,9 @@ import pytest
 import soxr
 
 from featurestore.specs.grid import ferraro2020
-from pipeline.features.backends import BACKENDS
-from pipeline.features.mel import Analysis, Bank, amplitude
+from pipeline.features.backends import load_backend
+from pipeline.features.backends.stft import FilterBank, SharedStft
+from pipeline.features.scaling import compress
 
 OVERHANG = 256
 
@@ -47,30 +48,30 @@ SIGNALS = {
 }
 
 
-def analysis_of(sr, window="hann", hop_length=256, n_mels=N_MELS):
-    banks = tuple(Bank(n_mels=n, fmin=0.0, fmax=sr / 2) for n in n_mels)
-    return Analysis(sr=sr, n_fft=512, hop_length=hop_length, window=window, banks=banks)
+def stft_of(sr, window="hann", hop_length=256, n_mels=N_MELS):
+    banks = tuple(FilterBank(n_mels=n, fmin=0.0, fmax=sr / 2) for n in n_mels)
+    return SharedStft(sr=sr, n_fft=512, hop_length=hop_length, window=window, banks=banks)
 
 
-def mel_power(backend, samples, analysis):
+def mel_power(backend, samples, stft):
     """Of a whole sound: nothing lies beyond its ends."""
-    return BACKENDS[backend](np.pad(samples, OVERHANG), analysis)
+    return load_backend(backend).mel_power(np.pad(samples, OVERHANG), stft)
 
 
-def reference(samples, analysis):
+def reference(samples, stft):
     """The definition, in float64: librosa's filters, NumPy's FFT, frames cut one by one."""
-    n = np.arange(analysis.n_fft)
-    period = analysis.n_fft - (analysis.window == "hann-symmetric")
+    n = np.arange(stft.n_fft)
+    period = stft.n_fft - (stft.window == "hann-symmetric")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * n / period)
-    padded = np.pad(samples.astype(np.float64), analysis.n_fft // 2)
+    padded = np.pad(samples.astype(np.float64), stft.n_fft // 2)
     frames = [
-        padded[i * analysis.hop_length :][: analysis.n_fft] * window
-        for i in range(1 + len(samples) // analysis.hop_length)
+        padded[i * stft.hop_length :][: stft.n_fft] * window
+        for i in range(1 + len(samples) // stft.hop_length)
     ]
     power = np.abs(np.fft.rfft(frames)) ** 2
     filters = [
-        librosa.filters.mel(sr=analysis.sr, n_fft=512, n_mels=bank.n_mels, dtype=np.float64)
-        for bank in analysis.banks
+        librosa.filters.mel(sr=stft.sr, n_fft=512, n_mels=bank.n_mels, dtype=np.float64)
+        for bank in stft.banks
     ]
     return np.concatenate(filters) @ power.T
 
@@ -91,13 +92,13 @@ def decibel(power):
     [("native", 1e-4, 0.15, 2e-5), ("librosa", 1e-5, 0.015, 2e-6)],
 )
 def test_a_backend_agrees_with_the_definition(backend, relative, in_db, in_log, signal, sr, window):
-    samples, analysis = SIGNALS[signal](sr).astype(np.float32), analysis_of(sr, window)
-    power = mel_power(backend, samples, analysis)
-    expected = reference(samples, analysis)
+    samples, stft = SIGNALS[signal](sr).astype(np.float32), stft_of(sr, window)
+    power = mel_power(backend, samples, stft)
+    expected = reference(samples, stft)
     assert power.dtype == np.float32
     assert power.shape == expected.shape == (sum(N_MELS), 1 + len(samples) // 256)
-    for bank in analysis.banks:
-        got, wanted = power[analysis.rows(bank)], expected[analysis.rows(bank)]
+    for bank in stft.banks:
+        got, wanted = power[stft.rows(bank)], expected[stft.rows(bank)]
         audible = wanted > 1e-6 * wanted.max(axis=0, keepdims=True)
         assert np.abs(got / np.where(audible, wanted, 1) - 1)[audible].max(initial=0) <= relative
     assert np.abs(decibel(power.astype("f8")) - decibel(expected)).max() <= in_db
@@ -109,8 +110,8 @@ def test_a_backend_agrees_with_the_definition(backend, relative, in_db, in_log, 
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_native_agrees_with_essentia(signal, sr, window):
     pytest.importorskip("essentia", reason="melgrid[essentia] is not installed")
-    samples, analysis = SIGNALS[signal](sr).astype(np.float32), analysis_of(sr, window)
-    native, essentia = (mel_power(name, samples, analysis) for name in ("native", "essentia"))
+    samples, stft = SIGNALS[signal](sr).astype(np.float32), stft_of(sr, window)
+    native, essentia = (mel_power(name, samples, stft) for name in ("native", "essentia"))
     assert native.shape == essentia.shape
     assert np.abs(log(native.astype("f8")) - log(essentia.astype("f8"))).max() <= 2e-3
 
@@ -129,7 +130,7 @@ def test_the_studys_own_clip_has_the_frames_that_essentia_gives(sr, n_frames):
     )  # fmt: skip
     frames = es.FrameGenerator(samples, frameSize=512, hopSize=256, startFromZero=False)
     study = np.array([bands(spectrum(windowing(frame))) for frame in frames]).T
-    ours = mel_power("native", samples, analysis_of(sr, "hann-symmetric", n_mels=(96,)))
+    ours = mel_power("native", samples, stft_of(sr, "hann-symmetric", n_mels=(96,)))
     assert study.shape == (96, n_frames + 1)  # Essentia gives one more
     assert ours.shape == (96, n_frames)
     assert np.abs(log(ours.astype("f8")) - log(study[:, :n_frames].astype("f8"))).max() <= 2e-3
@@ -138,7 +139,7 @@ def test_the_studys_own_clip_has_the_frames_that_essentia_gives(sr, n_frames):
 def test_the_periodic_and_the_symmetric_window_differ_as_much_as_the_study_saw():
     samples = music_like(16000).astype(np.float32)
     periodic, symmetric = (
-        mel_power("native", samples, analysis_of(16000, window))
+        mel_power("native", samples, stft_of(16000, window))
         for window in ("hann", "hann-symmetric")
     )
     assert 1e-3 < np.abs(log(periodic) - log(symmetric)).max() < 0.1
@@ -148,30 +149,30 @@ def test_the_periodic_and_the_symmetric_window_differ_as_much_as_the_study_saw()
 def test_a_hop_multiple_is_every_kth_frame(hop):
     samples = soxr.resample(music_like(16000), 16000, 12000).astype(np.float32)
     for backend in ("native", "librosa"):
-        every = mel_power(backend, samples, analysis_of(12000))
-        alone = mel_power(backend, samples, analysis_of(12000, hop_length=256 * hop))
+        every = mel_power(backend, samples, stft_of(12000))
+        alone = mel_power(backend, samples, stft_of(12000, hop_length=256 * hop))
         np.testing.assert_allclose(alone, every[:, ::hop], rtol=2e-6, atol=1e-12)
 
 
 def test_filters_are_librosas():
     for spec in ferraro2020():
-        analysis = analysis_of(spec.sr, n_mels=(spec.n_mels,))
+        stft = stft_of(spec.sr, n_mels=(spec.n_mels,))
         expected = librosa.filters.mel(sr=spec.sr, n_fft=512, n_mels=spec.n_mels, dtype=np.float64)
-        np.testing.assert_allclose(analysis.filters(), expected, atol=1e-15)
+        np.testing.assert_allclose(stft.filters(), expected, atol=1e-15)
 
 
 def test_filters_between_two_edges_are_librosas():
-    bank = Bank(n_mels=40, fmin=30.0, fmax=6000.0)
-    analysis = Analysis(sr=16000, n_fft=1024, hop_length=256, window="hann", banks=(bank,))
+    bank = FilterBank(n_mels=40, fmin=30.0, fmax=6000.0)
+    stft = SharedStft(sr=16000, n_fft=1024, hop_length=256, window="hann", banks=(bank,))
     expected = librosa.filters.mel(
         sr=16000, n_fft=1024, n_mels=40, fmin=30.0, fmax=6000.0, dtype=np.float64
     )
-    np.testing.assert_allclose(analysis.filters(), expected, atol=1e-15)
+    np.testing.assert_allclose(stft.filters(), expected, atol=1e-15)
 
 
 def test_the_amplitude_laws_are_those_of_the_design():
     power = np.array([[0, 1e-12, 1e-4, 1, 1e4]], np.float32)
-    np.testing.assert_allclose(amplitude(power, "db"), [[-100, -100, -40, 0, 40]], rtol=1e-6)
+    np.testing.assert_allclose(compress(power, "db"), [[-100, -100, -40, 0, 40]], rtol=1e-6)
     np.testing.assert_allclose(
-        amplitude(power, "log"), [[0, 4.3429e-9, 0.30103, 4.0000434, 8]], rtol=1e-4, atol=1e-8
+        compress(power, "log"), [[0, 4.3429e-9, 0.30103, 4.0000434, 8]], rtol=1e-4, atol=1e-8
     )

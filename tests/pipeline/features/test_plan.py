@@ -10,9 +10,9 @@ from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020, grid
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
 from pipeline.audio.clip import Cutter
-from pipeline.features.plan import arrange
+from pipeline.features.plan import _encoded, arrange
 
 WINDOW = Excerpt(duration=1.5)
 FLOAT32 = Encoding(name="float32")
@@ -34,17 +34,17 @@ def computed(plan, clip):
 
 def test_the_studys_grid_takes_one_spectrum_a_rate():
     plan = arrange(ferraro2020())
-    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.analyses] == [
+    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.stfts] == [
         (12000, 256, 7),
         (16000, 256, 7),
     ]
-    assert sum(len(specs) for _, specs in plan.analyses) == 88
+    assert sum(len(specs) for _, specs in plan.stfts) == 88
 
 
 def test_a_single_spec_computes_only_its_own_frames():
     spec = FeatureSpec(sr=16000, n_mels=48, hop=4)
-    ((analysis, specs),) = arrange([spec]).analyses
-    assert analysis.hop_length == spec.hop_length == 1024
+    ((stft, specs),) = arrange([spec]).stfts
+    assert stft.hop_length == spec.hop_length == 1024
     assert specs == (spec,)
 
 
@@ -54,7 +54,7 @@ def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
         FeatureSpec(sr=16000, n_mels=48, hop=Fraction(160, 256)),
         FeatureSpec(sr=16000, n_mels=48, hop=Fraction(320, 256)),
     ]
-    assert sorted(a.hop_length for a, _ in arrange(specs).analyses) == [160, 256]
+    assert sorted(a.hop_length for a, _ in arrange(specs).stfts) == [160, 256]
 
 
 def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
@@ -134,3 +134,17 @@ def test_every_spec_of_any_grid_is_computed_once_with_the_right_shape(clip, sr, 
     for spec, values, statistics in made:
         assert statistics.shape == (3, spec.n_mels)
         assert values.shape == (spec.n_mels, spec.n_frames(WINDOW.n_samples(spec.sr)))
+
+
+@pytest.mark.parametrize("name", ["float16", "float32"])
+def test_the_plan_encodes_to_the_same_bits_as_the_encoding_beyond_its_limits_too(name):
+    beyond = [1e5, -1e5, 65504, 65519.9, 65520, np.inf, -np.inf, np.nan, -0.0, 2**-24, 2**-25, 1e-9]
+    rng = np.random.default_rng(0)
+    values = np.concatenate([beyond, rng.uniform(-100, 40, 4084)]).astype(np.float32)[None]
+    encoding = Encoding(name=name)
+    encoded = _encoded(values, encoding, "db")
+    assert encoded.tobytes() == encoding.encode(values, VALUE_RANGE["db"]).tobytes()
+    if name == "float16":
+        np.testing.assert_array_equal(
+            encoded[0, :8], [65504, -65504, 65504, 65504, 65504, 65504, -65504, np.nan]
+        )

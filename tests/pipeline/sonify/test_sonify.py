@@ -8,7 +8,8 @@ from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.specs.mel import FeatureSpec
 from pipeline.demo.synth import midi_to_hz, oscillator
 from pipeline.features.backends.native import mel_power
-from pipeline.features.mel import Analysis, amplitude, power
+from pipeline.features.backends.stft import SharedStft
+from pipeline.features.scaling import compress, decompress
 from pipeline.sonify.sonify import sonify, spread, write_sounds
 
 SECONDS = 3
@@ -30,12 +31,12 @@ def music(sr):
 def analysed(samples, spec):
     """Values of a spec, decoded from float16, as a store gives them."""
     padding = np.zeros(spec.n_fft // 2, np.float32)
-    mel = mel_power(np.concatenate([padding, samples, padding]), Analysis.of(spec))
-    return amplitude(mel, spec.log).astype(np.float16).astype(np.float32)
+    mel = mel_power(np.concatenate([padding, samples, padding]), SharedStft.of(spec))
+    return compress(mel, spec.log).astype(np.float16).astype(np.float32)
 
 
 def decibel(values, spec):
-    return 10 * np.log10(np.maximum(power(values, spec.log), 1e-10))
+    return 10 * np.log10(np.maximum(decompress(values, spec.log), 1e-10))
 
 
 # Root mean square over cells within 50 dB of the loudest, and the median over bands of the error
@@ -65,25 +66,25 @@ def test_analysing_the_sound_gives_the_stored_values_back(n_mels, hop, log, meth
     assert loud.mean() > 0.5
     errors = (got - wanted)[loud]
     assert np.sqrt(np.mean(errors**2)) < cells
-    means = [power(values, spec.log).mean(axis=1) for values in (again, stored)]
+    means = [decompress(values, spec.log).mean(axis=1) for values in (again, stored)]
     assert np.median(abs(10 * np.log10(means[0] / means[1]))) < bands
 
 
 @pytest.mark.parametrize("n_mels", [8, 96])
 def test_spreading_bands_is_undone_by_the_filters(n_mels):
     spec = FeatureSpec(sr=16000, n_mels=n_mels, hop=1, log="db")
-    mel = power(analysed(music(spec.sr), spec), "db")
+    mel = decompress(analysed(music(spec.sr), spec), "db")
     bins = spread(mel, spec)
     assert bins.shape == (257, mel.shape[1])
     assert bins.min() >= 0
-    again = Analysis.of(spec).filters() @ bins
+    again = SharedStft.of(spec).filters() @ bins
     loud = mel > mel.max() * 1e-5
     assert np.sqrt(np.mean((10 * np.log10(again[loud] / mel[loud])) ** 2)) < 0.5
 
 
 def test_an_even_spectrum_is_spread_evenly():
     spec = FeatureSpec(sr=16000, n_mels=48, hop=1, log="db", fmin=500.0, fmax=6000.0)
-    mel = Analysis.of(spec).filters().sum(axis=1, keepdims=True).astype(np.float32)
+    mel = SharedStft.of(spec).filters().sum(axis=1, keepdims=True).astype(np.float32)
     bins = spread(mel, spec)[:, 0]
     hertz = np.fft.rfftfreq(512, 1 / 16000)
     inside = (hertz > spec.mel_frequencies[0]) & (hertz < spec.mel_frequencies[-1])
@@ -94,8 +95,8 @@ def test_an_even_spectrum_is_spread_evenly():
 def test_power_undoes_the_amplitude_laws():
     given = np.geomspace(1e-6, 1e4, 200, dtype=np.float32)
     for log in ("db", "log"):
-        np.testing.assert_allclose(power(amplitude(given, log), log), given, rtol=1e-3)
-    assert (power(np.float32([-0.001, 0]), "log") == 0).all()
+        np.testing.assert_allclose(decompress(compress(given, log), log), given, rtol=1e-3)
+    assert (decompress(np.float32([-0.001, 0]), "log") == 0).all()
 
 
 def test_frames_are_held_around_their_times():

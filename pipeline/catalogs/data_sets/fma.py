@@ -18,11 +18,12 @@ Splits are the column ``set.split``: 80, 10 and 10 %, with no artist in two of t
 have no single top genre, hence none of the tags.
 """
 
+from functools import partial
 from typing import Literal
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import Catalog, multi_hot
-from pipeline.catalogs.files import open_metadata
+from pipeline.catalogs.catalog.files import open_metadata
 
 SOURCE = "https://github.com/mdeff/fma"
 
@@ -109,3 +110,12 @@ def list_fma(folder: str, *, edition: Edition) -> Catalog:
         artist=tuple(table["artist"]),
         album=tuple(table["album"]),
     )
+
+
+CATALOGS = {
+    "fma-full": partial(list_fma, edition="full"),
+    "fma-large": partial(list_fma, edition="large"),
+    "fma-medium": partial(list_fma, edition="medium"),
+    "fma-small": partial(list_fma, edition="small"),
+}
+"""Its editions by name: from the folder that holds it to a catalog."""

@@ -9,7 +9,7 @@ alphabetical order.
 """
 
 from pipeline.catalogs.catalog import Catalog, multi_hot
-from pipeline.catalogs.files import open_metadata
+from pipeline.catalogs.catalog.files import open_metadata
 
 SOURCE = "https://github.com/coreyker/dnn-mgr/tree/master/gtzan"
 
@@ -65,3 +65,7 @@ def list_gtzan(folder: str) -> Catalog:
         tags=tags,
         labels=labels,
     )
+
+
+CATALOGS = {"gtzan": list_gtzan}
+"""Its editions by name: from the folder that holds it to a catalog."""

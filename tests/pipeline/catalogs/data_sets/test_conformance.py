@@ -42,7 +42,7 @@ class TestEveryCatalog:
 
     def test_lists_no_known_bad_file(self, name, sample):
         data_set = name.split("-")[0]
-        known_bad = importlib.import_module(f"pipeline.catalogs.{data_set}").KNOWN_BAD
+        known_bad = importlib.import_module(f"pipeline.catalogs.data_sets.{data_set}").KNOWN_BAD
         assert not set(known_bad) & set(open_catalog(sample(data_set), name).path)
 
     def test_lists_the_same_twice_and_after_pickling(self, name, sample):
@@ -60,7 +60,7 @@ class TestEveryCatalog:
 
 @pytest.mark.parametrize("data_set", DATA_SETS)
 def test_every_data_set_states_its_source_citation_licence_and_known_bad_files(data_set):
-    module = importlib.import_module(f"pipeline.catalogs.{data_set}")
+    module = importlib.import_module(f"pipeline.catalogs.data_sets.{data_set}")
     assert module.SOURCE.startswith("https://")
     assert module.CITATION.startswith("@")
     assert module.CITATION.count("{") == module.CITATION.count("}")

@@ -6,7 +6,7 @@ import pytest
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs import open_catalog
-from pipeline.catalogs.mtat import CLEAN_LACKS, KNOWN_BAD, TOP50
+from pipeline.catalogs.data_sets.mtat import CLEAN_LACKS, KNOWN_BAD, TOP50
 
 
 def test_splits_go_by_the_first_folder(sample):

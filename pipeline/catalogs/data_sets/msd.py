@@ -16,7 +16,7 @@ import numpy as np
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import Catalog
-from pipeline.catalogs.files import open_metadata
+from pipeline.catalogs.catalog.files import open_metadata
 
 SOURCE = "https://github.com/keunwoochoi/MSD_split_for_tagging"
 
@@ -101,3 +101,7 @@ def list_msd(folder: str) -> Catalog:
         tags=TAGS,
         labels=np.concatenate(labels),
     )
+
+
+CATALOGS = {"msd": list_msd}
+"""Its editions by name: from the folder that holds it to a catalog."""

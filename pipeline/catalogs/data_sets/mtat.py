@@ -20,11 +20,12 @@ has the 50, and leaves out clips without any of them: scores on it and on ``mtat
 comparable.
 """
 
+from functools import partial
 from typing import Any, Literal
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import Catalog
-from pipeline.catalogs.files import has_metadata, open_metadata
+from pipeline.catalogs.catalog.files import has_metadata, open_metadata
 
 SOURCE = "https://mirg.city.ac.uk/codeapps/the-magnatagatune-dataset"
 
@@ -141,3 +142,11 @@ def _artists_and_albums(
         info = pd.read_csv(file, sep="\t", usecols=columns, dtype=str, keep_default_na=False)
     info = info.drop_duplicates("clip_id").set_index("clip_id").reindex(clip_ids, fill_value="")
     return tuple(info["artist"]), tuple(info["album"])
+
+
+CATALOGS = {
+    "mtat": list_mtat,
+    "mtat-all": partial(list_mtat, tags="all"),
+    "mtat-clean": partial(list_mtat, split="clean"),
+}
+"""Its editions by name: from the folder that holds it to a catalog."""

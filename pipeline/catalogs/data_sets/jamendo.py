@@ -11,7 +11,7 @@ Splits are the three files: 32,136, 10,888 and 11,356 tracks. No artist is in tw
 
 from featurestore.errors import CatalogError
 from pipeline.catalogs.catalog import SPLITS, Catalog, multi_hot
-from pipeline.catalogs.files import has_metadata, open_metadata
+from pipeline.catalogs.catalog.files import has_metadata, open_metadata
 
 SOURCE = "https://github.com/MTG/mtg-jamendo-dataset"
 
@@ -81,3 +81,7 @@ def list_jamendo(folder: str) -> Catalog:
 def _low(path: str) -> str:
     """Name of a track in the ``audio-low`` edition."""
     return path.removesuffix(".mp3") + ".low.mp3"
+
+
+CATALOGS = {"jamendo": list_jamendo}
+"""Its editions by name: from the folder that holds it to a catalog."""
