@@ -41,8 +41,8 @@ lint: $(READY)
 
 # Its shell commands are those of .venv. What it prints and draws is not kept in git.
 notebook: $(READY)
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter-nbconvert --execute --coalesce-streams \
-		--to markdown docs/notebook.ipynb
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter-nbconvert --execute --to markdown \
+		--CoalesceStreamsPreprocessor.enabled=True docs/notebook.ipynb
 
 docs: notebook
 	$(BIN)/mkdocs build --strict # not --quiet, which lets warnings pass
