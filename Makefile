@@ -5,13 +5,14 @@ BIN = .venv/bin
 PYTEST = $(BIN)/python -m pytest -n 2 --dist worksteal
 READY = .venv/ready
 
-.PHONY: help demo test test-all lint docs bench clean
+.PHONY: help demo test test-all lint notebook docs bench clean
 
 help:
 	@echo "make demo      featurize a small corpus, train on it, show the trade-off"
 	@echo "make test      run the tests, but for the slow ones"
 	@echo "make test-all  run all tests: also kills, signals, crashes, clusters and the browser"
 	@echo "make lint      style and types"
+	@echo "make notebook  run docs/notebook.ipynb, and make a page of it"
 	@echo "make docs      build the pages and the API reference, into site/"
 	@echo "make bench     measure, against peers and limits"
 
@@ -38,7 +39,12 @@ lint: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-docs: $(READY)
+# Its shell commands are those of .venv. What it prints and draws is not kept in git.
+notebook: $(READY)
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/jupyter-nbconvert --execute --to markdown \
+		--CoalesceStreamsPreprocessor.enabled=True docs/notebook.ipynb
+
+docs: notebook
 	$(BIN)/mkdocs build --strict # not --quiet, which lets warnings pass
 
 bench: $(READY)

@@ -175,7 +175,7 @@ def complete(
     *,
     quiet: bool,
 ) -> tuple[dict[int, AudioError], int]:
-    """Have done what the jobs lack, with a bar on stderr; `store.status` learns of it.
+    """Have done what the jobs lack, with a bar on stderr; the store's status learns of it.
 
     Parameters
     ----------
