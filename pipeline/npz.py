@@ -57,8 +57,9 @@ from pipeline.catalogs import Catalog, TableSettings, open_catalog
 from pipeline.features.statistics import summarise
 from pipeline.run.missing import take_back_changed
 from pipeline.run.rows import clip_table, rows_of
-from pipeline.run.run import RunSummary, complete, jobs_of, layouts, summary_of
+from pipeline.run.run import complete, jobs_of, layouts, summary_of
 from pipeline.run.settings import RunSettings
+from pipeline.run.summary import RunSummary
 from pipeline.run.task import compute_shard
 
 LABELS = "labels.csv"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, get_args
 import numpy as np
 import numpy.typing as npt
 
+from featurestore import result
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.format.clips import OUTCOME_COLUMNS, TABLE, read_outcomes
 from featurestore.format.commits import array_files, array_key, array_keys, commit_key, recorded
@@ -50,6 +51,8 @@ class Report:
     store : str
     quick : bool
         Whether chunks were left unread.
+    n_specs : int
+        Specs of the store.
     n_rows : int
         Rows that commit records vouch for, all specs together; each was looked at.
     nbytes : int
@@ -63,6 +66,7 @@ class Report:
 
     store: str
     quick: bool
+    n_specs: int
     n_rows: int
     nbytes: int
     damage: tuple[Damage, ...]
@@ -82,6 +86,25 @@ class Report:
     def json(self) -> dict[str, Any]:
         """As plain values."""
         return {"healthy": self.is_healthy, **dataclasses.asdict(self)}
+
+    def lines(self) -> list[str]:
+        """Damage, repairs or what is unfinished; then a verdict."""
+        lines = result.listed(map(str, self.damage))
+        for line in self.repaired:
+            lines += result.wrapped(f"repaired {line}")
+        for line in () if self.repaired else self.unfinished:
+            lines += result.wrapped(f"unfinished: {line}; run featurize again")
+        read = (
+            f"{result.count(self.n_rows, 'row')} of {result.count(self.n_specs, 'spec')}, "
+            f"{result.size(self.nbytes)} read"
+        )
+        if self.is_healthy:
+            return [*lines, f"healthy: {read}{', values not checked' * self.quick}"]
+        if self.is_mended:
+            return [*lines, "repaired; run featurize again to compute what is pending"]
+        n_lost = sum(not damage.can_repair for damage in self.damage)
+        remedy = f"{n_lost:,} beyond repair" if n_lost else "--repair lets featurize repair it"
+        return [*lines, f"{len(self.damage):,} damaged: {read}; {remedy}"]
 
 
 def verify(store: "FeatureStore", *, quick: bool = False, progress: bool = False) -> Report:
@@ -142,6 +165,7 @@ def inspect(
     report = Report(
         store=store.path,
         quick=quick,
+        n_specs=len(store.specs),
         n_rows=rows.n_rows,
         nbytes=rows.nbytes,
         damage=tuple(damage),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -26,6 +26,7 @@ from pipeline.run.cluster import compute, connect
 from pipeline.run.missing import incomplete, take_back_changed, task
 from pipeline.run.rows import Rows, audio_of, clip_table
 from pipeline.run.settings import RunSettings
+from pipeline.run.summary import Failure, PlannedSpec, Preview, RunSummary
 from pipeline.run.task import Job, ShardResult, ShardTask
 from pipeline.run.tiles import tiles_of
 
@@ -45,46 +46,6 @@ _PACKED = 0.8
 
 _SHARDS = 16
 """How many a small collection is divided into, so that all workers have work to the end."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A clip that could not be made."""
-
-    clip_id: str
-    reason: str
-    detail: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunSummary:
-    """What a run did, and how the store stands.
-
-    Parameters
-    ----------
-    store : FeatureStore
-        As it is now.
-    n_clips : int
-        Clips of the catalog.
-    n_left : int
-        Clips of the store that the catalog no longer has, and that were not pruned.
-    n_ready : int
-        Of these, those that are ready for all specs asked for.
-    n_computed : int
-        Clips decoded in this run, failed ones among them.
-    failures : tuple of Failure
-        Clips of the catalog that failed, now or before.
-    seconds : float
-        What computing took, the workers' start included [s].
-    """
-
-    store: FeatureStore
-    n_clips: int
-    n_left: int
-    n_ready: int
-    n_computed: int
-    failures: tuple[Failure, ...]
-    seconds: float
 
 
 def run(
@@ -168,7 +129,8 @@ def run(
         )
         seconds = time.monotonic() - began
         store = writer.publish()
-    return summary_of(store, table, specs, failures, n_computed, seconds)
+    summary = summary_of(store, table, specs, failures, n_computed, seconds)
+    return dataclasses.replace(summary, passed_over=catalog.passed_over)
 
 
 def complete(
@@ -214,9 +176,7 @@ def complete(
     return failures, n_computed
 
 
-def preview(
-    catalog: "Catalog", specs: Sequence[FeatureSpec], settings: RunSettings
-) -> dict[str, Any]:
+def preview(catalog: "Catalog", specs: Sequence[FeatureSpec], settings: RunSettings) -> Preview:
     """What a run into a new store would make and how; nothing is touched.
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
@@ -228,25 +188,26 @@ def preview(
     nbytes = sum(layout.chunk_nbytes for layout in planned)
     everything = sum(layout.chunk_nbytes for layout in layouts(n_clips, specs, settings))
     packed = 1 if settings.codec.name == "none" else _PACKED
-    return {
-        "clips": n_clips,
-        "tasks": -(-n_clips // planned[0].clips_per_shard),
-        "clips_per_task": planned[0].clips_per_shard,
-        "bytes_per_clip": nbytes,
-        "stored_bytes_per_clip": round(nbytes * packed),
-        "without_views_bytes_per_clip": round(everything * packed),
-        "views": [spec.name for spec in specs if spec not in stored],
-        "plan": arrange(stored).tree(),
-        "specs": [
-            {
-                "spec": layout.spec.name,
-                "shape": [n_clips, *layout.chunk_shape],
-                "encoding": layout.encoding.name,
-                "bytes_per_clip": layout.chunk_nbytes,
-            }
+    return Preview(
+        clips=n_clips,
+        tasks=-(-n_clips // planned[0].clips_per_shard),
+        clips_per_task=planned[0].clips_per_shard,
+        bytes_per_clip=nbytes,
+        stored_bytes_per_clip=round(nbytes * packed),
+        without_views_bytes_per_clip=round(everything * packed),
+        views=[spec.name for spec in specs if spec not in stored],
+        plan=arrange(stored).tree(),
+        specs=tuple(
+            PlannedSpec(
+                spec=layout.spec.name,
+                shape=[n_clips, *layout.chunk_shape],
+                encoding=layout.encoding.name,
+                bytes_per_clip=layout.chunk_nbytes,
+            )
             for layout in planned
-        ],
-    }
+        ),
+        passed_over=catalog.passed_over,
+    )
 
 
 def layouts(
@@ -354,6 +315,7 @@ def summary_of(
             failed.append(Failure(clip_id=clip_id, reason=error.reason, detail=error.detail))
     return RunSummary(
         store=store,
+        specs=tuple(specs),
         n_clips=len(table),
         n_left=int(np.count_nonzero(store.table.active)) - len(table),
         n_ready=int(np.count_nonzero(ready[rows])),
