@@ -20,7 +20,7 @@ class Result(Protocol):
         """All of it, as values that JSON has; nan where a number is not known."""
 
     def lines(self) -> list[str]:
-        """What a terminal shows: names as they are, so whoever prints escapes control characters."""
+        """What a terminal shows; whoever prints it escapes control characters in names."""
 
 
 def count(n: int, noun: str) -> str:

@@ -176,7 +176,7 @@ def _card(store: FeatureStore, row: int, spec: FeatureSpec, sound: Sound) -> dic
         "spec": spec,
         "image": _data_uri("image/png", thumbnail),
         "audio": _data_uri(kind, sound.encoded(file_format)),
-        "stored": f"{kilobytes:,.3g} kB a clip in {array.encoding}{source}",
+        "stored": f"{kilobytes:,.3g} kB per clip in {array.encoding}{source}",
     }
 
 

@@ -26,7 +26,7 @@ def listing(folder):
 
 
 def test_the_answer_says_what_was_written(shared_store, tmp_path, form):
-    written = export(Selection.of(shared_store), f"{tmp_path}/new/out", form)
+    written = export(Selection.of(shared_store), f"{tmp_path}/new/out", form).json()
     assert (written["format"], written["clips"]) == (form, 20)
     assert written["out"] == f"{tmp_path}/new/out"
     assert written["bytes"] > 1000
