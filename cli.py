@@ -245,32 +245,16 @@ def _parse_log(text: str) -> str:
 
 
 def _grid(
-    sr: list[int],
-    mels: list[int],
-    hop: "list[int | Fraction]",
-    log: list[Any],
-    grid_name: str | None,
-    n_fft: int,
-    fmin: float,
-    fmax: float | None,
-    window: Any,
+    sr: Any, mels: Any, hop: Any, log: Any, grid_name: str | None, window: Any, **others: Any
 ) -> "tuple[FeatureSpec, ...]":
     from featurestore.specs.grid import GRIDS, grid
 
-    if grid_name is not None:
-        if any((sr, mels, hop, log)) or (n_fft, fmin, fmax) != (512, 0, None):
-            raise click.UsageError("--grid says which specs; leave out all but --window")
-        return GRIDS[grid_name](window)
-    return grid(
-        sr=sr or [16000],
-        n_mels=mels or [96],
-        hop=hop or [1],
-        log=log or ["db"],
-        n_fft=n_fft,
-        fmin=fmin,
-        fmax=fmax,
-        window=window,
-    )
+    if grid_name is None:
+        values = {"sr": sr or [16000], "n_mels": mels or [96], "hop": hop or [1]}
+        return grid(**values, log=log or ["db"], window=window, **others)
+    if any((sr, mels, hop, log)) or others != {"n_fft": 512, "fmin": 0, "fmax": None}:
+        raise click.UsageError("--grid says which specs; leave out all but --window")
+    return GRIDS[grid_name](window)
 
 
 spec_options = together(
@@ -287,7 +271,7 @@ spec_options = together(
     click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
     click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
                  help="hann-symmetric gives the study's own numbers.  [hann]"),
-    gathered("grid", _grid),
+    gathered("grid", _grid, "n_fft", "fmin", "fmax"),
 )  # fmt: skip
 """Which specs, as `grid`: the product of the values, or a named grid."""
 

@@ -85,7 +85,9 @@ class Report:
 
     def json(self) -> dict[str, Any]:
         """As plain values."""
-        return {"healthy": self.is_healthy, **dataclasses.asdict(self)}
+        facts = dataclasses.asdict(self)
+        del facts["n_specs"]
+        return {"healthy": self.is_healthy, **facts}
 
     def lines(self) -> list[str]:
         """Damage, repairs or what is unfinished; then a verdict."""

@@ -48,7 +48,7 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_an_export_made_it(
     with pytest.raises(SettingsError, match="out exists; give --force"):
         export(selection, str(out), form)
     again = export(Selection.of(shared_store, splits=["test"]), str(out), form, force=True)
-    assert again["clips"] == 5
+    assert again.clips == 5
     assert listing(tmp_path) == ["out"]
     for foreign in (tmp_path, shared_store.path):
         with pytest.raises(SettingsError, match="was not made by melgrid export"):
