@@ -612,15 +612,7 @@ def show(
     show_default=True, help="Of the files.",
 )  # fmt: skip
 @json_option
-def sonify(
-    store: "FeatureStore",
-    clip: str,
-    specs: list[str] | None,
-    folder: str,
-    method: Any,
-    file_format: Any,
-    as_json: bool,
-) -> None:
+def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **options: Any) -> None:
     """Turn CLIP's stored values back into sound.
 
     CLIP is a clip's id or its row number. What a spec discards, such as phases, is
@@ -628,8 +620,7 @@ def sonify(
     """
     from pipeline.sonify.sonify import write_sounds
 
-    row = store.table.row_of(clip)
-    emit(write_sounds(store, row, folder, specs, method=method, file_format=file_format), as_json)
+    emit(write_sounds(store, store.table.row_of(clip), folder, **options), as_json)
 
 
 @melgrid.command()
@@ -640,23 +631,12 @@ def sonify(
 @seed_option("Which clips are drawn.")
 @method_option
 @json_option
-def listen(
-    store: str,
-    specs: list[str] | None,
-    folder: str,
-    clips: int,
-    seed: int,
-    method: Any,
-    as_json: bool,
-) -> None:
+def listen(store: str, folder: str, as_json: bool, **options: Any) -> None:
     """Make a page that plays clips of STORE at several resolutions.
 
     One self-contained HTML file: players beside their spectrograms.
     """
-    page = _listening_page(
-        store, folder, clips=clips, specs=specs, method=method, seed=seed, quiet=as_json
-    )
-    emit(page, as_json)
+    emit(_listening_page(store, folder, quiet=as_json, **options), as_json)
 
 
 @melgrid.command()
@@ -834,16 +814,7 @@ def gc(store: "FeatureStore", yes: bool, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--layers", is_flag=True, help="Count layer by layer.")
 @json_option
-def macs(
-    grid: "tuple[FeatureSpec, ...]",
-    models: list[str],
-    width: float,
-    n_tags: int,
-    duration: float,
-    frames: Any,
-    layers: bool,
-    as_json: bool,
-) -> None:
+def macs(grid: "tuple[FeatureSpec, ...]", as_json: bool, **options: Any) -> None:
     """Count multiply-accumulates and parameters of networks at specs.
 
     Convolutions and dense layers count, without biases, and nothing else: as the
@@ -852,16 +823,7 @@ def macs(
     """
     from models.networks.cost import macs_table
 
-    table = macs_table(
-        grid,
-        models=models,
-        width=width,
-        n_tags=n_tags,
-        frames=frames,
-        duration=duration,
-        layers=layers,
-    )
-    emit(table, as_json)
+    emit(macs_table(grid, **options), as_json)
 
 
 @melgrid.command()
