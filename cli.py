@@ -250,8 +250,8 @@ def _grid(
     from featurestore.specs.grid import GRIDS, grid
 
     if grid_name is None:
-        values = {"sr": sr or [16000], "n_mels": mels or [96], "hop": hop or [1]}
-        return grid(**values, log=log or ["db"], window=window, **others)
+        sr, mels, hop, log = sr or [16000], mels or [96], hop or [1], log or ["db"]
+        return grid(sr=sr, n_mels=mels, hop=hop, log=log, window=window, **others)
     if any((sr, mels, hop, log)) or others != {"n_fft": 512, "fmin": 0, "fmax": None}:
         raise click.UsageError("--grid says which specs; leave out all but --window")
     return GRIDS[grid_name](window)

@@ -125,13 +125,8 @@ class Profile:
 
     def _title(self) -> str:
         noun = self.round if self.n_rounds == 1 else _several(self.round)
-        words = [
-            self.work,
-            *(
-                f"{key.replace('_a_', ' per ').replace('_', ' ')} {v}"
-                for key, v in self.settings.items()
-            ),
-        ]
+        names = {key: key.replace("_a_", " per ").replace("_", " ") for key in self.settings}
+        words = [self.work, *(f"{names[key]} {value}" for key, value in self.settings.items())]
         return f"{', '.join(words)}: {self.n_rounds:,} {noun}"
 
     def _sum(self) -> str:
