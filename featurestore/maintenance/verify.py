@@ -105,7 +105,7 @@ class Report:
         if self.is_mended:
             return [*lines, "repaired; run featurize again to compute what is pending"]
         n_lost = sum(not damage.can_repair for damage in self.damage)
-        remedy = f"{n_lost:,} beyond repair" if n_lost else "--repair lets featurize repair it"
+        remedy = f"{n_lost:,} beyond repair" if n_lost else "run it with --repair"
         return [*lines, f"{len(self.damage):,} damaged: {read}; {remedy}"]
 
 
