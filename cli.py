@@ -2,13 +2,15 @@
 
 import contextlib
 import dataclasses
+import functools
+import inspect
 import io
 import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
@@ -16,26 +18,20 @@ from pipeline.features.backends import BackendName
 
 if TYPE_CHECKING:
     from fractions import Fraction
-    from pathlib import Path
 
-    from featurestore.inspect.diff import Difference
-    from featurestore.integrity.verify import Report
     from featurestore.process.profile import Profile
+    from featurestore.result import Result
     from featurestore.specs.mel import FeatureSpec
     from featurestore.store import FeatureStore
     from models.study.comparison import Judgement
     from pipeline.catalogs import TableSettings
-    from pipeline.run.run import RunSummary
-    from pipeline.run.settings import FailureLimit
+    from pipeline.run.settings import FailureLimit, RunSettings
+    from pipeline.run.summary import RunSummary
+    from pipeline.sonify.listening import ListeningPage
 
 # Heavy imports live inside the commands, so that --help answers at once.
 
 DEMO_FOLDER = "melgrid-demo"
-
-_MOST_LINES = 20
-"""Things of a kind that are listed, where ``--json`` lists all."""
-
-T = TypeVar("T")
 
 
 def _open_descriptors() -> None:
@@ -114,6 +110,93 @@ class Group(Program, click.Group):
     command_class = Command
 
 
+# Printing
+
+
+def emit(result: "Result", as_json: bool) -> None:
+    """Print a result on stdout: one JSON value, or lines of text."""
+    if as_json:
+        _print_json(result.json())
+    else:
+        say(result.lines())
+
+
+def say(lines: Iterable[str], *, err: bool = False) -> None:
+    """Print lines of text."""
+    for line in lines:
+        click.echo(_one_line(line), err=err)
+
+
+def _print_json(value: object) -> None:
+    # What is not known is nan, which JSON has no word for but null.
+    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
+    text = json.dumps(plain, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8")
+    click.echo(_STEERING.sub(lambda found: json.dumps(found[0])[1:-1], text))
+
+
+_STEERING = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
+    r"\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+)
+"""What names of files may do to a terminal: line breaks, escape sequences, other directions of
+writing, letters that are not seen, halves of letters. (Joiners, U+200C and U+200D, are spelling.)
+"""
+
+
+def _one_line(text: str) -> str:
+    """Text from files, with what steers a terminal shown as such."""
+    return _STEERING.sub("\ufffd", text)
+
+
+@contextlib.contextmanager
+def _progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr, and what moves it: called with clips done and their total."""
+    from tqdm import tqdm
+
+    with tqdm(unit=" clips", desc=what, disable=quiet) as bar:
+
+        def progress(done: int, total: int) -> None:
+            bar.total = total
+            bar.update(done - bar.n)
+
+        yield progress
+
+
+# Options
+
+Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+
+
+def together(*decorators: Decorator) -> Decorator:
+    """Several decorators as one; options are in the help in this order."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+def gathered(name: str, make: Callable[..., object], *others: str) -> Decorator:
+    """Hand a command one argument, `name`, in place of options: what `make` makes of them.
+
+    They are those that are called like the parameters of `make`, and `others`, as far as the
+    command has them.
+    """
+    parameters = {*inspect.signature(make).parameters, *others}
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        @functools.wraps(command)  # and what Click has noted on the function: its options
+        def called(*args: Any, **values: Any) -> None:
+            made = make(**{key: values.pop(key) for key in parameters & values.keys()})
+            command(*args, **values, **{name: made})
+
+        return called
+
+    return decorate
+
+
 class Several(click.ParamType[list[object]]):
     """One or several values, separated by commas."""
 
@@ -131,6 +214,26 @@ class Several(click.ParamType[list[object]]):
             self.fail(f"{value!r} is not {self.name}", param, ctx)
 
 
+def several(
+    name: str,
+    metavar: str,
+    what: str,
+    parse: Callable[[str], object],
+    text: str,
+    *,
+    multiple: bool = True,
+) -> Decorator:
+    """An option that takes one or several values; with `multiple`, repeated too."""
+
+    def flat(_: click.Context, __: click.Parameter, values: Any) -> Any:
+        return [value for part in values for value in part] if multiple else values
+
+    kind = Several(what, parse)
+    return click.option(
+        name, multiple=multiple, type=kind, metavar=f"{metavar},...", callback=flat, help=text
+    )
+
+
 def _parse_hop(text: str) -> "int | Fraction":
     from fractions import Fraction
 
@@ -143,38 +246,17 @@ def _parse_log(text: str) -> str:
     return text
 
 
-Decorator = Callable[[Callable[..., None]], Callable[..., None]]
+def _grid(
+    sr: Any, mels: Any, hop: Any, log: Any, grid_name: str | None, window: Any, **others: Any
+) -> "tuple[FeatureSpec, ...]":
+    from featurestore.specs.grid import GRIDS, grid
 
-
-def together(*options: Decorator) -> Decorator:
-    """Several options as one, in the order in which the help has them."""
-
-    def decorate(command: Callable[..., None]) -> Callable[..., None]:
-        for option in reversed(options):
-            command = option(command)
-        return command
-
-    return decorate
-
-
-def several(
-    name: str,
-    metavar: str,
-    what: str,
-    parse: Callable[[str], object],
-    text: str,
-    *,
-    multiple: bool = True,
-) -> Decorator:
-    """An option that takes one or several values; with `multiple`, repeated too."""
-    kind = Several(what, parse)
-    return click.option(name, multiple=multiple, type=kind, metavar=f"{metavar},...", help=text)
-
-
-def specs_option(text: str) -> Decorator:
-    """``--specs``: which of a store's."""
-    kind = Several("a spec's name", str)
-    return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
+    if grid_name is None:
+        sr, mels, hop, log = sr or [16000], mels or [96], hop or [1], log or ["db"]
+        return grid(sr=sr, n_mels=mels, hop=hop, log=log, window=window, **others)
+    if any((sr, mels, hop, log)) or others != {"n_fft": 512, "fmin": 0, "fmax": None}:
+        raise click.UsageError("--grid says which specs; leave out all but --window")
+    return GRIDS[grid_name](window)
 
 
 spec_options = together(
@@ -182,7 +264,7 @@ spec_options = together(
     several("--mels", "N", "a number of bands", int, "Numbers of mel bands.  [96]"),
     several("--hop", "HOP", "a hop such as x2, or samples", _parse_hop,
             "Hops: x2 is 2 x 256 samples; or samples.  [x1]"),
-    several("--log", "LAW", "db or log", _parse_log, "Amplitude laws: db, log.  [db]"),
+    several("--log", "SCALING", "db or log", _parse_log, "Amplitude scaling: db, log.  [db]"),
     click.option("--grid", "grid_name", type=click.Choice(["ferraro2020"]),
                  help="A named grid instead: ferraro2020 is the study's 88 specs."),
     click.option("--n-fft", type=int, default=512, show_default=True,
@@ -191,19 +273,17 @@ spec_options = together(
     click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
     click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
                  help="hann-symmetric gives the study's own numbers.  [hann]"),
+    gathered("grid", _grid, "n_fft", "fmin", "fmax"),
 )  # fmt: skip
-"""Which specs: their product, or a named grid."""
+"""Which specs, as `grid`: the product of the values, or a named grid."""
 
-kept_options = together(
-    click.option("--encoding", type=click.Choice(["float32", "float16", "uint8"]),
-                 default="float16", show_default=True, help="How values are kept."),
-    click.option("--codec", type=click.Choice(["zstd", "lz4", "none"]),
-                 default="zstd", show_default=True, help="How bytes are compressed."),
-)  # fmt: skip
 
-duration_option = click.option(
-    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
-)
+def _table_settings(
+    label: list[str], tags: list[str], meta: list[str], path_column: str, root: str | None
+) -> "TableSettings":
+    from pipeline.catalogs import TableSettings
+
+    return TableSettings(label=label, tags=tags, meta=meta, path_column=path_column, root=root)
 
 
 def _columns_option(name: str, text: str) -> Decorator:
@@ -211,17 +291,45 @@ def _columns_option(name: str, text: str) -> Decorator:
 
 
 table_options = together(
-    _columns_option("--label", "Columns of a table of which each value is a tag: genre."),
-    click.option("--tags", "tag_lists", multiple=True, metavar="COLUMN,...",
-                 type=Several("a column's name", str),
-                 help="Columns of lists of tags: rock|pop, or [\"rock\", \"pop\"]."),
-    _columns_option("--meta", "Columns to keep in the store as they are: title,tempo,year."),
+    _columns_option("--label", "Columns in which each value is a tag: genre."),
+    _columns_option("--tags", "Columns of lists of tags: rock|pop, or [\"rock\", \"pop\"]."),
+    _columns_option("--meta", "Columns to copy into the store: title,tempo,year."),
     click.option("--path-column", metavar="COLUMN", default="path", show_default=True,
                  help="Column with the tracks' paths."),
     click.option("--root", metavar="FOLDER",
-                 help="Folder that a table's paths are below.  [the table's]"),
+                 help="Folder that the table's paths are relative to.  [the table's]"),
+    gathered("table", _table_settings),
 )  # fmt: skip
-"""How a table of tracks is read."""
+"""How a table of tracks is read, as `table`."""
+
+
+def _run_settings(encoding: Any, codec: Any, **options: Any) -> "RunSettings":
+    from featurestore.specs.encoding import Codec, Encoding
+    from featurestore.specs.excerpt import Excerpt
+    from pipeline.run.settings import RunSettings
+
+    of_window = options.keys() & {"duration", "take", "short"}
+    return RunSettings(
+        window=Excerpt(**{key: options.pop(key) for key in of_window}),
+        encoding=Encoding(name=encoding),
+        codec=Codec(name=codec),
+        **options,
+    )
+
+
+kept_options = together(
+    click.option("--encoding", type=click.Choice(["float32", "float16", "uint8"]),
+                 default="float16", show_default=True, help="How values are stored."),
+    click.option("--codec", type=click.Choice(["zstd", "lz4", "none"]),
+                 default="zstd", show_default=True, help="How bytes are compressed."),
+    gathered("settings", _run_settings, "duration", "take", "short", "backend", "workers",
+             "scheduler", "timeout", "views", "prune"),
+)  # fmt: skip
+"""How values are stored; with what else a command has of a run, as `settings`."""
+
+duration_option = click.option(
+    "--duration", type=float, default=29.1, show_default=True, help="Length of a clip [s]."
+)
 
 audio_options = together(
     click.option("--catalog", metavar="NAME",
@@ -236,19 +344,80 @@ audio_options = together(
 )  # fmt: skip
 """What the audio is, and what is made of it."""
 
-store_option = click.option(
-    "-o", "--output", "store", default="features.zarr", show_default=True,
-    help="The store: made if it is not there, else what it lacks is added.",
+run_options = together(
+    click.option("--take", type=click.Choice(["center", "first", "all"]), default="center",
+                 show_default=True,
+                 help="Excerpt of a track that is the clip; all cuts it into consecutive clips."),
+    click.option("--short", type=click.Choice(["pad", "skip"]), default="pad",
+                 show_default=True, help="What to do with tracks shorter than a clip."),
+    click.option("--workers", type=int, help="Worker processes.  [one per core]"),
+    click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler: tcp://…"),
+    click.option("--timeout", type=float, default=300.0, show_default=True,
+                 help="Time limit per clip [s]."),
+    click.option("--views", is_flag=True,
+                 help="Store only what cannot be derived: hop multiples, and log where db is "
+                 "asked for too, are served from what is stored."),
+    click.option("--prune", is_flag=True,
+                 help="Deactivate clips whose tracks AUDIO no longer has."),
 )  # fmt: skip
+"""How a run goes about it."""
 
-max_failures_option = click.option(
-    "--max-failures", default="5%", show_default=True,
-    help="How many clips may fail, as a share or a number.",
+
+def _failure_limit(max_failures: str) -> "FailureLimit":
+    from pipeline.run.settings import FailureLimit
+
+    return FailureLimit.parse(max_failures)
+
+
+max_failures_option = together(
+    click.option("--max-failures", default="5%", show_default=True,
+                 help="How many clips may fail, as a percentage or a number."),
+    gathered("limit", _failure_limit),
+)  # fmt: skip
+"""As `limit`."""
+
+
+def _open_store(store: str) -> "FeatureStore":
+    from featurestore import FeatureStore
+
+    return FeatureStore.open(store)
+
+
+store_argument = together(click.argument("store"), gathered("store", _open_store))
+"""A store to read, opened."""
+
+output_store_option = click.option(
+    "-o", "--output", "store", default="features.zarr", show_default=True,
+    help="The store: created if it does not exist, else what it lacks is added.",
 )  # fmt: skip
 
 quiet_option = click.option("--quiet", is_flag=True, help="Print nothing but errors.")
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON value.")
+
+
+def specs_option(text: str) -> Decorator:
+    """``--specs``: which of a store's."""
+    kind = Several("a spec's name", str)
+    return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
+
+
+def folder_option(default: str, text: str) -> Decorator:
+    """``--output``: a folder."""
+    return click.option(
+        "-o", "--output", "folder", default=default, show_default=True, metavar="FOLDER", help=text
+    )
+
+
+def seed_option(text: str) -> Decorator:
+    """``--seed``."""
+    return click.option("--seed", type=int, default=0, show_default=True, help=text)
+
+
+method_option = click.option(
+    "--method", type=click.Choice(["griffin-lim", "noise"]), default="griffin-lim",
+    show_default=True, help="Phases that fit the magnitudes, or those of white noise.",
+)  # fmt: skip
 
 
 def models_option(text: str) -> Decorator:
@@ -262,103 +431,38 @@ def models_option(text: str) -> Decorator:
 model_option = click.option("--model", default="vgg", show_default=True, help="Network.")
 
 
-def _specs(
-    sr: Iterable[Iterable[int]],
-    mels: Iterable[Iterable[int]],
-    hop: "Iterable[Iterable[int | Fraction]]",
-    log: Iterable[Iterable[Any]],
-    grid_name: str | None,
-    n_fft: int,
-    fmin: float,
-    fmax: float | None,
-    window: Any,
-) -> "tuple[FeatureSpec, ...]":
-    from featurestore.specs.grid import GRIDS, grid
-
-    if grid_name is not None:
-        if any((sr, mels, hop, log)) or (n_fft, fmin, fmax) != (512, 0, None):
-            raise click.UsageError("--grid says which specs; leave out all but --window")
-        return GRIDS[grid_name](window)
-    return grid(
-        sr=_flat(sr) or [16000],
-        n_mels=_flat(mels) or [96],
-        hop=_flat(hop) or [1],
-        log=_flat(log) or ["db"],
-        n_fft=n_fft,
-        fmin=fmin,
-        fmax=fmax,
-        window=window,
-    )
+def width_option(text: str) -> Decorator:
+    """``--width``."""
+    return click.option("--width", type=float, default=1.0, show_default=True, help=text)
 
 
-def _table(
-    label: Iterable[Iterable[str]],
-    tag_lists: Iterable[Iterable[str]],
-    meta: Iterable[Iterable[str]],
-    path_column: str,
-    root: str | None,
-) -> "TableSettings":
-    from pipeline.catalogs import TableSettings
+step_options = together(
+    width_option("Scales the numbers of filters; 0.125 trains on a laptop."),
+    click.option("--recipe", type=click.Choice(["ferraro2020", "modern"]),
+                 default="ferraro2020", show_default=True,
+                 help="ferraro2020 is the study's: Adam at a constant rate; modern is "
+                 "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
+    click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
+                 default="none", show_default=True, help="Augmentation of training clips."),
+    click.option("--batch-size", type=int, help="Clips per batch.  [the recipe's]"),
+    click.option("--device", default="auto", show_default=True,
+                 help="auto, cpu, cuda, cuda:1, …"),
+    click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
+                 show_default=True, help="bfloat16 where the device has it."),
+)  # fmt: skip
+"""What a training step costs."""
 
-    return TableSettings(
-        path_column=path_column,
-        label=_flat(label),
-        tags=_flat(tag_lists),
-        meta=_flat(meta),
-        root=root,
-    )
-
-
-def _flat(values: Iterable[Iterable[T]]) -> list[T]:
-    return [value for part in values for value in part]
-
-
-def _print_json(value: object) -> None:
-    # What is not known is nan, which JSON has no word for but null.
-    plain = json.loads(json.dumps(value), parse_constant=lambda _: None)
-    text = json.dumps(plain, ensure_ascii=(sys.stdout.encoding or "").lower() != "utf-8")
-    click.echo(_STEERING.sub(lambda found: json.dumps(found[0])[1:-1], text))
+training_options = together(
+    step_options,
+    click.option("--epochs", type=int, help="Passes over the training split.  [the recipe's]"),
+    click.option("--learning-rate", type=float, help="Peak learning rate.  [the recipe's]"),
+    seed_option("Of the initial weights and the order of clips."),
+    several("--tags", "TAG", "a tag", str, "Tags to learn.  [all]", multiple=False),
+)  # fmt: skip
+"""How networks are trained."""
 
 
-def _print_table(rows: Sequence[dict[str, object]]) -> None:
-    """Columns aligned, numbers to the right."""
-    cells = [list(rows[0]), *[[_text(value) for value in row.values()] for row in rows]]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    left = [isinstance(value, str) for value in rows[0].values()]
-    for line in cells:
-        padded = [
-            text.ljust(width) if to_left else text.rjust(width)
-            for text, width, to_left in zip(line, widths, left, strict=True)
-        ]
-        click.echo("  ".join(padded).rstrip())
-
-
-_STEERING = re.compile(
-    r"[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff"
-    r"\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
-)
-"""What names of files may do to a terminal: line breaks, escape sequences, other directions of
-writing, letters that are not seen, halves of letters. (Joiners, U+200C and U+200D, are spelling.)
-"""
-
-
-def _one_line(text: str) -> str:
-    """Text from files, with what steers a terminal shown as such."""
-    return _STEERING.sub("\ufffd", text)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:,.1f}" if value >= 100 else f"{value:.3g}"
-    return f"{value:,}" if isinstance(value, int) else _one_line(str(value))
-
-
-def _size(nbytes: float) -> str:
-    for unit in ("B", "kB", "MB", "GB"):
-        if nbytes < 1000:
-            return f"{nbytes:.0f} {unit}" if unit == "B" else f"{nbytes:.3g} {unit}"
-        nbytes /= 1000
-    return f"{nbytes:.3g} TB"
+# Commands
 
 
 @click.group(cls=Group, context_settings={"max_content_width": 80})
@@ -371,48 +475,13 @@ def melgrid() -> None:
 
 @melgrid.command()
 @click.argument("audio", required=False)
-@store_option
+@output_store_option
 @spec_options
 @audio_options
-@click.option(
-    "--take",
-    type=click.Choice(["center", "first", "all"]),
-    default="center",
-    show_default=True,
-    help="Which part of a track is the clip; all cuts it into consecutive clips.",
-)
-@click.option(
-    "--short",
-    type=click.Choice(["pad", "skip"]),
-    default="pad",
-    show_default=True,
-    help="What to do with a track shorter than a clip.",
-)
-@click.option("--workers", type=int, help="Worker processes.  [one a core]")
-@click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler: tcp://…")
-@click.option(
-    "--timeout",
-    type=float,
-    default=300.0,
-    show_default=True,
-    help="How long one clip may take [s].",
-)
-@click.option(
-    "--views",
-    is_flag=True,
-    help="Store only what cannot be derived: hop multiples, and log where db is asked for too, "
-    "are served from what is stored.",
-)
-@click.option(
-    "--prune",
-    is_flag=True,
-    help="Clips whose tracks AUDIO no longer has are no longer to be read.",
-)
+@run_options
 @max_failures_option
 @click.option(
-    "--dashboard",
-    is_flag=True,
-    help="Serve Dask's dashboard, to all who are on this machine.",
+    "--dashboard", is_flag=True, help="Serve Dask's dashboard, to all users of this machine."
 )
 @click.option("--dry-run", is_flag=True, help="Print shapes, bytes and tasks; do nothing.")
 @quiet_option
@@ -420,104 +489,56 @@ def melgrid() -> None:
 def featurize(
     audio: str | None,
     store: str,
+    grid: "tuple[FeatureSpec, ...]",
     catalog: str | None,
-    label: Any,
-    tag_lists: Any,
-    meta: Any,
-    path_column: str,
-    root: str | None,
-    encoding: Any,
-    codec: Any,
-    duration: float,
-    take: Any,
-    short: Any,
-    backend: Any,
-    workers: int | None,
-    scheduler: str | None,
-    timeout: float,
-    views: bool,
-    prune: bool,
-    max_failures: str,
+    table: "TableSettings",
+    settings: "RunSettings",
+    limit: "FailureLimit",
     report: str | None,
     dashboard: bool,
     dry_run: bool,
     quiet: bool,
     as_json: bool,
-    **spec_values: Any,
 ) -> None:
     """Turn AUDIO into a store of mel-spectrograms.
 
     AUDIO is a folder, a table of paths and tags (CSV, JSON lines, Parquet), or
-    a data set's folder with --catalog. Left out, a small labelled demo corpus
-    is made and used. Options that take several values, such as --mels 96,48,
+    a data set's folder with --catalog. If it is left out, a small labelled demo
+    corpus is made and used. Options that take several values, such as --mels 96,48,
     give a grid: every combination, from one decode of each track.
 
     Run again to continue after an interruption, or to add tracks or specs: only
     what is missing is computed.
     """
-    from featurestore.specs.encoding import Codec, Encoding
-    from featurestore.specs.excerpt import Excerpt
-
-    specs = _specs(**spec_values)
     from pipeline.catalogs import open_catalog
     from pipeline.run.run import preview, run
-    from pipeline.run.settings import FailureLimit, RunSettings
 
-    settings = RunSettings(
-        window=Excerpt(duration=duration, take=take, short=short),
-        encoding=Encoding(name=encoding),
-        codec=Codec(name=codec),
-        backend=backend,
-        workers=workers,
-        scheduler=scheduler,
-        timeout=timeout,
-        views=views,
-        prune=prune,
-    )
-    limit = FailureLimit.parse(max_failures)
+    silent = quiet or as_json
     if audio is None:
-        if not (quiet or as_json):
-            click.echo("No AUDIO given: the demo corpus is used, and made if need be.", err=True)
-        audio = _demo_corpus(DEMO_FOLDER, quiet=quiet or as_json)
-    tracks = open_catalog(audio, catalog, _table(label, tag_lists, meta, path_column, root))
-    passed_over = {"passed_over": dict(tracks.passed_over)}
-    for line in tracks.lines() if not (quiet or as_json) else ():
-        click.echo(_one_line(line), err=True)
+        if not silent:
+            say(["No AUDIO given: using the demo corpus, made if need be."], err=True)
+        audio = _demo_corpus(DEMO_FOLDER, quiet=silent)
+    tracks = open_catalog(audio, catalog, table)
+    if not silent:
+        say(tracks.lines(), err=True)
     if dry_run:
-        _print_preview(preview(tracks, specs, settings) | passed_over, as_json)
+        emit(preview(tracks, grid, settings), as_json)
         return
-    summary = run(
-        tracks, store, specs, settings, quiet=quiet or as_json, dashboard=dashboard, report=report
-    )
-    if as_json:
-        _print_json(_summary_json(summary, specs) | passed_over)
-    elif not quiet:
-        _print_summary(summary, specs)
-    _require_few_failures(summary, limit, max_failures, store)
+    summary = run(tracks, store, grid, settings, quiet=silent, dashboard=dashboard, report=report)
+    _emit_run(summary, limit, quiet=quiet, as_json=as_json)
 
 
-def _require_few_failures(
-    summary: "RunSummary", limit: "FailureLimit", max_failures: str, store: str
-) -> None:
+def _emit_run(summary: "RunSummary", limit: "FailureLimit", *, quiet: bool, as_json: bool) -> None:
+    """Print what a run did; too many failures are an error."""
+    if as_json or not quiet:
+        emit(summary, as_json)
+    if not (as_json or quiet):
+        say(summary.warnings(), err=True)
     if not limit.allows(len(summary.failures), summary.n_clips):
         raise click.ClickException(
             f"{len(summary.failures)} of {summary.n_clips} clips failed, more than "
-            f"--max-failures {max_failures}; melgrid failures {store} lists them"
+            f"--max-failures {limit}; melgrid failures {summary.store.path} lists them"
         )
-
-
-@contextlib.contextmanager
-def _progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr, and what moves it: called with clips done and their total."""
-    from tqdm import tqdm
-
-    with tqdm(unit=" clips", desc=what, disable=quiet) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
-
-        yield progress
 
 
 def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
@@ -527,373 +548,121 @@ def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
         return str(make_demo(folder, progress=progress, **options))
 
 
-def _print_preview(preview: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        _print_json(preview)
-        return
-    for line in preview["plan"]:
-        click.echo(line)
-    _print_table(
-        [
-            {
-                "spec": spec["spec"],
-                "shape": " x ".join(map(str, spec["shape"])),
-                "encoding": spec["encoding"],
-                "a clip": _size(spec["bytes_per_clip"]),
-            }
-            for spec in preview["specs"]
-        ]
-    )
-    _print_wrapped(
-        f"{preview['clips']:,} clips of {_size(preview['bytes_per_clip'])}, about "
-        f"{_size(preview['stored_bytes_per_clip'])} compressed; "
-        f"{preview['tasks']:,} tasks (one shard a spec each) of {preview['clips_per_task']} clips"
-    )
-    if preview["views"]:
-        _print_wrapped(
-            f"{len(preview['views'])} more specs are served as views; stored too, a clip would "
-            f"take about {_size(preview['without_views_bytes_per_clip'])}"
-        )
-
-
-def _summary_json(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> dict[str, Any]:
-    from featurestore.inspect.data_quality import check
-
-    return {
-        "store": summary.store.path,
-        "clips": summary.n_clips,
-        "left": summary.n_left,
-        "ready": summary.n_ready,
-        "computed": summary.n_computed,
-        "failed": len(summary.failures),
-        "seconds": round(summary.seconds, 3),
-        "specs": [
-            {
-                "spec": spec.name,
-                "shape": list(array.shape),
-                "view_of": array.view_of,
-                "bytes": 0 if array.view_of else array.nbytes_stored,
-            }
-            for spec, array in ((spec, summary.store[spec]) for spec in specs)
-        ],
-        "failures": [dataclasses.asdict(failure) for failure in summary.failures],
-        "checks": check(summary.store).to_json(),
-    }
-
-
-def _print_summary(summary: "RunSummary", specs: "Sequence[FeatureSpec]") -> None:
-    from featurestore.inspect.data_quality import check
-
-    if summary.n_computed:
-        rate = summary.n_computed / summary.seconds
-        work = f"computed {summary.n_computed:,} in {summary.seconds:.1f} s ({rate:.0f} clips/s)"
-    else:
-        work = "nothing to do"
-    click.echo(f"{summary.n_ready:,} of {summary.n_clips:,} clips ready; {work}")
-    arrays = [summary.store[spec] for spec in specs]
-    sources = {array.layout.spec: array for array in arrays}
-    nbytes = sum(array.nbytes_stored for array in sources.values())
-    n_views = sum(array.view_of is not None for array in arrays)
-    click.echo(
-        f"{len(specs)} spec{'s' if len(specs) > 1 else ''}"
-        f"{f' ({n_views} as views)' if n_views else ''}, {_size(nbytes)}, "
-        f"{_size(nbytes / max(1, summary.n_ready))} a clip, in {summary.store.path}"
-    )
-    for line in check(summary.store).lines():
-        click.echo(_one_line(f"look: {line}"), err=True)
-    if summary.n_left:
-        click.echo(
-            f"{summary.n_left:,} more clips are kept whose tracks are no longer there; "
-            "--prune leaves them out",
-            err=True,
-        )
-    for failure in summary.failures[:5]:
-        told = f"failed: {failure.clip_id}: {failure.reason}: {failure.detail}"
-        click.echo(_one_line(told), err=True)
-    if len(summary.failures) > 5:
-        click.echo(
-            f"… and {len(summary.failures) - 5:,} more; melgrid failures {summary.store.path}",
-            err=True,
-        )
-
-
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @json_option
-def ls(store: str, as_json: bool) -> None:
-    """List the specs that STORE holds, and those it was asked to serve as views."""
-    from featurestore import FeatureStore
-    from featurestore.inspect.info import describe_spec
+def ls(store: "FeatureStore", as_json: bool) -> None:
+    """List the specs of STORE, and those that it was asked to serve as views."""
+    from featurestore.inspect.info import list_specs
 
-    opened = FeatureStore.open(store)
-    specs = [describe_spec(opened, spec) for spec in (*opened.specs, *opened.views)]
-    if as_json:
-        _print_json(specs)
-    elif specs:
-        _print_table(
-            [
-                {
-                    "spec": spec["spec"],
-                    "shape": " x ".join(map(str, spec["shape"])),
-                    "ready": spec["ready"],
-                    "encoding": spec["encoding"],
-                    "stored": "view" if spec["view_of"] else _size(spec["bytes"]),
-                }
-                for spec in specs
-            ]
-        )
-        click.echo("multiples of these hops, and log of db, can be read as views too", err=True)
+    found = list_specs(store)
+    emit(found, as_json)
+    if found.specs and not as_json:
+        say(["multiples of these hops, and log of db, can be read as views too"], err=True)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @click.argument("spec", required=False)
 @json_option
-def info(store: str, spec: str | None, as_json: bool) -> None:
-    """Say what STORE holds, or one SPEC of it."""
-    from featurestore import FeatureStore
-    from featurestore.inspect.data_quality import check
-    from featurestore.inspect.info import describe, describe_spec, describe_values
+def info(store: "FeatureStore", spec: str | None, as_json: bool) -> None:
+    """Describe STORE, or one SPEC of it."""
+    from featurestore.inspect.info import describe, describe_spec
 
-    opened = FeatureStore.open(store)
-    facts = (
-        {**describe_spec(opened, spec), "values": describe_values(opened, spec)}
-        if spec
-        else describe(opened)
-    )
-    if as_json:
-        _print_json(facts)
-        return
-    for key, value in facts.items():
-        if key == "specs":
-            value = [entry["spec"] for entry in value]
-        elif key == "checks":
-            value = "; ".join(check(opened).lines()) or "nothing found"
-        elif key == "values":
-            value = "; ".join(_values_in_words(value, facts["unit"]))
-        _print_fact(key, value)
-
-
-def _values_in_words(values: dict[str, Any], unit: str) -> list[str]:
-    if not values["clips"]:
-        return []
-    unit = "" if unit == "1" else f" {unit}"
-    lines = [
-        f"{name} {min(values[key]):.3g} to {max(values[key]):.3g}{unit} by band"
-        for name, key in (("mean", "mean"), ("spread", "std"))
-    ]
-    lines.append(f"of {values['of']} clips ({values['clips']:,}, {values['frames']:,} frames)")
-    if values["saturated"]:
-        lines.append(f"{values['saturated']:.2g} of the values clipped by the encoding")
-    if values.get("clips_with_constant_bands"):
-        lines.append(
-            f"{values['clips_with_constant_bands']:,} clips have a band that does not change "
-            f"({values['constant_bands']} bands in all of them)"
-        )
-    return lines
-
-
-def _print_fact(key: str, value: object) -> None:
-    """``key: value``, wrapped to the terminal under a hanging indent."""
-    import textwrap
-
-    if isinstance(value, dict):
-        value = ", ".join(f"{_one_line(k)} {_text(v)}" for k, v in value.items())
-    elif isinstance(value, list):
-        value = ", ".join(
-            " ".join(f"{k} {v}" for k, v in part.items()) if isinstance(part, dict) else str(part)
-            for part in value
-        )
-    text = "-" if value in (None, "") else _text(value)
-    click.echo(
-        textwrap.fill(
-            text, 79, initial_indent=f"{key:<17}", subsequent_indent=" " * 17,
-            break_on_hyphens=False,
-        )
-    )  # fmt: skip
+    emit(describe_spec(store, spec, with_values=True) if spec else describe(store), as_json)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @json_option
-def failures(store: str, as_json: bool) -> None:
+def failures(store: "FeatureStore", as_json: bool) -> None:
     """List the clips of STORE that failed, and why."""
-    from featurestore import FeatureStore
+    from featurestore.inspect.failures import list_failures
 
-    clips = FeatureStore.open(store).clips
-    failed = clips.loc[clips["status"] == "failed", ["clip_id", "path", "reason", "detail"]]
-    if as_json:
-        _print_json(failed.to_dict("records"))
-        return
-    for row in failed.itertuples():
-        click.echo(_one_line(f"{row.clip_id}: {row.reason}: {row.detail}"))
-    click.echo(f"{len(failed):,} of {len(clips):,} clips failed", err=True)
+    found = list_failures(store)
+    emit(found, as_json)
+    if not as_json:
+        say([str(found)], err=True)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
-@click.option("-o", "--output", metavar="FILE", help="The PNG file.  [the clip's id, here]")
+@click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
-def show(store: str, clip: str, specs: list[str] | None, output: str | None, as_json: bool) -> None:
+def show(
+    store: "FeatureStore", clip: str, specs: list[str] | None, output: str | None, as_json: bool
+) -> None:
     """Draw CLIP's spectrograms side by side.
 
-    CLIP is a clip's id, or its row's number.
+    CLIP is a clip's id or its row number.
     """
-    from featurestore import FeatureStore
     from featurestore.inspect.picture import draw_clip
 
-    opened = FeatureStore.open(store)
-    picture = draw_clip(opened, opened.table.row_of(clip), output, specs)
-    drawn, left_out = ([spec.name for spec in some] for some in (picture.specs, picture.left_out))
-    if as_json:
-        _print_json(
-            {
-                "row": picture.row,
-                "clip_id": picture.clip_id,
-                "specs": drawn,
-                "left_out": left_out,
-                "picture": str(picture.path),
-            }
-        )
-        return
-    many = f"{len(drawn)} spectrograms" if len(drawn) > 1 else "a spectrogram"
-    click.echo(_one_line(f"{many} of {picture.clip_id} in {picture.path}"))
-    if left_out:
-        _print_fact("left out", left_out)
-
-
-method_option = click.option(
-    "--method", type=click.Choice(["griffin-lim", "noise"]), default="griffin-lim",
-    show_default=True, help="Phases that fit the magnitudes, or those of white noise.",
-)  # fmt: skip
+    emit(draw_clip(store, store.table.row_of(clip), output, specs), as_json)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @click.argument("clip")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
-@click.option(
-    "-o", "--output", "folder", default="sounds", show_default=True, metavar="FOLDER",
-    help="Where the files go, one a spec.",
-)  # fmt: skip
+@folder_option("sounds", "Where the files go, one per spec.")
 @method_option
 @click.option(
-    "--format",
-    "file_format",
-    type=click.Choice(["wav", "flac", "mp3"]),
-    default="wav",
-    show_default=True,
-    help="Of the files.",
-)
+    "--format", "file_format", type=click.Choice(["wav", "flac", "mp3"]), default="wav",
+    show_default=True, help="Of the files.",
+)  # fmt: skip
 @json_option
-def sonify(
-    store: str,
-    clip: str,
-    specs: list[str] | None,
-    folder: str,
-    method: Any,
-    file_format: Any,
-    as_json: bool,
-) -> None:
-    """Turn CLIP's stored values back into sound, to hear what they hold.
+def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **options: Any) -> None:
+    """Turn CLIP's stored values back into sound.
 
-    CLIP is a clip's id, or its row's number. What a spec does not keep, phases
-    among it, is made up: all sounds of a call have the same gain.
+    CLIP is a clip's id or its row number. What a spec discards, such as phases, is
+    synthesised. All sounds of a call have the same gain.
     """
-    from featurestore import FeatureStore
     from pipeline.sonify.sonify import write_sounds
 
-    opened = FeatureStore.open(store)
-    row = opened.table.row_of(clip)
-    files = write_sounds(opened, row, folder, specs, method=method, file_format=file_format)
-    if as_json:
-        _print_json(
-            [
-                {
-                    "clip_id": opened.table.clip_id[row],
-                    "spec": file.spec.name,
-                    "file": str(file.path),
-                    "seconds": file.seconds,
-                    "gain_db": file.gain,
-                }
-                for file in files
-            ]
-        )
-        return
-    for file in files:
-        click.echo(_one_line(str(file.path)))
-    click.echo(
-        f"{files[0].seconds:.1f} s each, gain {files[0].gain:.1f} dB (0 is as loud as the clip)"
-    )
+    emit(write_sounds(store, store.table.row_of(clip), folder, **options), as_json)
 
 
 @melgrid.command()
 @click.argument("store")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
-@click.option(
-    "-o", "--output", "folder", default="listening", show_default=True, metavar="FOLDER",
-    help="Where listen.html goes.",
-)  # fmt: skip
-@click.option("--clips", default=3, show_default=True, help="How many, spread over the tags.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, other clips.")
+@folder_option("listening", "Where listen.html goes.")
+@click.option("--clips", default=3, show_default=True, help="How many, balanced over the tags.")
+@seed_option("Which clips are drawn.")
 @method_option
 @json_option
-def listen(
-    store: str,
-    specs: list[str] | None,
-    folder: str,
-    clips: int,
-    seed: int,
-    method: Any,
-    as_json: bool,
-) -> None:
+def listen(store: str, folder: str, as_json: bool, **options: Any) -> None:
     """Make a page that plays clips of STORE at several resolutions.
 
-    One HTML file that needs nothing else: players beside their spectrograms.
+    One self-contained HTML file: players beside their spectrograms.
     """
-    page = _listening_page(
-        store, folder, clips=clips, specs=specs, method=method, seed=seed, quiet=as_json
-    )
-    if as_json:
-        _print_json({"page": str(page), "bytes": page.stat().st_size})
-        return
-    click.echo(f"{page}, {_size(page.stat().st_size)}: open it in a browser")
+    emit(_listening_page(store, folder, quiet=as_json, **options), as_json)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @click.argument("out")
 @click.option(
-    "--format",
-    "form",
-    type=click.Choice(["hdf5", "npz", "memmap"]),
-    default="hdf5",
+    "--format", "form", type=click.Choice(["hdf5", "npz", "memmap"]), default="hdf5",
     show_default=True,
-    help="One file; a folder of one npz a clip, as the study's; or a folder of npy.",
-)
+    help="One file; a folder with one npz per clip, as the study's; or a folder of npy.",
+)  # fmt: skip
 @specs_option("Specs, or patterns of them: 'sr16000-*'.  [all that are stored]")
 @several(
-    "--splits",
-    "NAME",
-    "a split's name",
-    str,
-    "Only clips of these splits.  [all clips]",
+    "--splits", "NAME", "a split's name", str, "Only clips of these splits.  [all clips]",
     multiple=False,
-)
+)  # fmt: skip
 @click.option(
-    "--encoding",
-    type=click.Choice(["float32", "stored"]),
-    default="float32",
-    show_default=True,
+    "--encoding", type=click.Choice(["float32", "stored"]), default="float32", show_default=True,
     help="stored keeps float16 and uint8 as they are.",
-)
+)  # fmt: skip
 @click.option("--force", is_flag=True, help="Replace what an earlier export left in OUT.")
 @quiet_option
 @json_option
 def export(
-    store: str,
+    store: "FeatureStore",
     out: str,
     form: Any,
     specs: list[str] | None,
@@ -905,59 +674,36 @@ def export(
 ) -> None:
     """Write STORE's values to OUT: HDF5, npz or NumPy files.
 
-    Clips that failed or are pending have no values there: nan (255 among uint8
-    codes) under a mask, or no file. docs/export.md says what lies where.
+    Clips that failed or are pending have no values: they are nan (255 in uint8)
+    under a mask, or have no file. docs/export.md describes the formats.
     """
-    from featurestore import FeatureStore
     from featurestore.export import export as write
     from featurestore.export.selection import Selection
 
-    selection = Selection.of(FeatureStore.open(store), specs, splits, encoding)
+    selection = Selection.of(store, specs, splits, encoding)
     written = write(selection, out, form, force=force, quiet=quiet or as_json)
-    if as_json:
-        _print_json(written)
-    elif not quiet:
-        ready = [spec["ready"] for spec in written["specs"]]
-        click.echo(
-            f"{min(ready):,} of {written['clips']:,} clips, {len(ready)} "
-            f"spec{'s' if len(ready) > 1 else ''}, {_size(written['bytes'])}, in {written['out']}"
-        )
+    if as_json or not quiet:
+        emit(written, as_json)
 
 
 @melgrid.command("import")
 @click.argument("folder")
-@store_option
+@output_store_option
 @click.option(
-    "--labels",
-    metavar="CSV",
+    "--labels", metavar="CSV",
     help="Table of tracks, by the files' paths without .npz; with --catalog a "
     "data set's folder.  [FOLDER's labels.csv, else none]",
-)
+)  # fmt: skip
 @click.option("--catalog", metavar="NAME", help="Data set that --labels is of: mtat, …")
 @table_options
-@click.option(
-    "--sr",
-    type=int,
-    default=16000,
-    show_default=True,
-    help="Sample rate of the audio that was analysed [Hz].",
-)
+@click.option("--sr", type=int, default=16000, show_default=True,
+              help="Sample rate of the audio that was analysed [Hz].")  # fmt: skip
 @click.option("--n-fft", type=int, default=512, show_default=True, help="Frame length [samples].")
-@click.option(
-    "--window",
-    type=click.Choice(["hann", "hann-symmetric"]),
-    default="hann-symmetric",
-    show_default=True,
-    help="Window of the frames.",
-)
+@click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann-symmetric",
+              show_default=True, help="Window of the frames.")  # fmt: skip
 @duration_option
-@click.option(
-    "--decibels",
-    type=click.Choice(["20", "10"]),
-    default="20",
-    show_default=True,
-    help="Decibels are so many times log10 of power: 20 in the study's files.",
-)
+@click.option("--decibels", type=click.Choice(["20", "10"]), default="20", show_default=True,
+              help="Factor of log10 of power in decibels: 20 in the study's files.")  # fmt: skip
 @specs_option("Specs to import.  [all that the files hold]")
 @kept_options
 @max_failures_option
@@ -968,105 +714,63 @@ def import_(
     store: str,
     labels: str | None,
     catalog: str | None,
-    label: Any,
-    tag_lists: Any,
-    meta: Any,
-    path_column: str,
-    root: str | None,
+    table: "TableSettings",
     sr: int,
     n_fft: int,
     window: Any,
-    duration: float,
     decibels: str,
     specs: list[str] | None,
-    encoding: Any,
-    codec: Any,
-    max_failures: str,
+    settings: "RunSettings",
+    limit: "FailureLimit",
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Put FOLDER of npz files, one a clip, into a store.
+    """Import FOLDER of npz files, one per clip, into a store.
 
-    The files are the study's (Ferraro et al. 2020), or those of melgrid export,
-    which say themselves what --sr, --window and so on tell of the others. Run
-    again to continue, or to add files.
+    The files are the study's (Ferraro et al. 2020), which --sr, --window and so on
+    describe, or those of melgrid export, which describe themselves. Run again to
+    continue, or to add files.
     """
-    from featurestore.specs.encoding import Codec, Encoding
     from featurestore.specs.mel import FeatureSpec
     from pipeline.npz import NpzFolder, import_npz
-    from pipeline.run.settings import FailureLimit, RunSettings
 
-    limit = FailureLimit.parse(max_failures)
     like = FeatureSpec(sr=sr, n_mels=8, n_fft=n_fft, window=window)
+    scale: Any = int(decibels)
     source = NpzFolder.open(
-        folder, like, duration=duration, decibels=20 if decibels == "20" else 10, specs=specs
+        folder, like, duration=settings.window.duration, decibels=scale, specs=specs
     )
-    settings = RunSettings(encoding=Encoding(name=encoding), codec=Codec(name=codec))
-    table = _table(label, tag_lists, meta, path_column, root)
     tracks = source.catalog(labels, catalog, table if table.given() else None)
     summary = import_npz(source, tracks, store, settings, quiet=quiet or as_json)
-    if as_json:
-        _print_json(_summary_json(summary, source.specs))
-    elif not quiet:
-        _print_summary(summary, source.specs)
-    _require_few_failures(summary, limit, max_failures, store)
+    _emit_run(summary, limit, quiet=quiet, as_json=as_json)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @click.option(
-    "--quick",
-    is_flag=True,
-    help="Leave values unread: flipped bits in them are not found, nor swapped files.",
-)
+    "--quick", is_flag=True,
+    help="Do not read values: flipped bits in them, and swapped files, are not found.",
+)  # fmt: skip
 @click.option(
-    "--repair",
-    "mend",
-    is_flag=True,
-    help="Put back what can be derived, and mark the rest as pending: the next "
-    "featurize computes just that.",
-)
+    "--repair", "with_repair", is_flag=True,
+    help="Restore what can be derived, and mark the rest as pending: the next "
+    "featurize computes only that.",
+)  # fmt: skip
 @json_option
-def verify(store: str, quick: bool, mend: bool, as_json: bool) -> None:
-    """Say what of STORE is missing, damaged or unfinished.
+def verify(store: "FeatureStore", quick: bool, with_repair: bool, as_json: bool) -> None:
+    """Check STORE for missing, corrupt and unfinished data.
 
-    Exits with 1 if there is damage; what is unfinished is none.
+    Exits with 1 if there is damage; unfinished data are not damage.
     """
-    from featurestore import FeatureStore
-    from featurestore.integrity.verify import verify as verify_store
+    from featurestore.integrity.verify import verify as verify_files
     from featurestore.maintenance.repair import repair
 
-    opened = FeatureStore.open(store)
-    if mend:
-        report = repair(opened, quick=quick, progress=not as_json)
+    if with_repair:
+        report = repair(store, quick=quick, progress=not as_json)
     else:
-        report = verify_store(opened.files, opened.metadata, quick=quick, progress=not as_json)
-    if as_json:
-        _print_json(report.json())
-    else:
-        _print_report(report, len(opened.specs))
+        report = verify_files(store.files, store.metadata, quick=quick, progress=not as_json)
+    emit(report, as_json)
     if not (report.is_healthy or report.is_repaired):
         click.get_current_context().exit(1)
-
-
-def _print_report(report: "Report", n_specs: int) -> None:
-    _print_list(map(str, report.damage))
-    for line in report.repaired:
-        _print_wrapped(f"repaired {line}")
-    for line in () if report.repaired else report.unfinished:
-        _print_wrapped(f"unfinished: {line}; run featurize again")
-    looked = (
-        f"{report.n_rows:,} row{'s' * (report.n_rows != 1)} of {n_specs} spec"
-        f"{'s' * (n_specs != 1)}, {_size(report.nbytes)} read"
-    )
-    if report.is_healthy:
-        click.echo(f"healthy: {looked}{', values not looked at' * report.quick}")
-    elif report.is_repaired:
-        click.echo("repaired; run featurize again to compute what is pending")
-    else:
-        n_lost = sum(not damage.can_repair for damage in report.damage)
-        remedy = f"{n_lost:,} beyond repair" if n_lost else "--repair lets featurize mend it"
-        click.echo(f"{len(report.damage):,} damaged: {looked}; {remedy}")
 
 
 @melgrid.command()
@@ -1074,225 +778,61 @@ def _print_report(report: "Report", n_specs: int) -> None:
 @click.argument("b")
 @json_option
 def diff(a: str, b: str, as_json: bool) -> None:
-    """Say what stores A and B differ in: clips, labels, specs, values.
+    """Compare stores A and B: clips, labels, specs, values.
 
-    Clips are told by their ids, values are compared decoded. Exits with 1 if they
+    Clips are matched by id, values are compared decoded. Exits with 1 if they
     differ.
     """
-    from featurestore import FeatureStore
     from featurestore.inspect.diff import diff as compare
 
-    found = compare(FeatureStore.open(a), FeatureStore.open(b), progress=not as_json)
-    if as_json:
-        _print_json(found.json())
-    else:
-        _print_difference(found)
+    found = compare(_open_store(a), _open_store(b), progress=not as_json)
+    emit(found, as_json)
     if not found.is_same:
         click.get_current_context().exit(1)
 
 
-def _print_difference(found: "Difference") -> None:
-    for key, (one, other) in found.window.items():
-        click.echo(f"{key}: {one} in A, {other} in B")
-    for noun, where, names in (
-        ("clip", "A", found.only_a),
-        ("clip", "B", found.only_b),
-        ("tag", "A", found.tags_only_a),
-        ("tag", "B", found.tags_only_b),
-        ("spec", "A", found.specs_only_a),
-        ("spec", "B", found.specs_only_b),
-    ):
-        if names:
-            some = f"{len(names):,} {noun}{'s' * (len(names) > 1)} only in {where}"
-            _print_wrapped(f"{some}: {', '.join(names[:5])}{', …' * (len(names) > 5)}")
-    tags = {f"tag {tag}": n for tag, n in found.labels.items()}
-    _print_list(
-        f"{name}: differs for {n:,} of {found.n_clips:,} clips"
-        for name, n in {**found.columns, **tags}.items()
-    )
-    for spec in found.specs:
-        encodings = " and ".join(dict.fromkeys((spec.encoding_a, spec.encoding_b)))
-        told = f"{spec.n_differ:,} of {spec.n_compared:,} clips differ"
-        if spec.n_differ:
-            told += f", by {spec.max:.3g} {spec.unit} at most, {spec.mean:.3g} on average"
-        if spec.shapes:
-            told = f"not compared: {spec.shapes}"
-        for where, n_ready in (("A", spec.only_ready_a), ("B", spec.only_ready_b)):
-            told += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
-        _print_wrapped(f"{spec.spec} ({encodings}): {told}")
-    click.echo("the same" if found.is_same else "different")
-
-
 @melgrid.command()
-@click.argument("store")
-@click.option("--yes", is_flag=True, help="Take it away; else it is only listed.")
+@store_argument
+@click.option("--yes", is_flag=True, help="Delete it; else it is only listed.")
 @json_option
-def gc(store: str, yes: bool, as_json: bool) -> None:
-    """List what STORE keeps and nobody needs, and take it away with --yes.
+def gc(store: "FeatureStore", yes: bool, as_json: bool) -> None:
+    """List data in STORE that nothing needs, and delete them with --yes.
 
-    What killed runs left, values of clips that were pruned, and what belongs to no
-    spec. Foreign things are listed and never touched.
+    These are leftovers of killed runs, values of clips that were pruned, and what
+    belongs to no spec. Foreign files are listed and never touched.
     """
-    from featurestore import FeatureStore
-    from featurestore.maintenance.garbage import collect, find_garbage
+    from featurestore.maintenance.garbage import GarbageReport, collect, find_garbage
 
-    opened = FeatureStore.open(store)
-    found = (collect if yes else find_garbage)(opened)
-    if as_json:
-        _print_json([garbage.json() for garbage in found])
-        return
-    _print_list(
-        f"{garbage.kind} {garbage.key}: {_size(garbage.nbytes)}"
-        + (f", {len(garbage.rows):,} of its clips" if garbage.rows else "")
-        + (f"; refused: {garbage.refused}" if garbage.refused else "")
-        for garbage in found
-    )
-    going = [g for g in found if g.kind != "foreign" and not g.refused]
-    nbytes = sum(garbage.nbytes for garbage in going)
-    if not nbytes:
-        click.echo("nothing to take away")
-    else:
-        click.echo(f"{_size(nbytes)} taken away" if yes else f"{_size(nbytes)}; --yes takes it")
-
-
-def _print_list(lines: Iterable[str]) -> None:
-    """Each wrapped, and no more than fit a screen."""
-    lines = list(lines)
-    for line in lines[:_MOST_LINES]:
-        _print_wrapped(line)
-    if len(lines) > _MOST_LINES:
-        click.echo(f"… and {len(lines) - _MOST_LINES:,} more; --json lists all")
-
-
-def _print_wrapped(text: str) -> None:
-    import textwrap
-
-    text = _one_line(text)
-    click.echo(textwrap.fill(text, 79, subsequent_indent="    ", break_on_hyphens=False))
+    found = (collect if yes else find_garbage)(store)
+    emit(GarbageReport(garbage=found, is_deleted=yes), as_json)
 
 
 @melgrid.command()
 @spec_options
 @models_option("Networks.")
-@click.option(
-    "--width", type=float, default=1.0, show_default=True, help="Scales the networks' filters."
-)
+@width_option("Scales the numbers of filters.")
 @click.option("--tags", "n_tags", type=int, default=50, show_default=True, help="Outputs.")
 @duration_option
 @click.option(
-    "--frames",
-    type=click.Choice(["melgrid", "study"]),
-    default="melgrid",
-    show_default=True,
-    help="Frames of a clip at x1: melgrid's 1 + n // 256, or the study's one more.",
-)
+    "--frames", type=click.Choice(["melgrid", "study"]), default="melgrid", show_default=True,
+    help="Frames per clip at x1: melgrid's 1 + n // 256, or the study's one more.",
+)  # fmt: skip
 @click.option("--layers", is_flag=True, help="Count layer by layer.")
 @json_option
-def macs(
-    models: list[str],
-    width: float,
-    n_tags: int,
-    duration: float,
-    frames: Any,
-    layers: bool,
-    as_json: bool,
-    **spec_values: Any,
-) -> None:
+def macs(grid: "tuple[FeatureSpec, ...]", as_json: bool, **options: Any) -> None:
     """Count multiply-accumulates and parameters of networks at specs.
 
     Convolutions and dense layers count, without biases, and nothing else: as the
-    study counts. A network that takes segments is counted for all the segments
-    that a clip is judged by.
+    study counts. A network that takes segments is counted for all segments of
+    a clip.
     """
-    specs = _specs(**spec_values)
-    from models.networks import parse_architecture
     from models.networks.cost import macs_table
 
-    rows = macs_table(
-        specs,
-        models=[parse_architecture(name) for name in models],
-        width=width,
-        n_tags=n_tags,
-        frames=frames,
-        duration=duration,
-        layers=layers,
-    )
-    if as_json:
-        _print_json(rows)
-        return
-    if layers:
-        for row in rows:
-            _print_layers(row)
-    else:
-        _print_table(
-            [
-                {
-                    "spec": row["spec"],
-                    "model": row["model"],
-                    "frames": row["n_frames"],
-                    "segments": f"{row['n_segments']} x {row['segment_frames']:,}",
-                    "GMAC": f"{row['gmac']:8.3f}",
-                    "parameters": row["parameters"],
-                }
-                for row in rows
-            ]
-        )
-    if layers:
-        click.echo("MMAC of all segments of the clip, output of one")
-    click.echo(f"one clip of {duration:g} s; frames as {frames} counts them (--frames)")
-
-
-def _print_layers(row: dict[str, Any]) -> None:
-    click.echo(
-        f"{row['spec']}, {row['model']}: {row['gmac']:.3f} GMAC, {row['parameters']:,} parameters, "
-        f"{row['n_segments']} x {row['segment_frames']:,} frames"
-    )
-    _print_table(
-        [
-            {
-                "layer": layer["name"],
-                "kind": f"{layer['kind']} {' x '.join(map(str, layer['kernel']))}",
-                "output": " x ".join(map(str, layer["output"])),
-                "MMAC": layer["macs"] / 1e6,
-                "%": layer["macs"] / row["gmac"] / 1e7,
-                "parameters": layer["parameters"],
-            }
-            for layer in row["layers"]
-        ]
-    )
-    click.echo()
-
-
-step_options = together(
-    click.option("--width", type=float, default=1.0, show_default=True,
-                 help="Scales a network's filters; 0.125 trains on a laptop."),
-    click.option("--recipe", type=click.Choice(["ferraro2020", "modern"]),
-                 default="ferraro2020", show_default=True,
-                 help="ferraro2020 is the study's: Adam at a constant rate; modern is "
-                 "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
-    click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
-                 default="none", show_default=True, help="Change clips in training."),
-    click.option("--batch-size", type=int, help="Clips in a batch.  [the recipe's]"),
-    click.option("--device", default="auto", show_default=True,
-                 help="auto, cpu, cuda, cuda:1, …"),
-    click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
-                 show_default=True, help="bfloat16 where the device has it."),
-)  # fmt: skip
-"""What a training step costs."""
-
-training_options = together(
-    step_options,
-    click.option("--epochs", type=int, help="Passes over the training split.  [the recipe's]"),
-    click.option("--learning-rate", type=float, help="The highest one.  [the recipe's]"),
-    click.option("--seed", type=int, default=0, show_default=True,
-                 help="Of first weights and the order of clips."),
-    several("--tags", "TAG", "a tag", str, "Tags to learn.  [all]", multiple=False),
-)  # fmt: skip
-"""How networks are trained."""
+    emit(macs_table(grid, **options), as_json)
 
 
 @melgrid.command()
-@click.argument("store")
+@store_argument
 @click.option("--spec", help="Its name, as ls lists it.  [the store's only one]")
 @model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
@@ -1301,7 +841,7 @@ training_options = together(
 @training_options
 @json_option
 def train(
-    store: str,
+    store: "FeatureStore",
     spec: str | None,
     fold: int | None,
     output: str,
@@ -1310,19 +850,15 @@ def train(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a network on one spec of STORE, and say how good it is."""
-    from featurestore import FeatureStore
-
-    opened = FeatureStore.open(store)
-    if spec is None and len(opened.specs) != 1:
-        names = ", ".join(str(spec) for spec in opened.specs)
-        raise click.UsageError(f"say which --spec: {names}")
+    """Train a network on one spec of STORE, and evaluate it."""
+    if spec is None and len(store.specs) != 1:
+        raise click.UsageError(f"say which --spec: {', '.join(map(str, store.specs))}")
 
     from models.data import training_data
     from models.training.loop import train_to_checkpoint
     from models.training.settings import TrainSettings
 
-    data = training_data(opened, spec or opened.specs[0], tags=tags, fold=fold)
+    data = training_data(store, spec or store.specs[0], tags=tags, fold=fold)
     trained = train_to_checkpoint(
         output, data, TrainSettings(**settings), tensorboard=tensorboard, progress=not as_json
     )
@@ -1334,8 +870,8 @@ def train(
         _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **metrics})
         return
     for name, part in scores.items():
-        click.echo(f"{name:<11} {part.line()}")
-    click.echo(f"epoch {trained.best_epoch} of {len(trained.losses)} kept in {output}")
+        say([f"{name:<11} {part.line()}"])
+    say([f"epoch {trained.best_epoch} of {len(trained.losses)} saved in {output}"])
 
 
 @melgrid.command()
@@ -1448,11 +984,10 @@ def _listening_page(
     quiet: bool,
     method: Any = "griffin-lim",
     seed: int = 0,
-) -> "Path":
-    from featurestore import FeatureStore
+) -> "ListeningPage":
     from pipeline.sonify.listening import write_listening_page
 
-    opened = FeatureStore.open(store)
+    opened = _open_store(store)
     with _progress("listening page", quiet=quiet) as progress:
         return write_listening_page(
             opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
@@ -1544,125 +1079,96 @@ def _judgement_json(judgement: "Judgement") -> dict[str, Any]:
 @click.option("-o", "--output", "drawn", metavar="FILE", help="Draw it, to a PNG file.")
 @spec_options
 @audio_options
-@click.option(
-    "--clips",
-    type=int,
-    default=64,
-    show_default=True,
-    help="Clips of AUDIO to make, at least: whole tasks.",
-)
+@click.option("--clips", type=int, default=64, show_default=True,
+              help="Clips of AUDIO to make, at least: whole tasks.")  # fmt: skip
 @specs_option("Specs of STORE to train on.  [its first]")
 @model_option
 @step_options
 @click.option("--batches", type=int, default=10, show_default=True, help="Training steps to time.")
 @click.option(
-    "--from-store", is_flag=True, help="Read each batch from STORE, though memory would hold all."
+    "--from-store", is_flag=True, help="Read each batch from STORE, even if memory would hold all."
 )
 @json_option
 @click.pass_context
 def profile(
-    ctx: click.Context, /, path: str, drawn: str | None, as_json: bool, **options: Any
-) -> None:  # fmt: skip
-    """Say what time and memory each stage takes: of making features from AUDIO, or
-    of training on STORE.
-
-    AUDIO is what featurize takes; its first clips are made, into a store that is
-    removed. The options up to --clips are for AUDIO, those from --specs for STORE.
-    """  # noqa: D205
-    from featurestore import FeatureStore
-    from featurestore.errors import StoreNotFoundError
-    from featurestore.process.profile import picture
-
-    of_audio = {name: options.pop(name) for name in _OF_AUDIO}
-    try:
-        store = FeatureStore.open(path)
-    except StoreNotFoundError:
-        store = None
-    what, others = ("audio", options) if store is None else ("a store", of_audio)
-    for param in ctx.command.params:
-        given = ctx.get_parameter_source(param.name or "")
-        if param.name in others and given is click.core.ParameterSource.COMMANDLINE:
-            raise click.UsageError(f"{path} is {what}: leave out {param.opts[0]}")
-    profiles = []
-    found = _profile_audio(path, **of_audio) if store is None else _profile_store(store, **options)
-    for found_profile in found:
-        profiles.append(found_profile)
-        if not as_json:
-            click.echo(f"{found_profile.table()}\n")
-    if drawn:
-        picture(profiles, drawn)
-    if as_json:
-        _print_json([profile.json() for profile in profiles])
-        return
-    for what, where in (("picture", drawn), ("Dask's report", of_audio["report"])):
-        if where:
-            click.echo(f"{what} in {where}")
-
-
-_OF_AUDIO = frozenset({
-    "sr", "mels", "hop", "log", "grid_name", "n_fft", "fmin", "fmax", "window",
-    "catalog", "label", "tag_lists", "meta", "path_column", "root",
-    "encoding", "codec", "duration", "backend", "report", "clips",
-})  # fmt: skip
-
-
-def _profile_audio(
-    audio: str,
-    *,
+    ctx: click.Context,
+    /,
+    path: str,
+    drawn: str | None,
+    grid: "tuple[FeatureSpec, ...]",
     catalog: str | None,
-    label: Any,
-    tag_lists: Any,
-    meta: Any,
-    path_column: str,
-    root: str | None,
-    encoding: Any,
-    codec: Any,
-    duration: float,
-    backend: Any,
+    table: "TableSettings",
+    settings: "RunSettings",
     report: str | None,
     clips: int,
-    **spec_values: Any,
-) -> "Iterator[Profile]":
-    from featurestore.specs.encoding import Codec, Encoding
-    from featurestore.specs.excerpt import Excerpt
-
-    specs = _specs(**spec_values)
-    from pipeline.catalogs import open_catalog
-    from pipeline.profile import profile
-    from pipeline.run.settings import RunSettings
-
-    settings = RunSettings(
-        window=Excerpt(duration=duration),
-        encoding=Encoding(name=encoding),
-        codec=Codec(name=codec),
-        backend=backend,
-    )
-    tracks = open_catalog(audio, catalog, _table(label, tag_lists, meta, path_column, root))
-    yield profile(tracks, specs, settings, n_clips=clips, report=report)
-
-
-def _profile_store(
-    store: "FeatureStore",
-    *,
     specs: list[str] | None,
     batches: int,
     from_store: bool,
-    **settings: Any,
-) -> "Iterator[Profile]":
-    from models.data import folds_of, training_data
-    from models.profile import profile
-    from models.training.settings import TrainSettings
+    as_json: bool,
+    **training: Any,
+) -> None:
+    """Measure time and memory by stage, of featurizing AUDIO or of training on STORE.
 
-    fold, training = folds_of(store)[0], TrainSettings(**settings)
-    for spec in specs or store.specs[:1]:
-        data = training_data(store, spec, fold=fold)
-        yield profile(data, training, n_batches=batches, from_store=from_store)
+    AUDIO is what featurize takes; its first clips are made, into a store that is
+    deleted. The options up to --clips are for AUDIO, those from --specs for STORE.
+    """
+    from featurestore.errors import StoreNotFoundError
+    from featurestore.process.profile import picture
+
+    try:
+        store = _open_store(path)
+    except StoreNotFoundError:
+        store = None
+    _refuse_options_of_the_other(ctx, path, is_audio=store is None)
+    found: Iterable[Profile]
+    if store is None:
+        from pipeline.catalogs import open_catalog
+        from pipeline.profile import profile as profile_run
+
+        tracks = open_catalog(path, catalog, table)
+        found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
+    else:
+        from models.data import folds_of, training_data
+        from models.profile import profile as profile_training
+        from models.training.settings import TrainSettings
+
+        fold, how = folds_of(store)[0], TrainSettings(**training)
+        found = (
+            profile_training(
+                training_data(store, spec, fold=fold), how, n_batches=batches, from_store=from_store
+            )
+            for spec in specs or store.specs[:1]
+        )
+    profiles = []
+    for one in found:
+        profiles.append(one)
+        if not as_json:
+            say([*one.lines(), ""])
+    if drawn:
+        picture(profiles, drawn)
+    if as_json:
+        _print_json([one.json() for one in profiles])
+        return
+    for what, where in (("picture", drawn), ("Dask's report", report)):
+        if where:
+            say([f"{what} in {where}"])
+
+
+def _refuse_options_of_the_other(ctx: click.Context, path: str, *, is_audio: bool) -> None:
+    """Refuse options of `profile` that are for STORE where it is of AUDIO, and the other way."""
+    names = [param.name for param in ctx.command.params]
+    first, last = names.index("drawn") + 1, names.index("as_json")
+    middle = names.index("clips") + 1
+    for param in ctx.command.params[middle:last] if is_audio else ctx.command.params[first:middle]:
+        if ctx.get_parameter_source(param.name or "") is click.core.ParameterSource.COMMANDLINE:
+            what = "audio" if is_audio else "a store"
+            raise click.UsageError(f"{path} is {what}: leave out {param.opts[0]}")
 
 
 @melgrid.command()
 @click.argument("folder", default=DEMO_FOLDER)
 @click.option("--clips", default=240, show_default=True, help="How many.")
-@click.option("--seed", default=0, show_default=True, help="Another seed, other music.")
+@seed_option("Another seed gives other music.")
 def demo(folder: str, clips: int, seed: int) -> None:
     """Make the demo corpus in FOLDER: synthesised, labelled music to try melgrid on."""
     click.echo(_demo_corpus(folder, quiet=False, n_clips=clips, seed=seed))

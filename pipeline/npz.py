@@ -59,8 +59,9 @@ from pipeline.features.statistics import summarise
 from pipeline.run.layouts import division_for, layouts
 from pipeline.run.missing import invalidate_changed
 from pipeline.run.rows import clip_table, rows_of
-from pipeline.run.run import RunSummary, complete, jobs_of, summary_of
+from pipeline.run.run import complete, jobs_of, summary_of
 from pipeline.run.settings import RunSettings
+from pipeline.run.summary import RunSummary
 from pipeline.run.task import compute_shard
 
 LABELS = "labels.csv"

@@ -96,7 +96,7 @@ def test_a_group_that_is_missing_or_truncated_is_told_with_the_remedy(store, nam
         result = invoke(name, store)
         assert result.exit_code == 1
         assert "sr8000-mel8-x2-db/zarr.json" in result.output
-        assert "--repair lets featurize mend it" in result.output
+        assert "--repair" in result.output
     else:
         line = refused(name, store)
         assert "sr8000-mel8-x2-db" in line

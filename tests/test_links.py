@@ -97,7 +97,7 @@ def test_gc_tells_what_went_and_what_it_refused_and_why(make_store, outside):
     told = CliRunner().invoke(melgrid, ["gc", store.path, "--yes"]).output
     assert "unreferenced sr8000-mel4-x1-db: 100 B\n" in told
     assert "foreign 99: 0 B\n" in told
-    assert "100 B; --yes takes it" in listed
+    assert "100 B to delete: add --yes" in listed
     assert contents(outside) == before
     assert not Path(store.path, "sr8000-mel4-x1-db").exists()
     assert Path(store.path, "99").is_symlink()

@@ -1,5 +1,6 @@
 """A store's values in a format that other programs read, whole or not at all."""
 
+import dataclasses
 import os
 import shutil
 import uuid
@@ -9,14 +10,69 @@ from typing import Any, get_args
 
 from tqdm import tqdm
 
+from featurestore import result
 from featurestore.errors import RunError, SettingsError
 from featurestore.export.manifest import Advance, Format, read_manifest
 from featurestore.export.selection import Selection
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ExportedSpec:
+    """One spec that was written.
+
+    Attributes
+    ----------
+    spec : str
+    shape : list of int
+    ready : int
+        Clips that have values.
+    dtype : str
+        NumPy's name for it.
+    """
+
+    spec: str
+    shape: list[int]
+    ready: int
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Exported:
+    """What was written.
+
+    Attributes
+    ----------
+    out : str
+        The file or folder.
+    format : {'hdf5', 'npz', 'memmap'}
+    clips : int
+    bytes : int
+        On disk.
+    specs : tuple of ExportedSpec
+    """
+
+    out: str
+    format: Format
+    clips: int
+    bytes: int
+    specs: tuple[ExportedSpec, ...]
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        return dataclasses.asdict(self)
+
+    def lines(self) -> list[str]:
+        """One line."""
+        ready = min(spec.ready for spec in self.specs)
+        specs = result.count(len(self.specs), "spec")
+        return [
+            f"{ready:,} of {self.clips:,} clips, {specs}, {result.size(self.bytes)}, in {self.out}"
+        ]
+
+
 def export(
     selection: Selection, path: str, form: Format, *, force: bool = False, quiet: bool = True
-) -> dict[str, Any]:
+) -> Exported:
     """Write a selection to a file (HDF5) or a folder (npz, memmap).
 
     It is made under another name beside its place and renamed at the end, so that `path` is never
@@ -36,8 +92,7 @@ def export(
 
     Returns
     -------
-    dict
-        What was written, as plain values.
+    Exported
 
     Raises
     ------
@@ -76,21 +131,21 @@ def export(
         _put(partial, target)
     finally:
         _remove(partial)
-    return {
-        "out": str(target),
-        "format": form,
-        "clips": len(selection.rows),
-        "bytes": _nbytes(target),
-        "specs": [
-            {
-                "spec": array.spec.name,
-                "shape": [len(selection.rows), *array.shape[1:]],
-                "ready": int(selection.ready(array).sum()),
-                "dtype": selection.dtype(array).name,
-            }
+    return Exported(
+        out=str(target),
+        format=form,
+        clips=len(selection.rows),
+        bytes=_nbytes(target),
+        specs=tuple(
+            ExportedSpec(
+                spec=array.spec.name,
+                shape=[len(selection.rows), *array.shape[1:]],
+                ready=int(selection.ready(array).sum()),
+                dtype=selection.dtype(array).name,
+            )
             for array in selection.arrays
-        ],
-    }
+        ),
+    )
 
 
 def _refuse(target: Path, force: bool) -> None:

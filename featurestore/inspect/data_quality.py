@@ -74,7 +74,7 @@ class Checks:
     n_silent: int
     n_clipped: int
 
-    def to_json(self) -> dict[str, Any]:
+    def json(self) -> dict[str, Any]:
         """As plain values."""
         leaks = [{**dataclasses.asdict(k), "examples": list(k.examples)} for k in self.leaks]
         return {**dataclasses.asdict(self), "leaks": leaks}

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from featurestore import result
 from featurestore.export.selection import BATCH_NBYTES
 from featurestore.format.clips import ClipTable
 from featurestore.specs.spec import Spec
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
 _COLUMNS = ("path", "split", "fold", "artist", "album", "tile", "active")
+_EXAMPLES = 5
 _STATUS = ("status", "reason", "digest", "sr", "start", "n_valid")
 
 
@@ -52,6 +54,18 @@ class SpecDifference:
     def is_same(self) -> bool:
         """Whether there is none."""
         return not (self.n_differ or self.only_ready_a or self.only_ready_b or self.shapes)
+
+    def __str__(self) -> str:
+        encodings = " and ".join(dict.fromkeys((self.encoding_a, self.encoding_b)))
+        if self.shapes:
+            told = f"not compared: {self.shapes}"
+        else:
+            told = f"{self.n_differ:,} of {self.n_compared:,} clips differ"
+            if self.n_differ:
+                told += f", by {self.max:.3g} {self.unit} at most, {self.mean:.3g} on average"
+        for where, n_ready in (("A", self.only_ready_a), ("B", self.only_ready_b)):
+            told += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
+        return f"{self.spec} ({encodings}): {told}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,6 +119,30 @@ class Difference:
     def json(self) -> dict[str, Any]:
         """As plain values."""
         return {"same": self.is_same, **dataclasses.asdict(self)}
+
+    def lines(self) -> list[str]:
+        """What differs, a few names of each kind; then whether anything does."""
+        lines = [f"{key}: {one} in A, {other} in B" for key, (one, other) in self.window.items()]
+        for noun, where, names in (
+            ("clip", "A", self.only_a),
+            ("clip", "B", self.only_b),
+            ("tag", "A", self.tags_only_a),
+            ("tag", "B", self.tags_only_b),
+            ("spec", "A", self.specs_only_a),
+            ("spec", "B", self.specs_only_b),
+        ):
+            if names:
+                some = ", ".join(names[:_EXAMPLES]) + ", …" * (len(names) > _EXAMPLES)
+                count = result.count(len(names), noun)
+                lines += result.wrapped(f"{count} only in {where}: {some}")
+        tags = {f"tag {tag}": n for tag, n in self.labels.items()}
+        lines += result.listed(
+            f"{name}: differs for {n:,} of {self.n_clips:,} clips"
+            for name, n in {**self.columns, **tags}.items()
+        )
+        for spec in self.specs:
+            lines += result.wrapped(str(spec))
+        return [*lines, "the same" if self.is_same else "different"]
 
 
 def diff(a: "FeatureStore", b: "FeatureStore", *, progress: bool = False) -> Difference:

@@ -1,11 +1,14 @@
 """What a store holds, in figures."""
 
+import dataclasses
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from featurestore.inspect.data_quality import check, constant_bands
+from featurestore import result
+from featurestore.inspect.data_quality import Checks, check, constant_bands
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
 
@@ -13,29 +16,238 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def describe(store: FeatureStore) -> dict[str, Any]:
-    """A store's clips, splits, tags and specs, as plain values for printing or JSON."""
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ValuesInfo:
+    """Statistics of a spec's values, over frames that are audio.
+
+    Attributes
+    ----------
+    of : {'train', 'all'}
+        The clips they are of: the training split where there is one, as a network's input is
+        normalised by that; else all clips that are ready.
+    clips, frames : int
+    mean, std : list of float [len=n_mels]
+        By band.
+    saturated : float
+        Share of the values that the encoding has clipped.
+    constant_bands : int or None
+        Bands that never change, in any clip; None for a view.
+    clips_with_constant_bands : int or None
+        Clips with a band that does not change within; None for a view.
+    """
+
+    of: str
+    clips: int
+    frames: int
+    mean: list[float]
+    std: list[float]
+    saturated: float
+    constant_bands: int | None = None
+    clips_with_constant_bands: int | None = None
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
+
+    def sentences(self, unit: str) -> list[str]:
+        """The same in words; none where there are no clips."""
+        if not self.clips:
+            return []
+        unit = "" if unit == "1" else f" {unit}"
+        told = [
+            f"{name} {min(by_band):.3g} to {max(by_band):.3g}{unit} by band"
+            for name, by_band in (("mean", self.mean), ("standard deviation", self.std))
+        ]
+        told.append(f"of {self.of} clips ({self.clips:,}, {self.frames:,} frames)")
+        if self.saturated:
+            told.append(f"{self.saturated:.2g} of the values clipped by the encoding")
+        if self.clips_with_constant_bands:
+            told.append(
+                f"{result.count(self.clips_with_constant_bands, 'clip')} with a constant band "
+                f"({result.count(self.constant_bands or 0, 'band')} constant in all clips)"
+            )
+        return told
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpecInfo:
+    """One spec of a store: shape, encoding, bytes, and where its values come from.
+
+    Attributes
+    ----------
+    spec : str
+    view_of : str or None
+        The spec that it is served from, if it is not stored itself.
+    shape : list of int
+    ready : int
+        Clips that can be read.
+    encoding, unit : str
+    max_error : float
+        By how much a value can differ from the one computed [`unit`].
+    codec : str
+    clips_per_shard : int
+    bytes : int
+        On disk; of a view, those of the spec that it is served from.
+    bytes_per_clip : float or None
+        None where no clip is ready.
+    settings : mapping of str to str
+    software : sequence of mapping
+        Names and versions of what computed the values.
+    values : ValuesInfo or None
+        Statistics by band, if asked for.
+    """
+
+    spec: str
+    view_of: str | None
+    shape: list[int]
+    ready: int
+    encoding: str
+    unit: str
+    max_error: float
+    codec: str
+    clips_per_shard: int
+    bytes: int
+    bytes_per_clip: float | None
+    settings: Mapping[str, str]
+    software: Sequence[Mapping[str, Any]]
+    values: ValuesInfo | None = None
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        facts = dataclasses.asdict(self)
+        del facts["values"]
+        return facts if self.values is None else {**facts, "values": self.values.json()}
+
+    def lines(self) -> list[str]:
+        """A fact per line."""
+        facts = self.json()
+        if self.values is not None:
+            facts["values"] = "; ".join(self.values.sentences(self.unit))
+        return [line for key, value in facts.items() for line in result.fact(key, value)]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SpecList:
+    """The specs of a store.
+
+    Attributes
+    ----------
+    specs : tuple of SpecInfo
+        Those that are stored, then those that it was asked to serve as views.
+    """
+
+    specs: tuple[SpecInfo, ...]
+
+    def json(self) -> list[dict[str, Any]]:
+        """As plain values."""
+        return [spec.json() for spec in self.specs]
+
+    def lines(self) -> list[str]:
+        """A table."""
+        if not self.specs:
+            return []
+        return result.table(
+            [
+                {
+                    "spec": spec.spec,
+                    "shape": result.shape(spec.shape),
+                    "ready": spec.ready,
+                    "encoding": spec.encoding,
+                    "stored": "view" if spec.view_of else result.size(spec.bytes),
+                }
+                for spec in self.specs
+            ]
+        )
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoreInfo:
+    """What a store holds.
+
+    Attributes
+    ----------
+    store, catalog : str
+    duration : float
+        Of a clip [s].
+    take, short : str
+    clips, ready, failed, pending, pruned : int
+        All clips, and those of each status.
+    splits : mapping of str to int
+        Clips by split.
+    folds : int
+        How many.
+    hours : float
+        Audio of the clips that are ready [h].
+    failures : mapping of str to int
+        Clips that failed, by reason.
+    checks : Checks
+    tags : mapping of str to int
+        Clips by tag.
+    metadata : list of str
+        Further columns of the clip table.
+    specs : tuple of SpecInfo
+    """
+
+    store: str
+    catalog: str
+    duration: float
+    take: str
+    short: str
+    clips: int
+    ready: int
+    failed: int
+    pending: int
+    pruned: int
+    splits: Mapping[str, int]
+    folds: int
+    hours: float
+    failures: Mapping[str, int]
+    checks: Checks
+    tags: Mapping[str, int]
+    metadata: list[str]
+    specs: tuple[SpecInfo, ...]
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        facts = dataclasses.asdict(self)
+        specs = [spec.json() for spec in self.specs]
+        return {**facts, "checks": self.checks.json(), "specs": specs}
+
+    def lines(self) -> list[str]:
+        """A fact per line."""
+        facts = {
+            **dataclasses.asdict(self),
+            "checks": "; ".join(self.checks.lines()) or "nothing found",
+            "specs": [spec.spec for spec in self.specs],
+        }
+        return [line for key, value in facts.items() for line in result.fact(key, value)]
+
+
+def describe(store: FeatureStore) -> StoreInfo:
+    """Count a store's clips, splits and tags, and describe its specs."""
     clips = store.clips
     active = clips["active"] == 1
     status = Counter(clips.loc[active, "status"])
-    return {
-        "store": store.path,
-        "catalog": store.catalog,
-        "duration": store.window.duration,
-        "take": store.window.take,
-        "short": store.window.short,
-        "clips": len(clips),
-        **{name: status[name] for name in ("ready", "failed", "pending")},
-        "pruned": len(clips) - int(active.sum()),
-        "splits": {split: n for split, n in sorted(Counter(clips["split"]).items()) if split},
-        "folds": int(clips["fold"].max()) + 1 if len(clips) else 0,
-        "hours": round(_seconds(clips) / 3600, 3),
-        "failures": dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
-        "checks": check(store).to_json(),
-        "tags": {tag: int(clips[tag].sum()) for tag in store.tags},
-        "metadata": list(store.table.meta),
-        "specs": [describe_spec(store, spec) for spec in (*store.specs, *store.views)],
-    }
+    return StoreInfo(
+        store=store.path,
+        catalog=store.catalog,
+        duration=store.window.duration,
+        take=store.window.take,
+        short=store.window.short,
+        clips=len(clips),
+        ready=status["ready"],
+        failed=status["failed"],
+        pending=status["pending"],
+        pruned=len(clips) - int(active.sum()),
+        splits={split: n for split, n in sorted(Counter(clips["split"]).items()) if split},
+        folds=int(clips["fold"].max()) + 1 if len(clips) else 0,
+        hours=round(_seconds(clips) / 3600, 3),
+        failures=dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
+        checks=check(store),
+        tags={tag: int(clips[tag].sum()) for tag in store.tags},
+        metadata=list(store.table.meta),
+        specs=list_specs(store).specs,
+    )
 
 
 def _seconds(clips: "pd.DataFrame") -> float:
@@ -43,50 +255,60 @@ def _seconds(clips: "pd.DataFrame") -> float:
     return float((ready["n_valid"] / ready["sr"]).sum())
 
 
-def describe_spec(store: FeatureStore, spec: Spec | str) -> dict[str, Any]:
-    """One spec of a store: shape, encoding, bytes, where its values come from, and how they lie.
+def list_specs(store: FeatureStore) -> SpecList:
+    """Describe all specs that a store has, without their statistics."""
+    specs = (*store.specs, *store.views)
+    return SpecList(specs=tuple(describe_spec(store, spec) for spec in specs))
 
-    Statistics by band are in `describe_values`, for they are read from as many files as shards.
+
+def describe_spec(store: FeatureStore, spec: Spec | str, *, with_values: bool = False) -> SpecInfo:
+    """Describe one spec of a store.
+
+    Parameters
+    ----------
+    store : FeatureStore
+    spec : FeatureSpec or str
+    with_values : bool
+        Whether to add `describe_values`, which reads as many files as there are shards.
     """
     array = store[spec]
     n_ready = int(np.count_nonzero(array.ready))
     nbytes = array.nbytes_stored
-    return {
-        "spec": array.spec.name,
-        "view_of": array.view_of,
-        "shape": list(array.shape),
-        "ready": n_ready,
-        "encoding": array.encoding,
-        "unit": array.spec.unit,
-        "max_error": array.max_error,
-        "codec": array.layout.codec.name,
-        "clips_per_shard": array.layout.clips_per_shard,
-        "bytes": nbytes,
-        "bytes_per_clip": nbytes / n_ready if n_ready else None,
-        "settings": dict(array.layout.settings),
-        "software": array.software,
-    }
+    return SpecInfo(
+        spec=array.spec.name,
+        view_of=array.view_of,
+        shape=list(array.shape),
+        ready=n_ready,
+        encoding=array.encoding,
+        unit=array.spec.unit,
+        max_error=array.max_error,
+        codec=array.layout.codec.name,
+        clips_per_shard=array.layout.clips_per_shard,
+        bytes=nbytes,
+        bytes_per_clip=nbytes / n_ready if n_ready else None,
+        settings=dict(array.layout.settings),
+        software=array.software,
+        values=describe_values(store, spec) if with_values else None,
+    )
 
 
-def describe_values(store: FeatureStore, spec: Spec | str) -> dict[str, Any]:
-    """How a spec's values lie: mean and spread of each band, over frames that are audio.
-
-    Of the training split alone, which is what a network's input is normalised by, where there is
-    one; else of all clips that are ready.
-    """
+def describe_values(store: FeatureStore, spec: Spec | str) -> ValuesInfo:
+    """Mean and standard deviation of each band of a spec."""
     array = store[spec]
     train = array.ready & (store.clips["split"] == "train").to_numpy()
     rows = np.flatnonzero(train if train.any() else array.ready)
     pooled = array.statistics(rows)
-    facts: dict[str, Any] = {
-        "of": "train" if train.any() else "all",
-        "clips": pooled.n_clips,
-        "frames": pooled.n_frames,
-        "mean": pooled.mean.tolist(),
-        "std": pooled.std.tolist(),
-        "saturated": float(pooled.saturated.mean()),
-    }
+    bands = clips_with_bands = None
     if array.view_of is None:
-        spread = array.read_statistics(np.flatnonzero(array.ready))[:, 1]
-        facts["constant_bands"], facts["clips_with_constant_bands"] = constant_bands(spread)
-    return facts
+        std = array.read_statistics(np.flatnonzero(array.ready))[:, 1]
+        bands, clips_with_bands = constant_bands(std)
+    return ValuesInfo(
+        of="train" if train.any() else "all",
+        clips=pooled.n_clips,
+        frames=pooled.n_frames,
+        mean=pooled.mean.tolist(),
+        std=pooled.std.tolist(),
+        saturated=float(pooled.saturated.mean()),
+        constant_bands=bands,
+        clips_with_constant_bands=clips_with_bands,
+    )

@@ -7,11 +7,12 @@ import re
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from featurestore import result
 from featurestore.errors import UnknownSpecError
 from featurestore.specs.grid import subsample
 from featurestore.specs.mel import FeatureSpec, Log, mel_edges, require_mel
@@ -61,6 +62,24 @@ class Picture:
     specs: tuple[FeatureSpec, ...]
     left_out: tuple[Spec, ...]
     path: Path
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {
+            "row": self.row,
+            "clip_id": self.clip_id,
+            "specs": [spec.name for spec in self.specs],
+            "left_out": [spec.name for spec in self.left_out],
+            "picture": str(self.path),
+        }
+
+    def lines(self) -> list[str]:
+        """Where it is, and which specs it lacks."""
+        drawn = result.count(len(self.specs), "spectrogram")
+        lines = [f"{drawn} of {self.clip_id} in {self.path}"]
+        if self.left_out:
+            lines += result.fact("left out", [spec.name for spec in self.left_out])
+        return lines
 
 
 def draw_clip(

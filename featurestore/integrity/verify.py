@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from featurestore import result
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.format.columns import TABLE
 from featurestore.format.commits import COMMITS, commits_metadata, recorded
@@ -40,6 +41,8 @@ class Report:
     store : str
     quick : bool
         Whether chunks were left unread.
+    n_specs : int
+        Specs of the store.
     n_rows : int
         Rows that are committed, all specs together; each was looked at.
     nbytes : int
@@ -53,6 +56,7 @@ class Report:
 
     store: str
     quick: bool
+    n_specs: int
     n_rows: int
     nbytes: int
     damage: tuple[Damage, ...]
@@ -71,7 +75,28 @@ class Report:
 
     def json(self) -> dict[str, Any]:
         """As plain values."""
-        return {"healthy": self.is_healthy, **dataclasses.asdict(self)}
+        facts = dataclasses.asdict(self)
+        del facts["n_specs"]
+        return {"healthy": self.is_healthy, **facts}
+
+    def lines(self) -> list[str]:
+        """Damage, repairs or what is unfinished; then a verdict."""
+        lines = result.listed(map(str, self.damage))
+        for line in self.repaired:
+            lines += result.wrapped(f"repaired {line}")
+        for line in () if self.repaired else self.unfinished:
+            lines += result.wrapped(f"unfinished: {line}; run featurize again")
+        read = (
+            f"{result.count(self.n_rows, 'row')} of {result.count(self.n_specs, 'spec')}, "
+            f"{result.size(self.nbytes)} read"
+        )
+        if self.is_healthy:
+            return [*lines, f"healthy: {read}{', values not checked' * self.quick}"]
+        if self.is_repaired:
+            return [*lines, "repaired; run featurize again to compute what is pending"]
+        n_lost = sum(not damage.can_repair for damage in self.damage)
+        remedy = f"{n_lost:,} beyond repair" if n_lost else "run it with --repair"
+        return [*lines, f"{len(self.damage):,} damaged: {read}; {remedy}"]
 
 
 def verify(
@@ -138,6 +163,7 @@ def inspect(
     return Report(
         store=files.root,
         quick=quick,
+        n_specs=len(metadata.layouts),
         n_rows=rows.n_rows,
         nbytes=rows.nbytes,
         damage=tuple(damage),

@@ -7,10 +7,17 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from featurestore import result
 from featurestore.errors import CorruptDataError, SpecError
 from featurestore.format.clips import COLUMNS
 from featurestore.format.columns import TABLE
-from featurestore.format.commits import COMMITS, Commit, invalidated, read_commits, write_commit
+from featurestore.format.commits import (
+    COMMITS,
+    Commit,
+    invalidated,
+    read_commits,
+    write_commit,
+)
 from featurestore.format.layout import Layout
 from featurestore.format.metadata import ROOT_KEY
 from featurestore.format.parts import PARTS
@@ -51,9 +58,41 @@ class Garbage:
     rows: tuple[int, ...] = ()
     refused: str = ""
 
-    def json(self) -> dict[str, Any]:
+    def __str__(self) -> str:
+        rows = f", {len(self.rows):,} of its clips" if self.rows else ""
+        refused = f"; refused: {self.refused}" if self.refused else ""
+        return f"{self.kind} {self.key}: {result.size(self.nbytes)}{rows}{refused}"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class GarbageReport:
+    """All that was found.
+
+    Parameters
+    ----------
+    garbage : tuple of Garbage
+        As `find_garbage` or `collect` gives it.
+    is_deleted : bool
+        Whether it was deleted, as far as it may be; else it would be.
+    """
+
+    garbage: tuple[Garbage, ...]
+    is_deleted: bool
+
+    def json(self) -> list[dict[str, Any]]:
         """As plain values."""
-        return dataclasses.asdict(self)
+        return [dataclasses.asdict(found) for found in self.garbage]
+
+    def lines(self) -> list[str]:
+        """A line for each, and the bytes of what may be deleted."""
+        may_go = (g for g in self.garbage if g.kind != "foreign" and not g.refused)
+        nbytes = sum(found.nbytes for found in may_go)
+        if not nbytes:
+            end = "nothing to delete"
+        else:
+            end = result.size(nbytes)
+            end += " deleted" if self.is_deleted else " to delete: add --yes"
+        return [*result.listed(map(str, self.garbage)), end]
 
 
 def find_garbage(store: FeatureStore) -> tuple[Garbage, ...]:

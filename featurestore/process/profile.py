@@ -104,10 +104,10 @@ class Profile:
             ],
         }
 
-    def table(self) -> str:
-        """All of it as text, 80 columns wide; an MB is 1e6 bytes."""
+    def lines(self) -> list[str]:
+        """All of it as a table, 80 columns wide; an MB is 1e6 bytes."""
         stages = [*self.stages, StageCost(stage="total", seconds=self.seconds, nbytes=None)]
-        rows = [["stage", f"ms a {self.round}", "share", "at most [MB]"]]
+        rows = [["stage", f"ms per {self.round}", "share", "at most [MB]"]]
         for stage in stages:
             memory = "" if stage.nbytes is None else f"{stage.nbytes / 1e6:,.1f}"
             share = stage.seconds / self.seconds
@@ -117,14 +117,15 @@ class Profile:
         for first, *rest in rows:
             cells = [f"{cell:>{w}}" for cell, w in zip(rest, widths[1:], strict=True)]
             lines.append("   ".join([first.ljust(widths[0]), *cells]).rstrip())
-        return "\n".join([*lines, *textwrap.wrap(self._sum(), _WIDTH)])
+        return [*lines, *textwrap.wrap(self._sum(), _WIDTH)]
 
     def _ms(self, stage: StageCost) -> float:
         return 1e3 * stage.seconds / self.n_rounds
 
     def _title(self) -> str:
         noun = self.round if self.n_rounds == 1 else _several(self.round)
-        words = [self.work, *(f"{key.replace('_', ' ')} {v}" for key, v in self.settings.items())]
+        names = {key: key.replace("_a_", " per ").replace("_", " ") for key in self.settings}
+        words = [self.work, *(f"{names[key]} {value}" for key, value in self.settings.items())]
         return f"{', '.join(words)}: {self.n_rounds:,} {noun}"
 
     def _sum(self) -> str:
@@ -226,7 +227,7 @@ def picture(profiles: Sequence[Profile], path: str | os.PathLike[str]) -> None:
     axes.set_xlim(0, max(totals) * 1.14)
     axes.set_yticks(range(len(profiles)), labels)
     axes.invert_yaxis()
-    axes.set_xlabel(f"time a {profiles[0].round} [ms]")
+    axes.set_xlabel(f"time per {profiles[0].round} [ms]")
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
     figure.legend(loc="outside lower center", ncols=min(6, len(large)), frameon=False, fontsize=9)

@@ -19,6 +19,7 @@ from typing import Any, Literal, get_args
 import torch
 from torch import nn
 
+from featurestore import result
 from featurestore.errors import TrainingSettingsError
 from featurestore.specs.mel import HOP_UNIT, FeatureSpec
 from models.networks import ARCHITECTURES
@@ -188,6 +189,106 @@ def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 2
     return math.ceil(Fraction(2 + n_samples // HOP_UNIT) / spec.hop)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MacsRow:
+    """What a network costs at a spec.
+
+    Attributes
+    ----------
+    spec : FeatureSpec
+    model : str
+    n_frames : int
+        Of a clip.
+    cost : Cost
+    """
+
+    spec: FeatureSpec
+    model: str
+    n_frames: int
+    cost: Cost
+
+    def json(self) -> dict[str, Any]:
+        """As plain values, without the layers."""
+        return {
+            "spec": self.spec.name,
+            "model": self.model,
+            "n_frames": self.n_frames,
+            "n_segments": self.cost.n_windows,
+            "segment_frames": self.cost.window_frames,
+            "gmac": self.cost.gmac,
+            "parameters": self.cost.parameters,
+        }
+
+    def layer_lines(self) -> list[str]:
+        """A table of the layers."""
+        cost = self.cost
+        title = (
+            f"{self.spec.name}, {self.model}: {cost.gmac:.3f} GMAC, {cost.parameters:,} "
+            f"parameters, {cost.n_windows} x {cost.window_frames:,} frames"
+        )
+        layers = [
+            {
+                "layer": layer.name,
+                "kind": f"{layer.kind} {result.shape(layer.kernel)}",
+                "output": result.shape(layer.output),
+                "MMAC": layer.macs / 1e6,
+                "%": layer.macs / cost.gmac / 1e7,
+                "parameters": layer.parameters,
+            }
+            for layer in cost.layers
+        ]
+        return [title, *result.table(layers), ""]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MacsTable:
+    """What networks cost at specs.
+
+    Attributes
+    ----------
+    rows : tuple of MacsRow
+    duration : float
+        Of a clip [s].
+    frames : {'melgrid', 'study'}
+        See `frames_of`.
+    layers : bool
+        Whether to list the layers, too.
+    """
+
+    rows: tuple[MacsRow, ...]
+    duration: float
+    frames: Frames
+    layers: bool
+
+    def json(self) -> list[dict[str, Any]]:
+        """As plain values."""
+        if not self.layers:
+            return [row.json() for row in self.rows]
+        return [
+            row.json() | {"layers": [dataclasses.asdict(layer) for layer in row.cost.layers]}
+            for row in self.rows
+        ]
+
+    def lines(self) -> list[str]:
+        """A table; with `layers`, one per row."""
+        clip = f"per clip of {self.duration:g} s; frames as {self.frames} counts them (--frames)"
+        if self.layers:
+            tables = [line for row in self.rows for line in row.layer_lines()]
+            return [*tables, "MMAC of all segments of the clip, output of one", clip]
+        rows = [
+            {
+                "spec": row.spec.name,
+                "model": row.model,
+                "frames": row.n_frames,
+                "segments": f"{row.cost.n_windows} x {row.cost.window_frames:,}",
+                "GMAC": f"{row.cost.gmac:8.3f}",
+                "parameters": row.cost.parameters,
+            }
+            for row in self.rows
+        ]
+        return [*result.table(rows), clip]
+
+
 def macs_table(
     specs: Iterable[FeatureSpec],
     *,
@@ -197,30 +298,11 @@ def macs_table(
     frames: Frames = "melgrid",
     duration: float = 29.1,
     layers: bool = False,
-) -> list[dict[str, Any]]:
-    """Count what each network costs at each spec: rows of ``melgrid macs``.
-
-    Returns
-    -------
-    list of dict
-        ``spec`` (its name), ``model``, ``n_frames`` (of a clip), ``n_segments``,
-        ``segment_frames``, ``gmac`` (for one clip) and ``parameters``; with `layers` also
-        ``layers``, a list of what `Layer` holds.
-    """
+) -> MacsTable:
+    """Count what each network costs at each spec."""
     rows = []
     for spec, architecture in product(specs, models):
         n_frames = frames_of(spec, frames, duration)
         cost = clip_cost(architecture, spec, n_frames=n_frames, n_outputs=n_tags, width=width)
-        row: dict[str, Any] = {
-            "spec": spec.name,
-            "model": architecture.name,
-            "n_frames": n_frames,
-            "n_segments": cost.n_windows,
-            "segment_frames": cost.window_frames,
-            "gmac": cost.gmac,
-            "parameters": cost.parameters,
-        }
-        if layers:
-            row["layers"] = [dataclasses.asdict(layer) for layer in cost.layers]
-        rows.append(row)
-    return rows
+        rows.append(MacsRow(spec=spec, model=architecture.name, n_frames=n_frames, cost=cost))
+    return MacsTable(rows=tuple(rows), duration=duration, frames=frames, layers=layers)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from pipeline.run.layouts import batches, division_for, layouts, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
 from pipeline.run.rows import Rows, audio_of, clip_table
 from pipeline.run.settings import RunSettings
+from pipeline.run.summary import Failure, PlannedSpec, Preview, RunSummary
 from pipeline.run.task import Job, ShardResult, ShardTask
 from pipeline.run.tiles import tiles_of
 
@@ -35,46 +36,6 @@ if TYPE_CHECKING:
 
 _PACKED = 0.8
 """Estimate of packed over raw bytes: 0.79 to 0.84 for all encodings and codecs on real music."""
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Failure:
-    """A clip that could not be made."""
-
-    clip_id: str
-    reason: str
-    detail: str
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class RunSummary:
-    """What a run did, and how the store stands.
-
-    Parameters
-    ----------
-    store : FeatureStore
-        As it is now.
-    n_clips : int
-        Clips of the catalog.
-    n_left : int
-        Clips of the store that the catalog no longer has, and that were not pruned.
-    n_ready : int
-        Of these, those that are ready for all specs asked for.
-    n_computed : int
-        Clips decoded in this run, failed ones among them.
-    failures : tuple of Failure
-        Clips of the catalog that failed, now or before.
-    seconds : float
-        What computing took, the workers' start included [s].
-    """
-
-    store: FeatureStore
-    n_clips: int
-    n_left: int
-    n_ready: int
-    n_computed: int
-    failures: tuple[Failure, ...]
-    seconds: float
 
 
 def run(
@@ -164,7 +125,8 @@ def run(
         )
         seconds = time.monotonic() - began
         store = writer.publish(store)
-    return summary_of(store, table, specs, failures, n_computed, seconds)
+    summary = summary_of(store, table, specs, failures, n_computed, seconds)
+    return dataclasses.replace(summary, passed_over=catalog.passed_over)
 
 
 def complete(
@@ -211,7 +173,7 @@ def complete(
     return failures, n_computed
 
 
-def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) -> dict[str, Any]:
+def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) -> Preview:
     """What a run into a new store would make and how; nothing is touched.
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
@@ -224,25 +186,26 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
     nbytes = sum(layout.chunk_nbytes for layout in planned)
     everything = sum(layout.chunk_nbytes for layout in layouts(specs, settings, division))
     packed = 1 if settings.codec.name == "none" else _PACKED
-    return {
-        "clips": n_clips,
-        "tasks": division.n_shards(n_clips),
-        "clips_per_task": division.clips_per_shard,
-        "bytes_per_clip": nbytes,
-        "stored_bytes_per_clip": round(nbytes * packed),
-        "without_views_bytes_per_clip": round(everything * packed),
-        "views": [spec.name for spec in specs if spec not in stored],
-        "plan": arrange(stored).tree(),
-        "specs": [
-            {
-                "spec": layout.spec.name,
-                "shape": [n_clips, *layout.chunk_shape],
-                "encoding": layout.encoding.name,
-                "bytes_per_clip": layout.chunk_nbytes,
-            }
+    return Preview(
+        clips=n_clips,
+        tasks=division.n_shards(n_clips),
+        clips_per_task=division.clips_per_shard,
+        bytes_per_clip=nbytes,
+        stored_bytes_per_clip=round(nbytes * packed),
+        without_views_bytes_per_clip=round(everything * packed),
+        views=[spec.name for spec in specs if spec not in stored],
+        plan=arrange(stored).tree(),
+        specs=tuple(
+            PlannedSpec(
+                spec=layout.spec.name,
+                shape=[n_clips, *layout.chunk_shape],
+                encoding=layout.encoding.name,
+                bytes_per_clip=layout.chunk_nbytes,
+            )
             for layout in planned
-        ],
-    }
+        ),
+        passed_over=catalog.passed_over,
+    )
 
 
 def jobs_of(
@@ -295,6 +258,7 @@ def summary_of(
             failed.append(Failure(clip_id=clip_id, reason=error.reason, detail=error.detail))
     return RunSummary(
         store=store,
+        specs=tuple(specs),
         n_clips=len(table),
         n_left=int(np.count_nonzero(store.table.active)) - len(table),
         n_ready=int(np.count_nonzero(ready[rows])),

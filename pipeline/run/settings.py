@@ -96,6 +96,9 @@ class FailureLimit:
             )
         return limit
 
+    def __str__(self) -> str:
+        return f"{100 * self.share:g}%" if self.count is None else str(self.count)
+
     def allows(self, n_failed: int, n_clips: int) -> bool:
         """Whether a run of `n_clips` clips counts as done with so many failures."""
         return n_failed <= (self.share * n_clips if self.count is None else self.count)

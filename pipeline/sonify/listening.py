@@ -1,6 +1,7 @@
 """The listening page: clips at several resolutions, to be heard beside their spectrograms."""
 
 import base64
+import dataclasses
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import jinja2
 import numpy as np
 import numpy.typing as npt
 
+from featurestore import result
 from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.inspect.picture import draw_thumbnail, shortened, tags_of, valid_seconds
 from featurestore.specs.grid import subsample
@@ -23,6 +25,28 @@ _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """Sample rates that MP3 knows [Hz]."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ListeningPage:
+    """A page that was written.
+
+    Attributes
+    ----------
+    path : Path
+    nbytes : int
+    """
+
+    path: Path
+    nbytes: int
+
+    def json(self) -> dict[str, Any]:
+        """As plain values."""
+        return {"page": str(self.path), "bytes": self.nbytes}
+
+    def lines(self) -> list[str]:
+        """One line."""
+        return [f"{self.path}, {result.size(self.nbytes)}: open it in a browser"]
+
+
 def write_listening_page(
     store: FeatureStore,
     folder: str | os.PathLike[str],
@@ -32,7 +56,7 @@ def write_listening_page(
     method: Method = "griffin-lim",
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
-) -> Path:
+) -> ListeningPage:
     """Write ``listen.html``: one file that needs no network and nothing beside it.
 
     Sounds are MP3, which every browser plays: a quarter of FLAC's bytes, and of a Griffin-Lim
@@ -56,8 +80,7 @@ def write_listening_page(
 
     Returns
     -------
-    path : Path
-        Of the page.
+    ListeningPage
 
     Raises
     ------
@@ -99,7 +122,7 @@ def write_listening_page(
     with atomic_write(path, what="the page") as partial:
         text = page.render(catalog=store.catalog, made=_MADE[method], clips=clips)
         partial.write_text(text, encoding="utf-8")
-    return path
+    return ListeningPage(path=path, nbytes=path.stat().st_size)
 
 
 def spread_over_tags(
@@ -159,7 +182,7 @@ def _card(store: FeatureStore, row: int, spec: Spec, sound: Sound) -> dict[str, 
         "spec": spec,
         "image": _data_uri("image/png", thumbnail),
         "audio": _data_uri(kind, sound.encoded(file_format)),
-        "stored": f"{kilobytes:,.3g} kB a clip in {array.encoding}{source}",
+        "stored": f"{kilobytes:,.3g} kB per clip in {array.encoding}{source}",
     }
 
 

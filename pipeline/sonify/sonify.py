@@ -11,7 +11,7 @@ import os
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -104,6 +104,40 @@ class SoundFile:
     gain: float
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SoundFiles:
+    """One clip's sounds, all at the same gain.
+
+    Attributes
+    ----------
+    clip_id : str
+    files : tuple of SoundFile
+        One per spec.
+    """
+
+    clip_id: str
+    files: tuple[SoundFile, ...]
+
+    def json(self) -> list[dict[str, Any]]:
+        """As plain values."""
+        return [
+            {
+                "clip_id": self.clip_id,
+                "spec": file.spec.name,
+                "file": str(file.path),
+                "seconds": file.seconds,
+                "gain_db": file.gain,
+            }
+            for file in self.files
+        ]
+
+    def lines(self) -> list[str]:
+        """The files, their length and their gain."""
+        first = self.files[0]
+        about = f"{first.seconds:.1f} s each, gain {first.gain:.1f} dB (0 is as loud as the clip)"
+        return [*(str(file.path) for file in self.files), about]
+
+
 def write_sounds(
     store: FeatureStore,
     row: int,
@@ -112,8 +146,8 @@ def write_sounds(
     *,
     method: Method = "griffin-lim",
     file_format: Format = "wav",
-) -> list[SoundFile]:
-    """Write one clip's sounds, a file a spec: ``<clip>.<spec>.<method>.<format>``.
+) -> SoundFiles:
+    """Write one clip's sounds, a file per spec: ``<clip>.<spec>.<method>.<format>``.
 
     Parameters
     ----------
@@ -148,7 +182,7 @@ def write_sounds(
         path.write_bytes(sound.encoded(file_format))
         seconds = len(sound.samples) / sound.sr
         written.append(SoundFile(spec=spec, path=path, seconds=seconds, gain=sound.gain))
-    return written
+    return SoundFiles(clip_id=store.table.clip_id[row], files=tuple(written))
 
 
 def sonify_clip(

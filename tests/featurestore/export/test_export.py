@@ -26,7 +26,7 @@ def listing(folder):
 
 
 def test_the_answer_says_what_was_written(shared_store, tmp_path, form):
-    written = export(Selection.of(shared_store), f"{tmp_path}/new/out", form)
+    written = export(Selection.of(shared_store), f"{tmp_path}/new/out", form).json()
     assert (written["format"], written["clips"]) == (form, 20)
     assert written["out"] == f"{tmp_path}/new/out"
     assert written["bytes"] > 1000
@@ -48,7 +48,7 @@ def test_what_is_there_is_replaced_only_by_force_and_only_if_an_export_made_it(
     with pytest.raises(SettingsError, match="out exists; give --force"):
         export(selection, str(out), form)
     again = export(Selection.of(shared_store, splits=["test"]), str(out), form, force=True)
-    assert again["clips"] == 5
+    assert again.clips == 5
     assert listing(tmp_path) == ["out"]
     for foreign in (tmp_path, shared_store.path):
         with pytest.raises(SettingsError, match="was not made by melgrid export"):

@@ -96,7 +96,7 @@ def test_bands_that_do_not_change_are_counted():
 
 def test_checks_are_told_as_json(found):
     checks = found()
-    told = checks.to_json()
+    told = checks.json()
     assert json.loads(json.dumps(told)) == told
     assert told["leaks"][0]["examples"] == list(checks.leaks[0].examples)
 

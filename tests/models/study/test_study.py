@@ -81,7 +81,8 @@ def test_each_run_is_a_row_that_says_what_was_done_and_what_came_out(toy_store, 
 
 def test_cost_is_the_macs_tables(toy_store, path):
     # 24 frames at hop x10 are those of 3.7 s: 23 hops of 2560 samples at 16 kHz.
-    (expected,) = macs_table([toy_store.specs[0]], width=0.03, n_tags=3, duration=23 * 2560 / 16000)
+    costs = macs_table([toy_store.specs[0]], width=0.03, n_tags=3, duration=23 * 2560 / 16000)
+    (expected,) = costs.json()
     row = run(toy_store, path, specs=["sr16000-mel8-x10-db"], runs=1)[0]
     assert expected["n_frames"] == row["n_frames"]
     assert (row["gmac"], row["parameters"]) == (expected["gmac"], expected["parameters"])

@@ -481,7 +481,7 @@ def test_settings_out_of_range_are_refused():
 
 def test_a_preview_says_shapes_bytes_and_tasks(music):
     settings = RunSettings(window=Excerpt(duration=1.0))
-    planned = preview(catalog_of(music), SPECS, settings)
+    planned = preview(catalog_of(music), SPECS, settings).json()
     assert (planned["clips"], planned["tasks"], planned["clips_per_task"]) == (20, 3, 8)
     # 8000 samples are 32 frames at x1 and 16 at x2; two bytes a value
     assert [spec["bytes_per_clip"] for spec in planned["specs"]] == [

@@ -34,7 +34,7 @@ def decoded(uri, kind):
 
 
 def test_a_page_plays_each_clip_at_each_spec_beside_its_picture(shared_store, tmp_path):
-    path = write_listening_page(shared_store, tmp_path / "new", n_clips=2, method="noise")
+    path = write_listening_page(shared_store, tmp_path / "new", n_clips=2, method="noise").path
     assert path == tmp_path / "new" / "listen.html"
     text = path.read_text(encoding="utf-8")
     page = Page(text)
@@ -50,12 +50,12 @@ def test_a_page_plays_each_clip_at_each_spec_beside_its_picture(shared_store, tm
     for image in page.all("img"):
         assert decoded(image["src"], "image/png").startswith(b"\x89PNG")
     assert "16 bands × 31.2 frames/s = 500 values/s" in text
-    assert re.search(r"kB a clip in float16", text)
+    assert re.search(r"kB per clip in float16", text)
     assert list(tmp_path.glob("new/*")) == [path]
 
 
 def test_a_page_refers_to_nothing_outside_itself(shared_store, tmp_path):
-    path = write_listening_page(shared_store, tmp_path, n_clips=1, method="noise")
+    path = write_listening_page(shared_store, tmp_path, n_clips=1, method="noise").path
     text = path.read_text(encoding="utf-8")
     for _, attributes in Page(text).elements:
         for name in ("src", "href"):
@@ -69,7 +69,7 @@ def test_ids_and_tags_are_text_and_no_markup(make_store, tmp_path):
     store = make_store(
         ids=ids, tags=("<b>loud</b>", '"drums"', "x{}"), catalog="<i>c</i>", failed=(), pending=()
     )
-    path = write_listening_page(store, tmp_path, n_clips=2, method="noise")
+    path = write_listening_page(store, tmp_path, n_clips=2, method="noise").path
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert len(page.all("script")) == 1
@@ -81,7 +81,7 @@ def test_ids_and_tags_are_text_and_no_markup(make_store, tmp_path):
 def test_sounds_at_rates_that_mp3_lacks_are_flac(make_store, tmp_path):
     spec = FeatureSpec(sr=10000, n_mels=8, hop=2, log="db")
     store = make_store(ids=["a"], specs=[spec], failed=(), pending=())
-    path = write_listening_page(store, tmp_path, n_clips=1, method="noise")
+    path = write_listening_page(store, tmp_path, n_clips=1, method="noise").path
     [audio] = Page(path.read_text(encoding="utf-8")).all("audio")
     assert soundfile.info(io.BytesIO(decoded(audio["src"], "audio/flac"))).frames == 5000
 
@@ -90,7 +90,7 @@ def test_clips_that_are_not_ready_are_not_chosen(make_store, tmp_path):
     store = make_store(ids=list("abcdef"), failed=(1,), pending=(4,))
     path = write_listening_page(
         store, tmp_path, n_clips=20, specs=["sr8000-mel8-x4-db"], method="noise"
-    )
+    ).path
     heard = re.findall(r"<h2>(.*?)</h2>", path.read_text(encoding="utf-8"))
     assert sorted(heard) == list("acdf")
 

@@ -146,7 +146,9 @@ def test_silence_and_clips_shorter_than_a_frame_are_no_trouble(method, n_samples
 
 
 def test_files_are_named_after_clip_spec_and_method_and_share_a_gain(shared_store, tmp_path):
-    files = write_sounds(shared_store, 3, tmp_path / "new", method="noise", file_format="flac")
+    files = write_sounds(
+        shared_store, 3, tmp_path / "new", method="noise", file_format="flac"
+    ).files
     assert [file.path.name for file in files] == [
         "clip-03.sr8000-mel16-x1-db.noise.flac",
         "clip-03.sr8000-mel8-x2-db.noise.flac",
@@ -163,7 +165,7 @@ def test_files_are_named_after_clip_spec_and_method_and_share_a_gain(shared_stor
 def test_only_the_audio_is_made_and_not_the_padding(make_store, tmp_path):
     store = make_store(ids=["a"], failed=(), pending=())
     store.status["n_valid"][0] = store.status["sr"][0] // 5
-    files = write_sounds(store, 0, tmp_path, ["sr8000-mel8-x4-db"], method="noise")
+    files = write_sounds(store, 0, tmp_path, ["sr8000-mel8-x4-db"], method="noise").files
     assert soundfile.info(files[0].path).frames == 1600
 
 
