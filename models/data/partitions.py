@@ -13,7 +13,7 @@ _CACHED = 16
 
 
 def draw_folds(
-    labels: npt.NDArray[np.generic],
+    labels: npt.NDArray[np.float32],
     groups: npt.NDArray[np.int64],
     *,
     n_folds: int,

@@ -252,6 +252,12 @@ def _with_drawn_folds(
     rows = np.flatnonzero(ready & (clips["fold"] >= 0).to_numpy() if numbers else ready)
     numbers = numbers or list(DRAWN_FOLDS)
     _, groups = np.unique(_artists(clips)[rows], return_inverse=True)
+    if groups.max(initial=-1) + 1 < len(numbers):
+        raise TrainingError(
+            f"the clips are of {groups.max(initial=-1) + 1} artists, too few for {len(numbers)} "
+            "folds without an artist in two; take the store's own folds or splits (study --vary "
+            "weights), or featurize a table of more artists"
+        )
     drawn = draw_folds(labels[rows], groups, n_folds=len(numbers), seed=seed)
     folds = np.full(len(clips), -1)
     folds[rows] = np.array(numbers)[drawn]
@@ -274,6 +280,7 @@ def _strata(
     digest: str,
 ) -> tuple[Stratum, ...]:
     own = clips["fold"].to_numpy()
+    pools: list[tuple[int | None, npt.NDArray[np.int64]]]
     if fold is None:
         pools = [(None, tested)]
     elif _folds(clips):
