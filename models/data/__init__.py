@@ -2,10 +2,20 @@
 
 from models.data.dataset import CACHE_LIMIT, BandStatistics, Clip, ClipDataset
 from models.data.loader import ClipLoader, loader
-from models.data.splits import SPLITS, TrainingData, folds_of, split_rows, training_data
+from models.data.splits import (
+    DRAWN_FOLDS,
+    SPLITS,
+    TrainingData,
+    folds_of,
+    has_folds,
+    is_split,
+    split_rows,
+    training_data,
+)
 
 __all__ = [
     "CACHE_LIMIT",
+    "DRAWN_FOLDS",
     "SPLITS",
     "BandStatistics",
     "Clip",
@@ -13,6 +23,8 @@ __all__ = [
     "ClipLoader",
     "TrainingData",
     "folds_of",
+    "has_folds",
+    "is_split",
     "loader",
     "split_rows",
     "training_data",

@@ -92,6 +92,10 @@ _MORE: dict[str, Callable[[object], bool]] = {
     "n_train": _is_whole,
     "n_validation": _is_whole,
     "n_test": _is_whole,
+    "partition": lambda value: value is None or _is_whole(value),
+    "n_positive_per_tag": lambda value: (
+        isinstance(value, dict) and all(map(_is_whole, value.values()))
+    ),
 }
 """What a row may hold and the report shows."""
 
@@ -100,8 +104,8 @@ IDENTITY = tuple(FIELDS)[:13]
 
 
 def identity(row: Row) -> tuple[Any, ...]:
-    """Values of the fields in `IDENTITY`."""
-    return tuple(row[field] for field in IDENTITY)
+    """Values of the fields in `IDENTITY`, and the partition; rows of old have none."""
+    return (*(row[field] for field in IDENTITY), row.get("partition"))
 
 
 def read_results(path: str | os.PathLike[str]) -> tuple[list[Row], str | None]:
