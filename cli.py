@@ -827,9 +827,11 @@ def macs(grid: "tuple[FeatureSpec, ...]", as_json: bool, **options: Any) -> None
     study counts. A network that takes segments is counted for all segments of
     a clip.
     """
+    from models.networks import parse_architecture
     from models.networks.cost import macs_table
 
-    emit(macs_table(grid, **options), as_json)
+    architectures = [parse_architecture(name) for name in options.pop("models")]
+    emit(macs_table(grid, models=architectures, **options), as_json)
 
 
 @melgrid.command()

@@ -57,7 +57,7 @@ class Peers:
         self._memmap = np.memmap(folder / "values", np.float32, "w+", shape=array.shape)
         for row in rows:
             self._memmap[row] = array[row]
-        self._zarr = zarr.open_array(f"{array._store.path}/{self._spec.name}/values", mode="r")
+        self._zarr = zarr.open_array(f"{array._files.root}/{self._spec.name}/values", mode="r")
         self._h5 = {way: self._hdf5(folder / way, way.split(", ")[1]) for way in (GZIP, LZF)}
         with LilcomChunkyWriter(folder / "lilcom") as writer:
             # natural logarithms of power, which lhotse keeps; its arrays are time by bands
@@ -85,9 +85,9 @@ class Peers:
         return h5py.File(path, rdcc_nbytes=0)["values"]
 
     def _shards(self) -> list[list[bytes | None]]:
-        layout, store = self._array.layout, self._array._store
+        layout = self._array.layout
         return [
-            unpack(Path(store.path, key).read_bytes(), layout.clips_per_shard, key)
+            unpack(Path(self._array._files.root, key).read_bytes(), layout.clips_per_shard, key)
             for key in map(layout.shard_key, range(-(-len(self._array) // layout.clips_per_shard)))
         ]
 

@@ -16,7 +16,7 @@ from featurestore.errors import (
     StoreNotFoundError,
     UnknownSpecError,
 )
-from featurestore.format.layout import _own_digest
+from featurestore.format.metadata import _own_digest
 
 READING = {
     "ls": ("ls", "{store}"),

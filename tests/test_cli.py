@@ -171,14 +171,14 @@ def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
 def test_gc_lists_with_sizes_and_takes_away_only_when_told(store, tmp_path):
     path = shutil.copytree(store[0], tmp_path / "features.zarr")
     assert invoke("gc", path).stdout == "nothing to delete\n"
-    (path / "commits" / "16").mkdir()
-    (path / "commits" / "16" / "zarr.json").write_bytes(bytes(300))
+    (path / "sr8000-mel9-x1-db" / "values").mkdir(parents=True)
+    (path / "sr8000-mel9-x1-db" / "values" / "zarr.json").write_bytes(bytes(300))
     (path / "notes.txt").write_bytes(bytes(50))
     told = invoke("gc", path).stdout
-    assert "unreferenced commits/16: 300 B" in told
+    assert "unreferenced sr8000-mel9-x1-db: 300 B" in told
     assert "foreign notes.txt: 50 B" in told
     assert told.endswith("\n300 B to delete: add --yes\n")
-    assert (path / "commits" / "16").exists()
+    assert (path / "sr8000-mel9-x1-db").exists()
     assert invoke("gc", path, "--yes").stdout.endswith("300 B deleted\n")
     assert json.loads(invoke("gc", path, "--json").stdout) == [
         {"kind": "foreign", "key": "notes.txt", "nbytes": 50, "rows": [], "refused": ""}

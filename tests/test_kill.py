@@ -7,9 +7,10 @@ from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
 from featurestore.writer import StoreWriter
 from pipeline.catalogs import open_catalog
+from pipeline.run.layouts import division_for, layouts
 from pipeline.run.missing import task
 from pipeline.run.rows import audio_of, clip_table
-from pipeline.run.run import jobs_of, layouts
+from pipeline.run.run import jobs_of
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import compute_shard
 
@@ -31,9 +32,11 @@ def test_a_task_that_outlives_its_run_writes_nothing(tmp_path):
     specs = [FeatureSpec(sr=8000, n_mels=16, hop=hop) for hop in (1, 2)]
     table = clip_table(catalog, None)
     with StoreWriter(store_path, settings.window) as writer:
-        store = writer.prepare(table, layouts(len(table), specs, settings))
+        store = writer.prepare(
+            table, layouts(specs, settings, division_for(len(table), specs, settings))
+        )
         [job] = jobs_of(store, writer.run_id, specs, settings)
-        tasks = [task(store, job, shard, audio_of(store, catalog, table)) for shard in (0, 1)]
+        tasks = [task(store, shard, audio_of(store, catalog, table)) for shard in (0, 1)]
         compute_shard(job, tasks[0])
     before = contents_of(store_path)
     with pytest.raises(FileNotFoundError):

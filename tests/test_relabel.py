@@ -59,7 +59,7 @@ def values_of(store):
     return {
         str(path): (zlib.crc32(path.read_bytes()), path.stat().st_mtime_ns)
         for path in Path(store.path).rglob("*")
-        if path.is_file() and ("/c/" in str(path)) and "/clips/" not in str(path)
+        if path.is_file() and ("/c/" in str(path)) and not {"clips", "parts"} & set(path.parts)
     }
 
 

@@ -152,6 +152,8 @@ class StoreMetadata:
         division = Division(
             clips_per_shard=fields["clips_per_shard"], shards_per_part=fields["shards_per_part"]
         )
+        if not isinstance(fields["digests"], dict):
+            raise TypeError("digests must be an object")
         if len(fields["specs"]) > _MAX_NAMES:
             raise ValueError(f"there are {len(fields['specs']):,} specs; {_MAX_NAMES:,} may be")
         metadata = cls(

@@ -126,7 +126,7 @@ def run(
         seconds = time.monotonic() - began
         store = writer.publish(store)
     summary = summary_of(store, table, specs, failures, n_computed, seconds)
-    return dataclasses.replace(summary, passed_over=catalog.passed_over)
+    return dataclasses.replace(summary, passed_over=dict(catalog.passed_over))
 
 
 def complete(
@@ -204,7 +204,7 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
             )
             for layout in planned
         ),
-        passed_over=catalog.passed_over,
+        passed_over=dict(catalog.passed_over),
     )
 
 

@@ -9,6 +9,7 @@ import torch
 
 from featurestore import FeatureSpec, FeatureStore
 from featurestore.format.commits import ClipRecord, Commit, write_commit
+from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Codec, Encoding
@@ -82,7 +83,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 for row in range(n_clips)
             ]
             commit = Commit(clips=tuple(records), specs=checksums)
-            write_commit(writer.files, n_clips, 0, commit)
+            write_commit(writer.files, Division.of(n_clips), 0, commit)
             return writer.publish()
 
     return write

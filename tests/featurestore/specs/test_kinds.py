@@ -111,7 +111,8 @@ def test_another_kind_goes_through_the_metadata_of_a_store(loudness):
     assert set(files) == set(layout.metadata_keys)
     group = json.loads(files[f"{loudness.name}/zarr.json"])["attributes"]["melgrid"]
     assert (group["sr"], group["block"], group["n_frames"]) == (16000, 400, 40)
-    assert Layout.from_json(group, "here") == layout
+    kept = layout.stored_json()
+    assert Layout.from_stored_json(loudness.name, kept, layout.clips_per_shard) == layout
     values = json.loads(files[f"{loudness.name}/values/zarr.json"])
     assert values["shape"] == [6, 1, 40]
     assert values["dimension_names"] == ["clip", "channel", "time"]

@@ -187,7 +187,7 @@ def test_a_new_process_goes_on_in_mid_epoch_with_the_very_batches_that_were_left
 
     def run(taken, states):
         done = subprocess.run(
-            [sys.executable, "-c", RESUME, array._store.path, taken, json.dumps(states)],
+            [sys.executable, "-c", RESUME, array._files.root, taken, json.dumps(states)],
             capture_output=True,
             text=True,
             check=True,

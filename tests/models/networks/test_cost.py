@@ -111,7 +111,7 @@ def test_macs_are_those_of_torchs_own_counter_and_of_the_formula_written_out(mod
 def test_a_clip_costs_all_the_windows_that_it_is_predicted_by(sr, hop, n_windows):
     spec = FeatureSpec(sr=sr, n_mels=96, hop=hop)
     cost = clip_cost(MUSICNN, spec, n_frames=frames_of(spec), n_outputs=50)
-    (row,) = macs_table([spec], models=[MUSICNN])
+    (row,) = macs_table([spec], models=[MUSICNN]).json()
     one = musicnn_by_hand(spec, cost.window_frames, 2 * ((cost.window_frames - 6) // 2))
     assert cost.n_windows == row["n_segments"] == n_windows
     assert cost.gmac == row["gmac"] == n_windows * one / 1e9
@@ -121,7 +121,7 @@ def test_a_clip_costs_all_the_windows_that_it_is_predicted_by(sr, hop, n_windows
 
 def test_each_layer_says_what_it_gives_and_holds_and_they_add_up():
     spec = FeatureSpec(sr=16000, n_mels=96)
-    (row,) = macs_table([spec], models=[MUSICNN], layers=True)
+    (row,) = macs_table([spec], models=[MUSICNN], layers=True).json()
     by_name = {layer["name"]: layer for layer in row["layers"]}
     assert by_name["timbre.3.0"] == {
         "name": "timbre.3.0",
