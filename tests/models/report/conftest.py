@@ -5,7 +5,7 @@ import pytest
 
 from featurestore import FeatureSpec
 from featurestore.specs.grid import ferraro2020
-from models.study.comparison import Judgement, judge
+from models.study.comparison import Comparison, compare
 from models.study.results import Row
 
 TAGS = ["guitar", "slow", "techno", "<script>alert(1)</script>", "声楽"]
@@ -95,8 +95,8 @@ def few() -> list[Row]:
 
 
 @pytest.fixture(scope="session")
-def judged(few) -> Judgement:
-    return judge(few)
+def compared(few) -> Comparison:
+    return compare(few)
 
 
 @pytest.fixture(scope="session")

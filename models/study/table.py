@@ -1,23 +1,27 @@
 """The text table of a study's results, for a terminal."""
 
 import textwrap
+from typing import TYPE_CHECKING
 
-from models.report.words import percent, plus_minus, significant
-from models.study.comparison import Judgement
+from models.study.formatting import percent, plus_minus, probability, significant
+
+if TYPE_CHECKING:
+    from models.study.comparison import Comparison
 
 _WIDTH = 80
 
 
-def table(judgement: Judgement) -> str:
+def table(comparison: "Comparison") -> list[str]:
     """Lay the points out as text, 80 columns wide, cheapest first, and say which to take.
 
     Scores are means ± sample standard deviations over runs; the loss is of ROC AUC, against the
-    baseline; a kB is 1000 bytes.
+    baseline; ``runs p`` is Welch's test over runs, which the study of Ferraro et al. used; a kB is
+    1000 bytes.
     """
-    head = ["runs", "ROC AUC", "PR AUC", "GMAC", "kB", "loss %", "verdict"]
+    head = ["runs", "ROC AUC", "PR AUC", "GMAC", "kB", "loss %", "runs p", "verdict"]
     lines = [
         (
-            point.label,
+            str(point.label),
             [
                 str(point.n_runs),
                 plus_minus(point.roc_auc, point.roc_auc_std),
@@ -25,15 +29,16 @@ def table(judgement: Judgement) -> str:
                 significant(point.gmac),
                 significant(point.bytes_per_clip / 1000),
                 "" if point.verdict == "baseline" else percent(point.loss),
-                {"within noise": "noise"}.get(point.verdict, point.verdict),
+                "" if point.verdict == "baseline" else probability(point.p_welch),
+                point.verdict,
             ],
         )
-        for point in judgement.points
+        for point in comparison.points
     ]
     widths = [max(map(len, column)) for column in zip(head, *(c for _, c in lines), strict=True)]
     right = sum(widths) + 2 * len(widths)
     left = min(max(len("spec"), *(len(label) for label, _ in lines)), _WIDTH - right)
-    text = textwrap.wrap(judgement.common, _WIDTH)
+    text = textwrap.wrap(", ".join(comparison.common), _WIDTH)
     for label, cells in [("spec", head), *lines]:
         numbers = [f"{c:>{w}}" for c, w in zip(cells[:-1], widths, strict=False)]
         columns = "  ".join(["", *numbers, cells[-1]])
@@ -41,9 +46,7 @@ def table(judgement: Judgement) -> str:
             text += textwrap.wrap(label, _WIDTH)
             label = ""
         text.append(f"{label:<{left}}{columns}".rstrip())
-    text += textwrap.wrap(
-        f"Take {judgement.recommended.label}: {judgement.recommended_why}.", _WIDTH
-    )
-    for note in judgement.notes:
-        text += textwrap.wrap(note, _WIDTH)
-    return "\n".join(text)
+    said = [f"Take {comparison.recommended.label}: {comparison.recommended_why}."]
+    for sentence in (*said, *comparison.notes):
+        text += textwrap.wrap(sentence, _WIDTH)
+    return text

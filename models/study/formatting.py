@@ -1,13 +1,17 @@
 """Numbers and points in words, as the page, the tables and the figures say them."""
 
 import math
+from typing import TYPE_CHECKING
 
-from featurestore.specs.mel import FeatureSpec
-from models.study.comparison import Point
+from models.study.label import words_of
+
+if TYPE_CHECKING:
+    from featurestore.specs.mel import FeatureSpec
+    from models.study.comparison import Point
 
 
 def plus_minus(mean: float, std: float) -> str:
-    """``0.912 ± 0.004``; without a spread where there is none."""
+    """``0.912 ± 0.004``; without a standard deviation where there is none."""
     return f"{mean:.3f}" + ("" if math.isnan(std) else f" ± {std:.3f}")
 
 
@@ -59,46 +63,39 @@ def _factor(factor: float) -> str:
     return f"{factor:.0f}" if factor >= 9.95 else f"{factor:.1f}".removesuffix(".0")
 
 
-def hop_name(spec: FeatureSpec) -> str:
-    """The hop as a spec's name has it: ``x2``, ``hop160``."""
-    return spec.name.split("-")[2]
+def count(n: int, noun: str) -> str:
+    """``1 run``, ``3 runs``."""
+    return f"{n:,} {noun}{'s' * (n != 1)}"
 
 
-def rest(spec: FeatureSpec) -> str:
-    """All of a spec but its bands and hop: ``16 kHz, dB``."""
-    law = {"db": "dB", "log": "log"}[spec.log]
-    return ", ".join([f"{spec.sr / 1000:g} kHz", law, *spec.name.split("-")[4:]])
+def scaling(spec: "FeatureSpec") -> str:
+    """All of a mel spec but its bands and hop: ``16 kHz, dB``."""
+    rate, log, *others = words_of(spec).rest
+    return ", ".join([rate, {"db": "dB"}.get(log, log), *others])
 
 
-def name(point: Point) -> str:
+def name(point: "Point") -> str:
     """A point's label as one would say it: ``48 bands, hop x2, 12 kHz …``."""
-    bands, hop, *others = point.label.split(" ", 2)
-    return ", ".join([f"{bands.removeprefix('mel')} bands", f"hop {hop}", *others])
+    label = point.label
+    _, *hop = label.spec.resolution
+    return ", ".join(
+        [label.spec.family, *(f"hop {h}" for h in hop), *label.of_spec, *label.settings]
+    )
 
 
-def short_label(point: Point, beside: Point) -> str:
-    """Bands and hop alone, if the rest of the label is as that of the point `beside`."""
-    words, others = point.label.split(" ", 2), beside.label.split(" ", 2)
-    return " ".join(words[:2] if words[2:] == others[2:] else words)
-
-
-def settings(point: Point) -> str:
+def settings(point: "Point") -> str:
     """What a point's label says beyond its spec: network, width, encoding …, if they vary."""
-    sr, bands, hop, *rest = point.spec.name.split("-")
-    words = point.label
-    for word in (bands, hop, f"{int(sr.removeprefix('sr')) / 1000:g} kHz", *rest):
-        words = words.removeprefix(word).lstrip()
-    return words
+    return " ".join(point.label.settings)
 
 
-def describe(point: Point) -> str:
+def describe(point: "Point") -> str:
     """What a figure says of a point: a line each for what it is, its scores, cost and verdict."""
     lines = [
         point.spec.name,
         ", ".join(filter(None, (settings(point), runs(point)))),
         f"ROC AUC {plus_minus(point.roc_auc, point.roc_auc_std)}",
         f"PR AUC {plus_minus(point.pr_auc, point.pr_auc_std)}",
-        f"{significant(point.gmac)} GMAC, {significant(point.bytes_per_clip / 1000)} kB a clip",
+        f"{significant(point.gmac)} GMAC, {significant(point.bytes_per_clip / 1000)} kB per clip",
     ]
     if not math.isnan(point.inference_seconds_per_clip):
         lines[-1] += f", {significant(1000 * point.inference_seconds_per_clip)} ms"
@@ -114,7 +111,7 @@ def describe(point: Point) -> str:
     return "\n".join(lines)
 
 
-def runs(point: Point) -> str:
+def runs(point: "Point") -> str:
     """``3 runs of 5 folds``, ``1 run``."""
-    text = f"{point.n_runs} run{'s' if point.n_runs > 1 else ''}"
+    text = count(point.n_runs, "run")
     return text + (f" of {point.n_folds} folds" if point.n_folds > 1 else "")
