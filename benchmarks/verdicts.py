@@ -17,7 +17,7 @@ import numpy.typing as npt
 from scipy import stats
 
 from benchmarks.page import publish, save_option, table
-from models.study.difference import difference
+from models.study.difference import difference, typical_variance
 from models.study.label import label_points
 from models.study.recommendation import recommend, verdict_of
 from models.study.results import Identity, Row, identity, spec_of
@@ -289,14 +289,14 @@ def new_rule(rows: Sequence[Row]) -> NewRule:
     labels, _ = label_points([(spec_of(g[0]), key._asdict()) for key, g in groups.items()])
     tables = [run_table(*pair) for pair in zip(labels, groups.values(), strict=True)]
     *others, baseline = tables  # cheapest first
-    found = {str(other.label): difference(baseline, other) for other in others}
+    typical = typical_variance([baseline, *others])
+    found = {str(other.label): difference(baseline, other, typical) for other in others}
     p_holm = holm([f.estimate.p for f in found.values()])
     verdicts = {
-        name: verdict_of(f, p, MARGIN)
-        for (name, f), p in zip(found.items(), p_holm, strict=True)
+        name: verdict_of(f, p, MARGIN) for (name, f), p in zip(found.items(), p_holm, strict=True)
     }
     best = max(tables, key=lambda table: table.roc_auc)
-    to_best = {str(t.label): difference(best, t) for t in tables if t is not best}
+    to_best = {str(t.label): difference(best, t, typical) for t in tables if t is not best}
     told = {**verdicts, str(baseline.label): "baseline"}
     recommended, why = recommend(tables, best, told, to_best, MARGIN)
     return NewRule(

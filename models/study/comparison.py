@@ -33,7 +33,7 @@ from typing import Any
 
 from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.specs.mel import FeatureSpec
-from models.study.difference import Difference, difference
+from models.study.difference import Difference, difference, typical_variance
 from models.study.formatting import count
 from models.study.label import Label, label_points
 from models.study.recommendation import (
@@ -240,7 +240,8 @@ def compare(
     ranked = [table for table in comparable if table.folds == fullest.folds]
     best = max(ranked, key=lambda table: table.roc_auc)  # the cheapest of equals
     others = [table for table in comparable if table is not reference]
-    found = {str(table.label): difference(reference, table) for table in others}
+    typical = typical_variance([reference, *others])
+    found = {str(table.label): difference(reference, table, typical) for table in others}
     p_holm = dict(zip(found, holm([f.estimate.p for f in found.values()]), strict=True))
     of_tags = dict(zip(found, tag_losses(reference, others), strict=True))
     verdicts: dict[str, Verdict] = {str(table.label): "not told" for table in tables}
@@ -249,7 +250,7 @@ def compare(
     to_best = (
         {n: f for n, f in found.items() if n in {str(t.label) for t in ranked}}
         if best is reference
-        else {str(t.label): difference(best, t) for t in ranked if t is not best}
+        else {str(t.label): difference(best, t, typical) for t in ranked if t is not best}
     )
     recommended, why = recommend(ranked, best, verdicts, to_best, margin)
     points = {

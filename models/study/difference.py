@@ -8,8 +8,10 @@ Pairs
 Runs
     Another run has other first weights, another order, and where partitions are drawn other
     training clips. The mean over runs varies by the variance over runs, ``s²``, over their number
-    ``R``, with ``R - 1`` degrees of freedom. A run is one seed (and partition) on all of the
-    folds, averaged first: folds share training clips and differ in how hard they are.
+    ``R``, with ``R - 1`` degrees of freedom. Of few runs, ``s²`` is much too small now and then:
+    it is at least what all points of the study have together (`typical_variance`). A run is one
+    seed (and partition) on all of the folds, averaged first: folds share training clips and differ
+    in how hard they are.
 Test clips
     The covariance of the bootstrap's replicates between *different* runs: what the clips do to all
     runs. What they do to one run alone is in ``s²`` already, and would be counted twice.
@@ -79,8 +81,16 @@ class Difference:
     deviations: Deviations | None
 
 
-def difference(reference: RunTable, other: RunTable) -> Difference:
-    """Compare two points over the folds that both have."""
+def difference(reference: RunTable, other: RunTable, typical: Variance | None = None) -> Difference:
+    """Compare two points over the folds that both have.
+
+    Parameters
+    ----------
+    reference, other : RunTable
+    typical : Variance, optional
+        See `typical_variance`. Where the variance over runs is less, as it is by chance where they
+        are few, this one is taken.
+    """
     folds = [fold for fold in reference.folds if fold in other.folds]
     if not folds:
         return _not_told(math.nan, "no fold was tested at both points")
@@ -112,7 +122,11 @@ def difference(reference: RunTable, other: RunTable) -> Difference:
         return dataclasses.replace(found, unknown=unknown)
     shared, allowance = correction(tables, test_per_train(rows), has_folds=folds != [None])
     terms = over_runs(sides)
-    over_clips = (1 + allowance) * max(0.0, _shared_variance(replicates))
+    if typical and len(sides) == 1 and terms[0].value < typical.value / n_runs:
+        terms = (Variance(value=typical.value / n_runs, freedom=typical.freedom),)
+    n_fold = n_clips / len(folds)
+    of_sample = n_fold / (n_fold - 1) if n_fold > 1 else 1.0  # a bootstrap's variance is too small
+    over_clips = (1 + allowance) * of_sample * max(0.0, _shared_variance(replicates))
     variances = [
         Variance(value=term.value * (1 + len(side) * shared), freedom=term.freedom)
         for term, side in zip(terms, sides, strict=True)
@@ -129,6 +143,22 @@ def difference(reference: RunTable, other: RunTable) -> Difference:
         if n_clips
         else None,
     )
+
+
+def typical_variance(tables: Sequence[RunTable]) -> Variance | None:
+    """What runs do to the difference of two points of a study, where all points have the same runs.
+
+    Twice the residual variance of points by runs, from ``(n_points - 1) (n_runs - 1)`` degrees of
+    freedom. None where fewer than three points share runs and folds.
+    """
+    first = tables[0]
+    alike = [t for t in tables if (t.runs, t.folds) == (first.runs, first.folds)]
+    if len(alike) < 3 or len(first.runs) < 2:
+        return None
+    scores = np.array([t.per_run("roc_auc", t.folds, t.runs) for t in alike])
+    residuals = scores - scores.mean(axis=0) - scores.mean(axis=1, keepdims=True) + scores.mean()
+    freedom = (scores.shape[0] - 1) * (scores.shape[1] - 1)
+    return Variance(value=2 * float((residuals**2).sum()) / freedom, freedom=freedom)
 
 
 def _not_told(loss: float, unknown: str) -> Difference:

@@ -25,7 +25,7 @@ def table(comparison: "Comparison") -> list[str]:
             [
                 str(point.n_runs),
                 plus_minus(point.roc_auc, point.roc_auc_std),
-                plus_minus(point.pr_auc, point.pr_auc_std),
+                f"{point.pr_auc:.3f}",
                 significant(point.gmac),
                 significant(point.bytes_per_clip / 1000),
                 "" if point.verdict == "baseline" else percent(point.loss),
