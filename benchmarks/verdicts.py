@@ -305,7 +305,7 @@ def new_rule(rows: Sequence[Row]) -> NewRule:
             f.estimate.interval[0] <= 0 <= f.estimate.interval[1] for f in found.values()
         ),
         no_worse=tuple(verdict in ("better", "no worse") for verdict in verdicts.values()),
-        taken=recommended is not baseline and "shown: it" in why,
+        taken=recommended is not baseline and "is shown to" in why and "nothing" not in why,
     )
 
 

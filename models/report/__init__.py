@@ -8,7 +8,6 @@ from featurestore.errors import TrainingError
 from models.report.drawing import draw
 from models.report.frontier import frontier
 from models.report.page import Figures, write_page
-from models.report.resolution import resolutions
 from models.study.comparison import Comparison
 from models.study.results import Row
 
@@ -49,7 +48,7 @@ def write_report(
         raise TrainingError(
             f"the report cannot be written to {folder}: {error.strerror}; name another folder"
         ) from error
-    figures = Figures(frontier=frontier(comparison), resolutions=resolutions(comparison))
+    figures = Figures.of(comparison)
     pictures: list[Path] = []
     for figure in (figures.frontier, *figures.resolutions):
         paths = [folder / f"{figure.name}{suffix}" for suffix in (".png", ".svg")]

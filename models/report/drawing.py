@@ -146,10 +146,8 @@ def _svg(canvas: "Canvas", figure: Figure) -> ElementTree.Element:
             mark = by_id[f"{panel.name}-{i}-mark"]
             parent = parents[mark]
             at = list(parent).index(mark)
-            faint = " faint" if dot.faint else ""
-            group = ElementTree.Element(
-                f"{{{_SVG}}}g", {"class": f"dot{faint}", "id": f"{panel.name}-{i}"}
-            )
+            name = {"class": "dot", "id": f"{panel.name}-{i}"}
+            group = ElementTree.Element(f"{{{_SVG}}}g", name)
             ElementTree.SubElement(group, f"{{{_SVG}}}title").text = dot.tip
             x, y = axes.transData.transform((dot.x, dot.y)) * 72 / canvas.dpi
             place = {"cx": f"{x:.2f}", "cy": f"{height - y:.2f}", "r": str(_HIT_RADIUS)}
@@ -187,11 +185,8 @@ def _keep_needed_ids(root: ElementTree.Element, name: str) -> None:
     """Keep the ids that something refers to, and the dots', all with `name` before them."""
     href = f"{{{_XLINK}}}href"
     used = {e.get(href, "").removeprefix("#") for e in root.iter()}
-    used |= {
-        found
-        for e in root.iter()
-        for found in re.findall(r"url\(#(.+?)\)", " ".join(e.attrib.values()))
-    }
+    for element in root.iter():
+        used |= set(re.findall(r"url\(#(.+?)\)", " ".join(element.attrib.values())))
     for element in root.iter():
         own = element.attrib.pop("id", None)
         if own is not None and (own in used or element.get("class") == "dot"):
@@ -290,15 +285,15 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
 
 def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
     colour = MARKS[dot.mark].light
-    alpha, order = (0.45, 2) if dot.faint else (1.0, 3)
+    alpha = 0.45 if dot.faint else 1.0
     if not np.isnan(dot.std):
         axes.vlines(
             dot.x, dot.y - dot.std, dot.y + dot.std,
-            color=colour, lw=1, alpha=alpha, zorder=order, gid=f"{name}-bar",
+            color=colour, lw=1, alpha=alpha, zorder=3, gid=f"{name}-bar",
         )  # fmt: skip
     if dot.is_key:
         axes.plot(
-            dot.x, dot.y, "o", markersize=2.1 * size, markerfacecolor="none", zorder=order,
+            dot.x, dot.y, "o", markersize=2.1 * size, markerfacecolor="none", zorder=3,
             markeredgecolor=INK if dot.recommended else GREY, gid=f"{name}-ring",
         )  # fmt: skip
     axes.plot(
@@ -306,7 +301,7 @@ def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
         markerfacecolor=GROUND if dot.hollow else colour,
         markeredgecolor=colour if dot.hollow else GROUND,
         markeredgewidth=1.2 if dot.hollow else 0.6,
-        alpha=alpha, zorder=order, gid=f"{name}-mark",
+        alpha=alpha, zorder=3, gid=f"{name}-mark",
     )  # fmt: skip
 
 

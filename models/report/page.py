@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jinja2
 
@@ -15,8 +15,10 @@ from featurestore.errors import TrainingError
 from featurestore.storage.atomic import whole
 from models.report.drawing import GREY, GROUND, INK, NARROW, WIDE, inline
 from models.report.figure import Figure
+from models.report.frontier import frontier
 from models.report.marks import MARKS
 from models.report.published import DATA_SETS, beside_published
+from models.report.resolution import resolutions
 from models.report.tags import tag_rows
 from models.study import formatting
 from models.study.comparison import Comparison
@@ -29,6 +31,11 @@ class Figures:
 
     frontier: Figure
     resolutions: tuple[Figure, ...]
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Self:
+        """Those of a study, built once for the page and the files."""
+        return cls(frontier=frontier(comparison), resolutions=resolutions(comparison))
 
 
 def write_page(rows: Sequence[Row], comparison: Comparison, figures: Figures, folder: Path) -> Path:

@@ -101,16 +101,16 @@ def recommend(
         verdict = verdicts[label]
         if verdict in ("better", "no worse") and label not in worse_than_best:
             shown = (
-                "it is better than the baseline"
+                "be better than the baseline"
                 if verdict == "better"
-                else f"it is shown to lose less than {percent(margin)} of ROC AUC"
+                else f"lose less than {percent(margin)} of ROC AUC"
             )
-            return table, f"the cheapest of which that is shown: {shown}"
+            return table, f"the cheapest that is shown to {shown}"
     if ranked[0] is best:
         return best, "it has the best ROC AUC, and nothing is cheaper"
     return best, (
-        "it has the best ROC AUC, and of nothing cheaper it is shown that it is better than the "
-        f"baseline, or loses less than {percent(margin)}"
+        "it has the best ROC AUC, and nothing is shown to be better than the baseline, or to lose "
+        f"less than {percent(margin)}"
     )
 
 

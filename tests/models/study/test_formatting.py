@@ -2,27 +2,27 @@ import math
 
 import pytest
 
-from models.report import words
+from models.study import formatting
 
 
 def test_numbers_are_said_with_the_digits_that_mean_something():
-    assert words.plus_minus(0.9123, 0.0041) == "0.912 ± 0.004"
-    assert words.plus_minus(0.9123, math.nan) == "0.912"
-    assert [words.significant(v) for v in (12345.6, 274, 65.53, 0.05743, 0)] == [
+    assert formatting.plus_minus(0.9123, 0.0041) == "0.912 ± 0.004"
+    assert formatting.plus_minus(0.9123, math.nan) == "0.912"
+    assert [formatting.significant(v) for v in (12345.6, 274, 65.53, 0.05743, 0)] == [
         "12,346", "274", "65.5", "0.0574", "0"
     ]  # fmt: skip
-    assert [words.percent(v) for v in (0.0031, -0.0031, -1e-9)] == ["+0.31", "−0.31", "+0.00"]
-    assert words.percent_plus_minus(0.8912, 0.0023) == "89.12 ± 0.23"
-    assert words.percent_interval((-0.01, 0.02)) == "−1.00 to +2.00"
-    assert words.interval((0.88, 0.931)) == "0.880 to 0.931"
-    assert [words.probability(p) for p in (0.0004, 0.0123)] == ["< 0.001", "0.012"]
+    assert [formatting.percent(v) for v in (0.0031, -0.0031, -1e-9)] == ["+0.31", "−0.31", "+0.00"]
+    assert formatting.percent_plus_minus(0.8912, 0.0023) == "89.12 ± 0.23"
+    assert formatting.percent_interval((-0.01, 0.02)) == "−1.00 to +2.00"
+    assert formatting.interval((0.88, 0.931)) == "0.880 to 0.931"
+    assert [formatting.probability(p) for p in (0.0004, 0.0123)] == ["< 0.001", "0.012"]
 
 
 def test_what_is_not_known_is_a_dash():
     unknown = (math.nan, math.nan)
-    for said in (words.percent, words.significant, words.probability):
+    for said in (formatting.percent, formatting.significant, formatting.probability):
         assert said(math.nan) == "–"
-    assert words.interval(unknown) == words.percent_interval(unknown) == "–"
+    assert formatting.interval(unknown) == formatting.percent_interval(unknown) == "–"
 
 
 @pytest.mark.parametrize(
@@ -31,31 +31,31 @@ def test_what_is_not_known_is_a_dash():
      (1.02, "the same"), (0.5, "2 times more")],
 )  # fmt: skip
 def test_a_factor_is_said_in_words(factor, said):
-    assert words.times(factor) == said
+    assert formatting.times(factor) == said
 
 
-def test_a_point_is_described_with_its_numbers_and_verdict(judged):
-    spec, runs, roc, pr, cost, verdict = words.describe(judged.points[0]).split("\n")
+def test_a_point_is_described_with_its_numbers_and_verdict(compared):
+    spec, runs, roc, pr, cost, verdict = formatting.describe(compared.points[0]).split("\n")
     assert (spec, runs) == ("sr16000-mel48-x10-db", "3 runs")
     assert roc.startswith("ROC AUC 0.8")
     assert pr.startswith("PR AUC 0.")
-    assert cost == "0.0114 GMAC, 13.1 kB a clip, 0.200 ms"
+    assert cost == "0.0114 GMAC, 13.1 kB per clip, 0.200 ms"
     assert verdict.startswith("loss of ROC AUC +")
     assert verdict.endswith(": worse")
-    assert words.describe(judged.baseline).endswith("the baseline")
+    assert formatting.describe(compared.baseline).endswith("the baseline")
 
 
-def test_names_and_settings_are_what_the_labels_say(make_rows, judged):
+def test_names_and_settings_are_what_the_labels_say(make_rows, compared):
     from featurestore import FeatureSpec
-    from models.study.comparison import judge
+    from models.study.comparison import compare
 
-    assert words.name(judged.baseline) == "96 bands, hop x1"
-    assert words.settings(judged.baseline) == ""
+    assert formatting.name(compared.baseline) == "96 bands, hop x1"
+    assert formatting.settings(compared.baseline) == ""
     specs = [
         FeatureSpec(sr=sr, n_mels=48, log=log) for sr in (12000, 16000) for log in ("db", "log")
     ]
-    mixed = judge(make_rows(specs, models=("vgg", "musicnn")))
-    assert {words.settings(p) for p in mixed.points} == {"vgg", "musicnn"}
-    assert {words.rest(p.spec) for p in mixed.points} == {
+    mixed = compare(make_rows(specs, models=("vgg", "musicnn")))
+    assert {formatting.settings(p) for p in mixed.points} == {"vgg", "musicnn"}
+    assert {formatting.scaling(p.spec) for p in mixed.points} == {
         "12 kHz, dB", "12 kHz, log", "16 kHz, dB", "16 kHz, log"
     }  # fmt: skip
