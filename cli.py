@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featurestore.process.profile import Profile
     from featurestore.specs.mel import FeatureSpec
     from featurestore.store import FeatureStore
+    from models.study.runs import Vary
     from pipeline.catalogs import TableSettings
     from pipeline.run.run import RunSummary
     from pipeline.run.settings import FailureLimit
@@ -1348,12 +1349,18 @@ def train(
     show_default=True,
     help="Trainings of each, with consecutive seeds.",
 )
+@click.option(
+    "--vary",
+    type=click.Choice(["weights", "clips"]),
+    help="What differs from run to run: first weights and order alone, or which clips train too. "
+    " [clips with folds, weights with splits]",
+)
 @several(
     "--folds",
     "N",
     "a fold's number",
     int,
-    "Folds to test on.  [the store's splits, else all folds]",
+    "Folds to test on.  [the store's splits, else all folds, else 5 that are drawn]",
     multiple=False,
 )
 @click.option(
@@ -1369,6 +1376,7 @@ def train(
     help="CPU threads of a run; the same number, the same scores.  [the cores / jobs]",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Train on a running Dask cluster.")
+@click.option("--dry-run", is_flag=True, help="Say what would be trained, how long, what it tells.")
 @training_options
 @json_option
 def study(
@@ -1377,11 +1385,13 @@ def study(
     specs: list[str] | None,
     models: list[str],
     runs: int,
+    vary: "Vary | None",
     folds: list[int] | None,
     tags: list[str] | None,
     jobs: int,
     threads: int | None,
     scheduler: str | None,
+    dry_run: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -1400,25 +1410,40 @@ def study(
     if drawn == Path(results):
         raise click.UsageError(f"{results} is where the picture goes: name it results.jsonl, say")
     opened = [FeatureStore.open(store) for store in stores]
+    from models.training.settings import TrainSettings
+
+    chosen: dict[str, Any] = {
+        "settings": TrainSettings(**settings),
+        "specs": specs,
+        "models": models,
+        "runs": runs,
+        "folds": folds,
+        "tags": tags,
+        "vary": vary,
+        "say": lambda line: click.echo(line, err=True),
+    }
+    if dry_run:
+        from models.study.planning import plan_study
+
+        plan = plan_study(opened, results, jobs=jobs, **chosen)
+        if as_json:
+            _print_json(plan.json())
+        else:
+            click.echo("\n".join(plan.lines()))
+        return
+
     from models.report import draw, frontier
     from models.study.comparison import compare
     from models.study.study import study as run_study
-    from models.training.settings import TrainSettings
 
     rows = run_study(
         opened,
         results,
-        settings=TrainSettings(**settings),
-        specs=specs,
-        models=models,
-        runs=runs,
-        folds=folds,
-        tags=tags,
         jobs=jobs,
         threads=threads,
         scheduler=scheduler,
-        say=lambda line: click.echo(line, err=True),
         progress=not as_json,
+        **chosen,
     )
     comparison = compare(rows)
     draw(frontier(comparison), drawn, caption=", ".join(comparison.common))

@@ -295,6 +295,8 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     assert again.exit_code == 0, again.stderr
     assert again.stdout == first.stdout
     assert len(results.read_text().splitlines()) == 4
+    planned = invoke(*command, "--dry-run", "--json")
+    assert {"n_done": 4, "n_left": 0}.items() <= json.loads(planned.stdout).items()
 
     written = invoke("report", results, "-o", tmp_path / "report", "--margin", "2%")
     assert written.exit_code == 0, written.output

@@ -2,9 +2,19 @@
 
 from models.data.dataset import Clip, ClipDataset
 from models.data.loader import HOLD_BYTES, ClipLoader, loader
-from models.data.splits import SPLITS, TrainingData, folds_of, split_rows, training_data
+from models.data.splits import (
+    DRAWN_FOLDS,
+    SPLITS,
+    TrainingData,
+    folds_of,
+    has_folds,
+    is_split,
+    split_rows,
+    training_data,
+)
 
 __all__ = [
+    "DRAWN_FOLDS",
     "HOLD_BYTES",
     "SPLITS",
     "Clip",
@@ -12,6 +22,8 @@ __all__ = [
     "ClipLoader",
     "TrainingData",
     "folds_of",
+    "has_folds",
+    "is_split",
     "loader",
     "split_rows",
     "training_data",

@@ -13,12 +13,16 @@ import pandas as pd
 from featurestore.errors import TrainingError
 from featurestore.specs.mel import FeatureSpec
 from models.data.dataset import ClipDataset
-from models.evaluation.metrics import scorable
+from models.data.partitions import draw_folds, resample
+from models.evaluation.metrics import Stratum, scorable
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
 SPLITS = ("train", "validation", "test")
+
+DRAWN_FOLDS = range(5)
+"""Folds that are drawn where a store has neither splits nor folds of its own."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -34,6 +38,13 @@ class TrainingData:
         What the columns of the labels mean.
     fold : int or None
         The fold that is the test split; None where the store's own splits are used.
+    partition : int or None
+        Seed of what was drawn: the folds, or the training clips of the store's own splits. None
+        where nothing was.
+    strata : tuple of Stratum
+        How test clips are resampled, see `models.evaluation.metrics.bootstrap`: each among those
+        of the store's own fold that it is in, so that a clip is drawn equally often whatever the
+        fold, partition or spec that it is tested in.
     train, validation, test : ClipDataset
         Ready rows only.
     encoding : str
@@ -43,14 +54,16 @@ class TrainingData:
     catalog : str
         Name of the data set that the store was made from.
     digest : str
-        12 hex digits of what is learnt from: ids, splits, folds, readiness and labels. Equal
-        digests mean comparable scores.
+        12 hex digits of what is learnt from: ids, the store's own splits and folds, readiness and
+        labels. Equal digests mean comparable scores; partitions of one store have the same.
     """
 
     spec: FeatureSpec
     n_frames: int
     tags: tuple[str, ...]
     fold: int | None
+    partition: int | None
+    strata: tuple[Stratum, ...]
     train: ClipDataset
     validation: ClipDataset
     test: ClipDataset
@@ -66,6 +79,7 @@ def training_data(
     *,
     tags: Sequence[str] | None = None,
     fold: int | None = None,
+    partition: int | None = None,
 ) -> TrainingData:
     """Prepare one spec of `store` for training. Reads the clip table, and no values yet.
 
@@ -78,6 +92,11 @@ def training_data(
         The tags to learn; None is all of the store's.
     fold : int, optional
         Make splits from the folds, see `split_rows`; None uses the store's own splits.
+    partition : int, optional
+        With a fold, the folds are drawn anew from this seed, as many as the store has, or
+        `DRAWN_FOLDS` where it has none: by artist where artists are known, stratified by `tags`.
+        Without, the store's training split is drawn with replacement, by artist again. None takes
+        what the store has.
 
     Raises
     ------
@@ -103,9 +122,16 @@ def training_data(
             f"no clip of {array.spec.name} is ready; run featurize again to compute it"
         )
     labels = clips[list(tags)].to_numpy(np.float32)
-    splits = {}
-    for split, rows in split_rows(clips, fold).items():
+    if partition is None or fold is None:
+        assigned = clips
+    else:
+        assigned = _with_drawn_folds(clips, ready, labels, seed=partition)
+    splits, rows_of = {}, {}
+    for split, rows in split_rows(assigned, fold).items():
         rows = rows[ready[rows]]
+        if partition is not None and fold is None and split == "train":
+            rows = rows[resample(_artists(clips)[rows], seed=partition)]
+        rows_of[split] = rows
         if not len(rows):
             raise TrainingError(
                 f"the {split} split has no ready clips of {array.spec.name}; give the CSV's "
@@ -117,17 +143,30 @@ def training_data(
                 "it; use more clips, other tags or another split"
             )
         splits[split] = ClipDataset(array, rows, labels[rows], n_valid=array.n_valid_frames[rows])
+    digest = _digest(clips, ready, labels, tags)
     return TrainingData(
         spec=array.spec,
         n_frames=array.shape[2],
         tags=tags,
         fold=fold,
+        partition=partition,
+        strata=_strata(clips, ready, labels, fold, rows_of["test"], digest),
         **splits,
         encoding=array.encoding,
         bytes_per_clip=array.nbytes_stored / int(ready.sum()),
         catalog=store.catalog,
-        digest=_digest(clips, ready, labels, tags),
+        digest=digest,
     )
+
+
+def is_split(store: "FeatureStore") -> bool:
+    """Whether the store has splits of its own."""
+    return bool(store.clips["split"].isin(SPLITS).any())
+
+
+def has_folds(store: "FeatureStore") -> bool:
+    """Whether the store has folds of its own."""
+    return bool(_folds(store.clips))
 
 
 def folds_of(store: "FeatureStore") -> list[int | None]:
@@ -140,10 +179,9 @@ def folds_of(store: "FeatureStore") -> list[int | None]:
     TrainingError
         If it has neither.
     """
-    clips = store.clips
-    if clips["split"].isin(SPLITS).any():
+    if is_split(store):
         return [None]
-    folds = _folds(clips)
+    folds = _folds(store.clips)
     if not folds:
         raise TrainingError(
             "the store has neither splits nor folds; give the CSV a column 'split' of train, "
@@ -200,6 +238,67 @@ def split_rows(clips: pd.DataFrame, fold: int | None = None) -> dict[str, npt.ND
 
 def _folds(clips: pd.DataFrame) -> list[int]:
     return sorted(int(fold) for fold in clips["fold"].unique() if fold >= 0)
+
+
+def _with_drawn_folds(
+    clips: pd.DataFrame,
+    ready: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.float32],
+    *,
+    seed: int,
+) -> pd.DataFrame:
+    """The clip table with other folds; clips in none of the store's own stay in none."""
+    numbers = _folds(clips)
+    rows = np.flatnonzero(ready & (clips["fold"] >= 0).to_numpy() if numbers else ready)
+    numbers = numbers or list(DRAWN_FOLDS)
+    _, groups = np.unique(_artists(clips)[rows], return_inverse=True)
+    if groups.max(initial=-1) + 1 < len(numbers):
+        raise TrainingError(
+            f"the clips are of {groups.max(initial=-1) + 1} artists, too few for {len(numbers)} "
+            "folds without an artist in two; take the store's own folds or splits (study --vary "
+            "weights), or featurize a table of more artists"
+        )
+    drawn = draw_folds(labels[rows], groups, n_folds=len(numbers), seed=seed)
+    folds = np.full(len(clips), -1)
+    folds[rows] = np.array(numbers)[drawn]
+    return clips.assign(fold=folds)
+
+
+def _artists(clips: pd.DataFrame) -> npt.NDArray[np.int64]:
+    """A number for each artist; one of its own for each clip whose artist is not known."""
+    codes, names = pd.factorize(clips["artist"])
+    alone = (clips["artist"] == "").to_numpy()
+    return np.where(alone, len(names) + np.arange(len(clips)), codes).astype(np.int64)
+
+
+def _strata(
+    clips: pd.DataFrame,
+    ready: npt.NDArray[np.bool_],
+    labels: npt.NDArray[np.float32],
+    fold: int | None,
+    tested: npt.NDArray[np.int64],
+    digest: str,
+) -> tuple[Stratum, ...]:
+    own = clips["fold"].to_numpy()
+    pools: list[tuple[int | None, npt.NDArray[np.int64]]]
+    if fold is None:
+        pools = [(None, tested)]
+    elif _folds(clips):
+        pools = [(f, np.flatnonzero(ready & (own == f))) for f in _folds(clips)]
+    else:
+        pools = [(None, np.flatnonzero(ready))]
+    place = np.full(len(clips), -1)
+    place[tested] = np.arange(len(tested))
+    return tuple(
+        Stratum(seed=_seed(digest, name), truth=labels[rows], place=place[rows])
+        for name, rows in pools
+        if (place[rows] >= 0).any()
+    )
+
+
+def _seed(digest: str, fold: int | None) -> int:
+    """Of the clips and nothing else, so that all runs that are tested on them draw the same."""
+    return int(hashlib.sha256(f"{digest} {fold}".encode()).hexdigest()[:8], 16)
 
 
 def _digest(

@@ -19,7 +19,8 @@ own code that agrees with it and is hundreds of times as fast.
 """
 
 import dataclasses
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -122,27 +123,71 @@ def evaluate(
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Stratum:
+    """Clips that are drawn with replacement, as many as there are, from each other.
+
+    Attributes
+    ----------
+    seed : int
+    truth : array, shape (n_clips, n_tags)
+    place : array of int, shape (n_clips,)
+        Which of the test clips each is, from 0; negative where it is none of them.
+    """
+
+    seed: int
+    truth: npt.NDArray[np.generic]
+    place: npt.NDArray[np.int64]
+
+    def draws(self) -> Iterator[npt.NDArray[np.int64]]:
+        """How often each clip is drawn, ``(n_clips,)``, without end.
+
+        A draw in which no tag has both classes is drawn anew, if there is a tag that has.
+        """
+        rng = np.random.default_rng(self.seed)
+        n_clips = len(self.truth)
+        # As floats, which are exact here and have a fast product.
+        positive = (self.truth[:, scorable(self.truth)] == 1).T.astype(np.float64)
+        while True:
+            counts = np.bincount(rng.integers(n_clips, size=n_clips), minlength=n_clips)
+            hits = positive @ counts
+            if not len(positive) or ((hits > 0) & (hits < n_clips)).any():
+                yield counts
+
+
 def bootstrap(
     truth: npt.NDArray[np.generic],
     scores: npt.NDArray[np.generic],
     *,
     replicates: int = 1000,
     seed: int = 0,
+    strata: Sequence[Stratum] | None = None,
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     """Macro ROC AUC and PR AUC of clips drawn with replacement, many times.
 
-    Which clips are drawn follows from `seed` and `truth` alone, so that the replicates of two
-    models on the same clips are paired: replicate i of both is of the same draw. The first of many
-    replicates are those of few.
+    Which clips are drawn follows from `seed` and `truth` alone, or from `strata`, so that the
+    replicates of two models on the same clips are paired: replicate i of both is of the same draw.
+    The first of many replicates are those of few.
+
+    The same clip may be tested in other company, where folds are drawn anew for each run. Were it
+    drawn anew with them, the mean over runs would vary less than the clips do. So each of `strata`
+    is drawn whole, and the test clips take the numbers of times that they are drawn in it.
+
+    Clips are drawn, not artists: where clips of an artist are alike beyond their tags, intervals
+    are too narrow.
 
     A draw in which no tag has both classes cannot be scored and is drawn anew; in the others, a tag
-    without both classes is left out of the mean, as ever.
+    without both classes is left out of the mean, as ever. With `strata`, where other test clips
+    share the draw, the next one that can be scored stands in for it.
 
     Parameters
     ----------
     truth, scores : array, shape (n_clips, n_tags)
     replicates : int
     seed : int
+        Without `strata`.
+    strata : sequence of Stratum, optional
+        Each test clip is in one of them. None is one, of the test clips alone.
 
     Returns
     -------
@@ -154,24 +199,47 @@ def bootstrap(
     """
     validate(truth, scores)
     n_clips = len(truth)
+    if strata is None:
+        strata = [Stratum(seed=seed, truth=truth, place=np.arange(n_clips))]
     columns = []
     for tag in np.flatnonzero(scorable(truth)).tolist():
         order = np.argsort(scores[:, tag])[::-1]
         columns.append((order, truth[order, tag] == 1, scores[order, tag]))
-    rng = np.random.default_rng(seed)
+    drawn = zip(*(stratum.draws() for stratum in strata), strict=True)
     blocks: list[npt.NDArray[np.float64]] = []
     n_left = replicates
     while n_left > 0:
-        drawn = rng.integers(n_clips, size=(min(n_left, max(1, _BLOCK // n_clips)), n_clips))
-        counts = np.empty((n_clips, len(drawn)), np.int32)
-        for replicate, clips in enumerate(drawn):
-            counts[:, replicate] = np.bincount(clips, minlength=n_clips)
+        counts = np.zeros((n_clips, min(n_left, max(1, _BLOCK // n_clips))), np.int32)
+        for replicate, draws in enumerate(itertools.islice(drawn, counts.shape[1])):
+            for stratum, draw in zip(strata, draws, strict=True):
+                tested = stratum.place >= 0
+                counts[stratum.place[tested], replicate] = draw[tested]
         areas = np.array([_areas(counts[order], hit, score) for order, hit, score in columns])
-        possible = ~np.isnan(areas[:, 0]).all(axis=0)
-        blocks.append(np.nanmean(areas[:, :, possible], axis=0))
-        n_left -= int(possible.sum())
-    roc, pr = np.concatenate(blocks, axis=1)
+        blocks.append(_means(areas))
+        n_left -= counts.shape[1]
+    roc, pr = _with_stand_ins(np.concatenate(blocks, axis=1))
     return roc, pr
+
+
+def _means(areas: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Means over the tags that can be scored, ``(2, n_replicates)``; nan where none can."""
+    possible = ~np.isnan(areas[:, 0]).all(axis=0)
+    means = np.full(areas.shape[1:], np.nan)
+    means[:, possible] = np.nanmean(areas[:, :, possible], axis=0)
+    return means
+
+
+def _with_stand_ins(replicates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Put the next replicate, after the last the first, in the place of each that is nan."""
+    possible = np.flatnonzero(~np.isnan(replicates[0]))
+    if not len(possible):
+        raise TrainingError(
+            f"none of {replicates.shape[1]} draws of the test clips has a tag both with and "
+            "without clips; use more clips or other tags"
+        )
+    wanted = np.arange(replicates.shape[1])
+    following = np.searchsorted(possible, wanted) % len(possible)
+    return replicates[:, possible[following]]
 
 
 _BLOCK = 2**21

@@ -34,7 +34,7 @@ from typing import Any
 from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.specs.mel import FeatureSpec
 from models.study.difference import Difference, difference, typical_variance
-from models.study.formatting import count
+from models.study.formatting import count, table
 from models.study.label import Label, label_points
 from models.study.recommendation import (
     Verdict,
@@ -47,7 +47,6 @@ from models.study.recommendation import (
 from models.study.results import Identity, Row, identity, spec_of
 from models.study.run_table import RunTable, run_table
 from models.study.significance import NO_INTERVAL, Interval, holm, percentile_interval
-from models.study.table import table
 from models.study.tag_losses import TagLoss, tag_losses
 
 MARGIN = 0.01

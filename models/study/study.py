@@ -1,29 +1,23 @@
 """The study: networks x specs x folds x runs, a row of results each."""
 
 import dataclasses
-import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from importlib.metadata import version
-from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from featurestore.errors import (
-    MelgridError,
-    RunError,
-    TrainingError,
-    TrainingSettingsError,
-)
+from featurestore.errors import MelgridError, RunError, TrainingSettingsError
 from featurestore.specs.mel import FeatureSpec
-from models.data import TrainingData, folds_of, training_data
+from models.data import TrainingData
 from models.evaluation.metrics import bootstrap
 from models.networks.cost import clip_cost
 from models.study import workers
-from models.study.results import IDENTITY, ResultsFile, Row, identity
+from models.study.results import ResultsFile, Row, identity
+from models.study.runs import Run, Vary, identity_fields, list_runs
 from models.training.checkpoint import Trained
 from models.training.loop import train
 from models.training.settings import TrainSettings
@@ -36,28 +30,6 @@ _MAX_THREADS = 1024  # more, torch tries to start, and dies of it
 _PACKAGES = ("melgrid", "numpy", "scikit-learn", "torch")
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class _Run:
-    """One training: what a process needs to do it."""
-
-    store: "FeatureStore"
-    spec: str
-    encoding: str
-    fold: int | None
-    tags: tuple[str, ...]
-    settings: TrainSettings
-    threads: int | None
-
-    def __str__(self) -> str:
-        where = f"{self.spec} {self.settings.model} seed {self.settings.seed}"
-        return where + ("" if self.fold is None else f" fold {self.fold}")
-
-    @property
-    def source(self) -> tuple[str, str, int | None, tuple[str, ...]]:
-        """What it learns from: equal for runs that can share what was read."""
-        return self.store.path, self.spec, self.fold, self.tags
-
-
 def study(
     stores: Sequence["FeatureStore"],
     results: str | os.PathLike[str],
@@ -68,6 +40,7 @@ def study(
     runs: int = 3,
     folds: Sequence[int] | None = None,
     tags: Sequence[str] | None = None,
+    vary: Vary | None = None,
     jobs: int = 1,
     threads: int | None = None,
     scheduler: str | None = None,
@@ -101,9 +74,14 @@ def study(
         Trainings of each network on each spec (and fold), with consecutive seeds.
     folds : sequence of int, optional
         Folds to test on, one after the other. None is the store's own splits, or where it has
-        none, all of its folds.
+        none, all of its folds, or where it has none either, five that are drawn.
     tags : sequence of str, optional
         None is all of the store's.
+    vary : {'weights', 'clips'}, optional
+        What differs from run to run. ``weights``: first weights and the order of clips.
+        ``clips``: which clips train, too: folds are drawn anew for each seed, or, where the store's
+        own splits are used, the training clips are drawn from theirs with replacement; runs of one
+        seed share what was drawn. None is ``clips`` with folds and ``weights`` with splits.
     jobs : int
         Runs at a time, each in a process of its own; on as many GPUs in turn, where there are any.
         1 is this process.
@@ -132,7 +110,45 @@ def study(
     RunError
         If another study is writing to the file; or at the end, if runs failed.
     """
-    for field, value in (("runs", runs), ("jobs", jobs), ("threads", threads)):
+    say = say or (lambda line: None)
+    wanted = list_runs(
+        stores,
+        settings=settings,
+        specs=specs,
+        models=models,
+        runs=runs,
+        folds=folds,
+        tags=tags,
+        vary=vary,
+        threads=_threads(jobs, threads, scheduler),
+        say=say,
+    )
+    with ResultsFile(results) as file:
+        if file.note:
+            say(file.note)
+        left = _left(wanted, file.rows, say)
+        failed: list[str] = []
+        with closing(_outcomes(list(left.values()), jobs, scheduler, say, progress)) as outcomes:
+            for number, (run, outcome) in enumerate(outcomes, start=len(wanted) - len(left) + 1):
+                where = f"{number}/{len(wanted)} {run}"
+                where += f" {run.encoding}" if len(stores) > 1 else ""
+                if isinstance(outcome, MelgridError):
+                    failed.append(f"{run}: {outcome}")
+                    say(f"{where} failed: {outcome}")
+                    continue
+                _require_wanted(outcome, wanted, run)
+                file.append(outcome)
+                say(
+                    f"{where}: ROC AUC {outcome['roc_auc']:.3f}, "
+                    f"PR {outcome['pr_auc']:.3f}, {outcome['train_seconds']:.0f} s"
+                )
+        _require_none_failed(failed, len(wanted), results)
+        return [row for row in file.rows if identity(row) in wanted]
+
+
+def _threads(jobs: int, threads: int | None, scheduler: str | None) -> int | None:
+    """CPU threads of a run; None for as many as its process has."""
+    for field, value in (("jobs", jobs), ("threads", threads)):
         if value is not None and value < 1:
             raise TrainingSettingsError(f"{field} is {value}; it must be at least 1")
     if threads is not None and threads > _MAX_THREADS:
@@ -140,112 +156,53 @@ def study(
     if scheduler is not None and jobs > 1:
         raise TrainingSettingsError(f"jobs is {jobs}; with a scheduler, its workers say how many")
     if threads is None and jobs > 1:
-        threads = max(1, torch.get_num_threads() // jobs)
-    say = say or (lambda line: None)
-    trainings = [
-        dataclasses.replace(settings, model=model, seed=settings.seed + run)
-        for model in dict.fromkeys(models)
-        for run in range(runs)
-    ]
-    wanted: dict[tuple[object, ...], _Run] = {}
-    for data, store in _sources(stores, specs, folds, tags, say):
-        for training in trainings:
-            name = identity(_identity_fields(data, training))
-            run = _Run(
-                store=store,
-                spec=data.spec.name,
-                encoding=data.encoding,
-                fold=data.fold,
-                tags=data.tags,
-                settings=training,
-                threads=threads,
-            )
-            if wanted.setdefault(name, run).store is not store:
-                raise TrainingError(
-                    f"{run.spec} as {data.encoding} is in {wanted[name].store.path} and in "
-                    f"{store.path}; leave one of them out, or choose --specs"
-                )
-    with ResultsFile(results) as file:
-        if file.note:
-            say(file.note)
-        done = {identity(row) for row in file.rows} & wanted.keys()
-        if done:
-            say(f"{len(done)} of {len(wanted)} runs were done before")
-        left = [run for name, run in wanted.items() if name not in done]
-        failed: list[str] = []
-        with closing(_outcomes(left, jobs, scheduler, say, progress)) as outcomes:
-            for number, (run, outcome) in enumerate(outcomes, start=len(done) + 1):
-                where = f"{number}/{len(wanted)} {run}"
-                where += f" {run.encoding}" if len(stores) > 1 else ""
-                if isinstance(outcome, MelgridError):
-                    failed.append(f"{run}: {outcome}")
-                    say(f"{where} failed: {outcome}")
-                    continue
-                if identity(outcome) not in wanted:
-                    raise RunError(
-                        f"{run.store.path} was changed while its specs were trained on; "
-                        "run the study again"
-                    )
-                file.append(outcome)
-                say(
-                    f"{where}: ROC AUC {outcome['roc_auc']:.3f}, "
-                    f"PR {outcome['pr_auc']:.3f}, {outcome['train_seconds']:.0f} s"
-                )
-        if failed:
-            raise RunError(
-                f"{len(failed)} of {len(wanted)} runs failed, "
-                + (
-                    f"the rows of the others are in {os.fspath(results)}; "
-                    if len(failed) < len(wanted)
-                    else "and so there are no rows of them; "
-                )
-                + failed[0]
-            )
-        return [row for row in file.rows if identity(row) in wanted]
+        return max(1, torch.get_num_threads() // jobs)
+    return threads
 
 
-def _sources(
-    stores: Sequence["FeatureStore"],
-    specs: Sequence[FeatureSpec | str] | None,
-    folds: Sequence[int] | None,
-    tags: Sequence[str] | None,
-    say: Callable[[str], None],
-) -> Iterator[tuple[TrainingData, "FeatureStore"]]:
-    """Each spec of each store that has it, fold by fold; no values are read yet."""
-    digests: dict[str, list[str]] = {}
-    for store in stores:
-        choices = folds_of(store) if folds is None else list(dict.fromkeys(folds))
-        for spec, fold in product(_specs_of(store, stores, specs), choices):
-            data = training_data(store, spec, tags=tags, fold=fold)
-            digests.setdefault(data.digest, []).append(f"{data.spec.name} of {store.path}")
-            yield data, store
-    if len(digests) > 1:
-        firsts = ", ".join(f"{names[0]} ({digest})" for digest, names in digests.items())
+def _left(
+    wanted: dict[tuple[Any, ...], Run], rows: Sequence[Row], say: Callable[[str], None]
+) -> dict[tuple[Any, ...], Run]:
+    """The runs whose rows are not there yet."""
+    done = {identity(row) for row in rows} & wanted.keys()
+    if done:
+        say(f"{len(done)} of {len(wanted)} runs were done before")
+    drawn = {name[:-1] for name in wanted if name[-1] is not None}
+    old = sum(row.get("partition") is None and identity(row)[:-1] in drawn for row in rows)
+    if old:
         say(
-            "these are not the same ready clips, splits and tags, and their scores cannot be "
-            f"compared: {firsts}"
+            f"{old} rows of the file are of the store's own folds or splits, and these runs of "
+            "clips drawn anew: --vary weights continues those"
+        )
+    return {name: run for name, run in wanted.items() if name not in done}
+
+
+def _require_wanted(row: Row, wanted: dict[tuple[Any, ...], Run], run: Run) -> None:
+    if identity(row) not in wanted:
+        raise RunError(
+            f"{run.store.path} was changed while its specs were trained on; run the study again"
         )
 
 
-def _specs_of(
-    store: "FeatureStore",
-    stores: Sequence["FeatureStore"],
-    specs: Sequence[FeatureSpec | str] | None,
-) -> list[FeatureSpec]:
-    if specs is None:
-        return list(store.specs)
-    # Where no store has it, asking this one says so.
-    mine = [spec for spec in specs if spec in store or not any(spec in other for other in stores)]
-    return list(dict.fromkeys(store[spec].spec for spec in mine))
+def _require_none_failed(
+    failed: Sequence[str], n_wanted: int, results: str | os.PathLike[str]
+) -> None:
+    if not failed:
+        return
+    if len(failed) < n_wanted:
+        rows = f"the rows of the others are in {os.fspath(results)}"
+    else:
+        rows = "and so there are no rows of them"
+    raise RunError(f"{len(failed)} of {n_wanted} runs failed, {rows}; {failed[0]}")
 
 
 def _outcomes(
-    runs: Sequence[_Run],
+    runs: Sequence[Run],
     jobs: int,
     scheduler: str | None,
     say: Callable[[str], None],
     progress: bool,
-) -> Generator[tuple[_Run, Row | MelgridError], None, None]:
+) -> Generator[tuple[Run, Row | MelgridError], None, None]:
     if scheduler is not None and runs:
         yield from workers.on_dask(_train_on_worker, runs, scheduler=scheduler, say=say)
     elif jobs > 1:
@@ -271,18 +228,17 @@ class _Trainer:
         if number and torch.cuda.is_available():
             torch.cuda.set_device(number % torch.cuda.device_count())
 
-    def __call__(self, run: _Run) -> Row:
+    def __call__(self, run: Run) -> Row:
         if self._held is None or self._held[0] != run.source:
             self._held = None  # frees the memory before the next is read
-            data = training_data(run.store, run.spec, tags=run.tags, fold=run.fold)
-            self._held = run.source, data
+            self._held = run.source, run.data()
         data = self._held[1]
         threads = torch.get_num_threads()
         if run.threads is not None:
             torch.set_num_threads(run.threads)
         try:
             trained = train(data, run.settings, progress=self._progress)
-            return _identity_fields(data, run.settings) | _outcome(data, trained)
+            return identity_fields(data, run.settings) | _outcome(data, trained)
         finally:
             torch.set_num_threads(threads)
 
@@ -291,23 +247,12 @@ _TURN = threading.Lock()
 """A worker of several threads trains once at a time: random numbers are a process's."""
 
 
-def _train_on_worker(run: _Run) -> Row:
+def _train_on_worker(run: Run) -> Row:
     from distributed import get_worker
 
     with _TURN:
         threads = run.threads or get_worker().state.nthreads
         return _Trainer()(dataclasses.replace(run, threads=threads))
-
-
-def _identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
-    known = {
-        **dataclasses.asdict(settings),
-        "data": data.digest,
-        "spec": data.spec.name,
-        "encoding": data.encoding,
-        "fold": data.fold,
-    }
-    return {field: known[field] for field in IDENTITY}
 
 
 def _outcome(data: TrainingData, trained: Trained) -> Row:
@@ -319,7 +264,8 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
         n_tags=len(data.tags),
         width=trained.settings.width,
     )
-    roc, pr = bootstrap(trained.truth, trained.scores, seed=_bootstrap_seed(data))
+    roc, pr = bootstrap(trained.truth, trained.scores, strata=data.strata)
+    positive = (data.test.labels > 0).sum(axis=0).tolist()
     return {
         "catalog": data.catalog,
         "roc_auc": test.roc_auc,
@@ -339,6 +285,7 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
         "n_train": len(data.train),
         "n_validation": len(data.validation),
         "n_test": len(data.test),
+        "n_positive_per_tag": dict(zip(data.tags, positive, strict=True)),
         "bootstrap_roc_auc": roc.round(5).tolist(),
         "bootstrap_pr_auc": pr.round(5).tolist(),
         "train_seconds": round(trained.seconds, 3),
@@ -348,8 +295,3 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
         "bf16": trained.settings.autocast(),
         "versions": {package: version(package) for package in _PACKAGES},
     }
-
-
-def _bootstrap_seed(data: TrainingData) -> int:
-    """Of the test clips and nothing else, so that all runs on them draw the same ones."""
-    return int(hashlib.sha256(f"{data.digest} {data.fold}".encode()).hexdigest()[:8], 16)

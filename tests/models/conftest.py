@@ -38,6 +38,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         tags: Mapping[str, Sequence[int]],
         split: Sequence[str] | None = None,
         fold: Sequence[int] | None = None,
+        artist: Sequence[str] | None = None,
         failed: Sequence[int] = (),
         n_valid: Sequence[int] | None = None,
         sr: int = 16000,
@@ -48,6 +49,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         table = dataclasses.replace(
             make_store.table(ids, tags),
             split=[""] * n_clips if split is None else split,
+            artist=[""] * n_clips if artist is None else artist,
             fold=np.full(n_clips, -1, np.int16) if fold is None else np.array(fold, np.int16),
             tile=np.zeros(n_clips, np.int32),
             active=np.ones(n_clips, np.bool_),

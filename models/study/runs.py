@@ -1,0 +1,194 @@
+"""The runs of a study: networks x specs x folds x seeds, and which clips each one learns from."""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal
+
+from featurestore.errors import TrainingError, TrainingSettingsError
+from featurestore.specs.mel import FeatureSpec
+from models.data import DRAWN_FOLDS, TrainingData, folds_of, has_folds, is_split, training_data
+from models.study.results import IDENTITY, Row, identity
+from models.training.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from featurestore.store import FeatureStore
+
+Vary = Literal["weights", "clips"]
+"""What differs from run to run: first weights and order, or which clips train too."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: what a process needs to do it.
+
+    Attributes
+    ----------
+    store : FeatureStore
+    spec, encoding : str
+    fold, partition : int or None
+        See `models.data.training_data`.
+    tags : tuple of str
+    settings : TrainSettings
+    n_train, n_test : int
+        Clips of the splits.
+    threads : int or None
+        CPU threads; None for as many as the process has.
+    """
+
+    store: "FeatureStore"
+    spec: str
+    encoding: str
+    fold: int | None
+    partition: int | None
+    tags: tuple[str, ...]
+    settings: TrainSettings
+    n_train: int
+    n_test: int
+    threads: int | None
+
+    def __str__(self) -> str:
+        where = f"{self.spec} {self.settings.model} seed {self.settings.seed}"
+        return where + ("" if self.fold is None else f" fold {self.fold}")
+
+    @property
+    def source(self) -> tuple[object, ...]:
+        """What it learns from: equal for runs that can share what was read."""
+        return self.store.path, self.spec, self.fold, self.partition, self.tags
+
+    def data(self) -> TrainingData:
+        """What it learns from; no values are read yet."""
+        return training_data(
+            self.store, self.spec, tags=self.tags, fold=self.fold, partition=self.partition
+        )
+
+
+def identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
+    """The fields of a row that make a run what it is."""
+    known = {
+        **dataclasses.asdict(settings),
+        "data": data.digest,
+        "spec": data.spec.name,
+        "encoding": data.encoding,
+        "fold": data.fold,
+    }
+    return {field: known[field] for field in IDENTITY} | {"partition": data.partition}
+
+
+def list_runs(
+    stores: Sequence["FeatureStore"],
+    *,
+    settings: TrainSettings,
+    specs: Sequence[FeatureSpec | str] | None = None,
+    models: Sequence[str] = ("vgg",),
+    runs: int = 3,
+    folds: Sequence[int] | None = None,
+    tags: Sequence[str] | None = None,
+    vary: Vary | None = None,
+    threads: int | None = None,
+    say: Callable[[str], None] = lambda line: None,
+) -> dict[tuple[Any, ...], Run]:
+    """All runs of a study by their `identity`, in the order in which they are done.
+
+    Parameters are those of `models.study.study.study`.
+
+    Raises
+    ------
+    TrainingError
+        If one of the runs cannot be.
+    UnknownSpecError
+        If no store has one of the specs.
+    """
+    if runs < 1:
+        raise TrainingSettingsError(f"runs is {runs}; it must be at least 1")
+    if vary not in (None, "weights", "clips"):
+        raise TrainingSettingsError(f"vary is {vary!r}; it must be weights or clips")
+    trainings = [
+        dataclasses.replace(settings, model=model, seed=settings.seed + run)
+        for run in range(runs)
+        for model in dict.fromkeys(models)
+    ]
+    wanted: dict[tuple[Any, ...], Run] = {}
+    digests: dict[str, list[str]] = {}
+    for store in stores:
+        choices = _folds(store, folds, say)
+        for spec, fold in product(_specs_of(store, stores, specs), choices):
+            for training, data in _data_of(store, spec, fold, tags, trainings, vary):
+                name = f"{data.spec.name} of {store.path}"
+                digests.setdefault(data.digest, []).append(name)
+                run = Run(
+                    store=store,
+                    spec=data.spec.name,
+                    encoding=data.encoding,
+                    fold=fold,
+                    partition=data.partition,
+                    tags=data.tags,
+                    settings=training,
+                    n_train=len(data.train),
+                    n_test=len(data.test),
+                    threads=threads,
+                )
+                first = wanted.setdefault(identity(identity_fields(data, training)), run)
+                if first.store is not store:
+                    raise TrainingError(
+                        f"{run.spec} as {data.encoding} is in {first.store.path} and in "
+                        f"{store.path}; leave one of them out, or choose --specs"
+                    )
+    if len(digests) > 1:
+        firsts = ", ".join(f"{names[0]} ({digest})" for digest, names in digests.items())
+        say(
+            "these are not the same ready clips, splits and tags, and their scores cannot be "
+            f"compared: {firsts}"
+        )
+    return wanted
+
+
+def _folds(
+    store: "FeatureStore", folds: Sequence[int] | None, say: Callable[[str], None]
+) -> list[int | None]:
+    """The folds to test on, one after the other."""
+    if is_split(store) or has_folds(store):
+        return folds_of(store) if folds is None else list(dict.fromkeys(folds))
+    say(
+        f"{store.path} has neither splits nor folds: {len(DRAWN_FOLDS)} folds are drawn, "
+        "by artist where artists are known"
+    )
+    return list(DRAWN_FOLDS if folds is None else dict.fromkeys(folds))
+
+
+def _data_of(
+    store: "FeatureStore",
+    spec: FeatureSpec,
+    fold: int | None,
+    tags: Sequence[str] | None,
+    trainings: Sequence[TrainSettings],
+    vary: Vary | None,
+) -> Iterator[tuple[TrainSettings, TrainingData]]:
+    """What each training learns from; trainings of one seed share it, whatever spec and network.
+
+    A seed is its partition's too, so that runs of one seed are paired between points, and more
+    runs continue fewer.
+    """
+    made: dict[int | None, TrainingData] = {}
+    for training in trainings:
+        if vary == "clips" or (vary is None and fold is not None):
+            partition: int | None = training.seed
+        elif fold is None or has_folds(store):
+            partition = None
+        else:
+            partition = trainings[0].seed  # one drawing of folds for all runs
+        if partition not in made:
+            made[partition] = training_data(store, spec, tags=tags, fold=fold, partition=partition)
+        yield training, made[partition]
+
+
+def _specs_of(
+    store: "FeatureStore",
+    stores: Sequence["FeatureStore"],
+    specs: Sequence[FeatureSpec | str] | None,
+) -> list[FeatureSpec]:
+    if specs is None:
+        return list(store.specs)
+    # Where no store has it, asking this one says so.
+    mine = [spec for spec in specs if spec in store or not any(spec in other for other in stores)]
+    return list(dict.fromkeys(store[spec].spec for spec in mine))

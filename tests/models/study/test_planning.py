@@ -1,0 +1,48 @@
+import dataclasses
+
+import pytest
+
+from models.study.planning import plan_study
+from models.study.power import TYPICAL, detectable_loss
+from models.study.study import study
+from models.training.settings import TrainSettings
+
+SETTINGS = TrainSettings(width=0.03, epochs=1, batch_size=9, device="cpu", amp="off")
+
+
+def test_a_plan_without_rows_says_that_time_is_unknown_and_takes_typical_deviations(
+    toy_store, tmp_path
+):
+    path = tmp_path / "results.jsonl"
+    plan = plan_study([toy_store], path, settings=SETTINGS, runs=3, folds=[0, 1, 2, 3])
+    assert not path.exists()
+    assert (plan.n_trainings, plan.n_done, plan.n_left, plan.n_test_clips) == (24, 0, 24, 35)
+    assert (plan.seconds_left, plan.source) == (None, "typical")
+    deviations = dataclasses.replace(TYPICAL, test_per_train=35 / 70)
+    assert plan.deviations == deviations
+    assert plan.detectable == detectable_loss(deviations, n_runs=3, n_clips=35)
+    first, second, third = plan.lines()
+    assert first == "24 trainings: 0 done, 24 left"
+    assert "not known until" in second
+    assert "3 runs and 35 test clips tell a loss of" in third
+    assert "benchmarks/RESULTS.md" in third
+
+
+def test_a_pilots_rows_give_the_time_and_the_deviations(toy_store, tmp_path):
+    path = tmp_path / "results.jsonl"
+    rows = study([toy_store], path, settings=SETTINGS, runs=2, progress=False)
+    plan = plan_study([toy_store], path, settings=SETTINGS, runs=4, jobs=2)
+    assert (plan.n_done, plan.n_left, plan.source) == (4, 4, "pilot")
+    # Two more runs of either spec, each as long as its mean: as long as the four so far.
+    assert plan.seconds_left == pytest.approx(sum(row["train_seconds"] for row in rows) / 2)
+    (a, b), (c, d) = ([r["roc_auc"] for r in rows if r["seed"] == seed] for seed in (0, 1))
+    assert plan.deviations.over_runs == pytest.approx(abs((b - a) - (d - c)) / 2**0.5)
+    assert plan.deviations.test_per_train == 0
+    assert "from the results file's rows" in plan.lines()[-1]
+
+
+def test_a_single_run_is_said_to_tell_nothing(toy_store, tmp_path):
+    plan = plan_study([toy_store], tmp_path / "results.jsonl", settings=SETTINGS, runs=1)
+    assert plan.detectable is None
+    assert "one run cannot tell a loss" in plan.lines()[-1]
+    assert plan.json()["detectable"] is None
