@@ -10,7 +10,7 @@ from scipy import stats
 from featurestore.errors import TrainingError
 from featurestore.specs.mel import FeatureSpec
 from models.evaluation.metrics import bootstrap, evaluate
-from models.study.comparison import judge, parse_loss
+from models.study.comparison import compare, parse_margin
 from models.study.results import IDENTITY
 
 FINE, MIDDLE, COARSE = "sr16000-mel96-x1-db", "sr16000-mel48-x2-db", "sr16000-mel16-x4-db"
@@ -58,8 +58,8 @@ def rows_of(spec, aucs, *, clips=None, **changes):
     ]  # fmt: skip
 
 
-def verdicts(judgement):
-    return {point.spec.name: point.verdict for point in judgement.points}
+def verdicts(comparison):
+    return {point.spec.name: point.verdict for point in comparison.points}
 
 
 # Judged without replicates, runs alone speak.
@@ -68,8 +68,8 @@ def verdicts(judgement):
 def test_a_point_gathers_the_runs_of_a_spec_and_the_cheapest_comes_first():
     tags = [{"roc_auc_per_tag": {"rock": auc}} for auc in (0.4, 0.6)]
     rows = [r | tag for r, tag in zip(rows_of(COARSE, [0.6, 0.7]), tags, strict=True)]
-    judgement = judge([*rows_of(FINE, [0.9]), *rows])
-    coarse, fine = judgement.points
+    comparison = compare([*rows_of(FINE, [0.9]), *rows])
+    coarse, fine = comparison.points
     assert (coarse.spec, fine.spec) == (FeatureSpec.parse(COARSE), FeatureSpec.parse(FINE))
     assert (coarse.n_runs, coarse.n_folds, fine.n_runs) == (2, 1, 1)
     assert coarse.roc_auc == pytest.approx(0.65)
@@ -80,7 +80,7 @@ def test_a_point_gathers_the_runs_of_a_spec_and_the_cheapest_comes_first():
     assert (coarse.train_seconds, coarse.inference_seconds_per_clip) == (10, 0.01)
     assert coarse.loss == pytest.approx(0.25)
     assert coarse.roc_auc_per_tag == {"rock": pytest.approx(0.5)}
-    assert judgement.baseline is fine
+    assert comparison.baseline is fine
     assert (fine.verdict, fine.loss) == ("baseline", 0)
     assert math.isnan(fine.p_holm)
 
@@ -91,7 +91,7 @@ def test_a_point_gathers_the_runs_of_a_spec_and_the_cheapest_comes_first():
 )
 def test_over_runs_alone_p_is_scipys_welch_test(a, b):
     a, b = np.array(a) / 1000, np.array(b) / 1000
-    point = judge([*rows_of(FINE, a), *rows_of(COARSE, b)]).points[0]
+    point = compare([*rows_of(FINE, a), *rows_of(COARSE, b)]).points[0]
     expected = stats.ttest_ind(a, b, equal_var=False).pvalue
     assert point.p == point.p_welch == pytest.approx(expected, rel=1e-6)
 
@@ -101,7 +101,7 @@ def test_over_clips_alone_p_is_a_z_test_with_the_paired_replicates_deviation(cli
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 0.01, len(clips))
     rows = [*rows_of(FINE, [0.8], clips=clips), *rows_of(COARSE, [0.79], clips=clips + noise)]
-    point = judge(rows).points[0]
+    point = compare(rows).points[0]
     expected = 2 * stats.norm.sf(0.01 / noise.std(ddof=1))  # `clips` is common to both: gone
     assert point.p == point.p_holm == pytest.approx(expected, rel=1e-6)
     moved = 0.01 + noise.mean() - noise
@@ -112,15 +112,15 @@ def test_over_clips_alone_p_is_a_z_test_with_the_paired_replicates_deviation(cli
 def test_runs_and_clips_add_up_to_one_test():
     rng = np.random.default_rng(0)
     noise, runs = rng.normal(0, 0.01, 500), (np.array([0.80, 0.81, 0.83]), np.array([0.77, 0.79]))
-    judgement = judge([*rows_of(FINE, runs[0]), *rows_of(COARSE, runs[1])])
-    assert judgement.points[0].p == judgement.points[0].p_welch
+    comparison = compare([*rows_of(FINE, runs[0]), *rows_of(COARSE, runs[1])])
+    assert comparison.points[0].p == comparison.points[0].p_welch
     rows = [*rows_of(FINE, runs[0], clips=noise), *rows_of(COARSE, runs[1], clips=0 * noise)]
-    point = judge(rows).points[0]
+    point = compare(rows).points[0]
     variances = np.array([runs[0].var(ddof=1) / 3, runs[1].var(ddof=1) / 2, noise.var(ddof=1)])
     t = (runs[0].mean() - runs[1].mean()) / variances.sum() ** 0.5
     freedom = variances.sum() ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 1)
     assert point.p == pytest.approx(2 * stats.t.sf(t, freedom))
-    assert point.p_welch == judgement.points[0].p_welch
+    assert point.p_welch == comparison.points[0].p_welch
 
 
 def test_holms_correction_is_that_of_his_paper_worked_by_hand():
@@ -132,7 +132,7 @@ def test_holms_correction_is_that_of_his_paper_worked_by_hand():
     for mel, p in p_values.items():
         loss = stats.norm.isf(p / 2)
         rows += rows_of(f"sr16000-{mel}-x1-db", [0.9 - loss], clips=noise)
-    points = {p.label: p for p in judge(rows).points}
+    points = {p.label: p for p in compare(rows).points}
     assert {k[:-3]: p.p for k, p in points.items() if p.verdict != "baseline"} == pytest.approx(
         p_values
     )
@@ -152,7 +152,7 @@ def test_the_four_verdicts():
         *rows_of("sr16000-mel32-x1-db", 0.8005 + runs),
         *rows_of("sr16000-mel24-x1-db", [0.8]),  # one run, and no replicates
     ]
-    assert verdicts(judge(rows)) == {
+    assert verdicts(compare(rows)) == {
         FINE: "baseline",
         MIDDLE: "better",
         COARSE: "worse",
@@ -164,7 +164,7 @@ def test_the_four_verdicts():
 def test_runs_that_never_differ_are_judged_without_dividing_by_nothing():
     same, other = [0.8, 0.8], [0.7, 0.7]
     rows = [*rows_of(FINE, same), *rows_of(MIDDLE, same), *rows_of(COARSE, other)]
-    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
+    assert verdicts(compare(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
 
 
 def test_a_difference_over_runs_that_other_clips_could_undo_is_noise():
@@ -175,7 +175,7 @@ def test_a_difference_over_runs_that_other_clips_could_undo_is_noise():
         *rows_of(FINE, 0.80 + runs, clips=rng.normal(0, 0.02, 1000)),
         *rows_of(COARSE, 0.79 + runs, clips=rng.normal(0, 0.02, 1000)),
     ]
-    point = judge(rows).points[0]
+    point = compare(rows).points[0]
     assert point.p_welch < 1e-6
     assert point.verdict == "within noise"
 
@@ -198,7 +198,7 @@ def test_without_a_true_difference_one_study_in_twenty_claims_one(n_runs):
             seeds = rng.normal(0, 0.025 if n_runs > 1 else 0, n_runs)
             of_draws = clips[draws].mean(axis=1) - clips.mean()
             rows += rows_of(f"sr16000-mel{mel}-x1-db", clips.mean() + seeds, clips=of_draws)
-        alarms += any(point.verdict in ("better", "worse") for point in judge(rows).points)
+        alarms += any(point.verdict in ("better", "worse") for point in compare(rows).points)
     assert 0.02 < alarms / n_studies < 0.08
 
 
@@ -209,7 +209,7 @@ def test_two_test_clips_prove_nothing():
         *rows_of(MIDDLE, [1.0], bootstrap_roc_auc=[1.0] * 100),
         *rows_of(COARSE, [0.0], bootstrap_roc_auc=[0.0] * 100),
     ]
-    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "unknown"}
+    assert verdicts(compare(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "unknown"}
 
 
 def test_a_true_difference_is_found():
@@ -220,7 +220,7 @@ def test_a_true_difference_is_found():
         *rows_of(MIDDLE, rng.normal(0.80, 0.003, 5), clips=clips + rng.normal(0, 0.003, 500)),
         *rows_of(COARSE, rng.normal(0.75, 0.003, 5), clips=clips + rng.normal(0, 0.003, 500)),
     ]
-    assert verdicts(judge(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
+    assert verdicts(compare(rows)) == {FINE: "baseline", MIDDLE: "within noise", COARSE: "worse"}
 
 
 def test_intervals_lie_about_the_score_though_clips_drawn_twice_raise_pr_auc():
@@ -233,7 +233,7 @@ def test_intervals_lie_about_the_score_though_clips_drawn_twice_raise_pr_auc():
     assert pr.mean() > found.pr_auc + 0.01
     row = {"roc_auc": found.roc_auc, "pr_auc": found.pr_auc}
     replicates = {"bootstrap_roc_auc": roc.tolist(), "bootstrap_pr_auc": pr.tolist()}
-    (point,) = judge([ROW | row | replicates]).points
+    (point,) = compare([ROW | row | replicates]).points
     for score, interval, drawn in (
         (point.roc_auc, point.roc_auc_interval, roc),
         (point.pr_auc, point.pr_auc_interval, pr),
@@ -250,7 +250,7 @@ def test_folds_are_averaged_for_each_seed_before_anything_else():
                "bootstrap_roc_auc": [0.5 + 0.2 * fold, 0.6 + 0.2 * fold]}
         for seed in (0, 1) for fold in (0, 1)
     ]  # fmt: skip
-    (point,) = judge(rows).points
+    (point,) = compare(rows).points
     assert (point.n_runs, point.n_folds) == (2, 2)
     assert point.roc_auc == pytest.approx(0.65)
     assert point.roc_auc_std == pytest.approx(0.1 / 2**0.5)  # not the folds' 0.2
@@ -260,12 +260,12 @@ def test_folds_are_averaged_for_each_seed_before_anything_else():
 def test_of_an_unfinished_study_whole_seeds_and_common_folds_are_compared():
     folds = [ROW | {"fold": f, "seed": s, "roc_auc": 0.9 - 0.1 * f} for s in (0, 1) for f in (0, 1)]
     coarse = {"spec": COARSE, "gmac": 1.0}
-    judgement = judge([*folds[:3], *(row | coarse for row in folds[:1])])
-    cheap, fine = judgement.points
+    comparison = compare([*folds[:3], *(row | coarse for row in folds[:1])])
+    cheap, fine = comparison.points
     assert (fine.n_runs, fine.n_folds, cheap.n_folds) == (1, 2, 1)
     assert cheap.loss == 0
-    assert any(note.startswith("1 rows are of seeds") for note in judgement.notes)
-    none = judge([*folds[:2], folds[1] | coarse | {"fold": 2}])
+    assert any(note.startswith("1 rows are of seeds") for note in comparison.notes)
+    none = compare([*folds[:2], folds[1] | coarse | {"fold": 2}])
     assert none.points[0].verdict == "unknown"
     assert math.isnan(none.points[0].loss)
 
@@ -279,14 +279,14 @@ def test_a_point_tested_on_easy_folds_alone_is_not_taken_for_the_best():
         for fold in folds
         for row in rows_of(spec, [auc[fold], auc[fold] - 0.001], clips=noise, fold=fold)
     ]
-    judgement = judge(rows)
-    partial = judgement.points[0]
+    comparison = compare(rows)
+    partial = comparison.points[0]
     assert (partial.spec.name, partial.n_folds) == (COARSE, 1)
-    assert partial.roc_auc > judgement.best.roc_auc == pytest.approx(0.7495)
+    assert partial.roc_auc > comparison.best.roc_auc == pytest.approx(0.7495)
     assert partial.loss == pytest.approx(0)  # over the fold that both have
     assert not partial.on_frontier
-    assert judgement.recommended.spec.name == MIDDLE
-    assert judgement.notes[0].startswith("1 of 3 points have not been tested on all folds yet")
+    assert comparison.recommended.spec.name == MIDDLE
+    assert comparison.notes[0].startswith("1 of 3 points have not been tested on all folds yet")
 
 
 def test_points_on_other_data_are_shown_and_not_compared():
@@ -295,12 +295,12 @@ def test_points_on_other_data_are_shown_and_not_compared():
         *rows_of(COARSE, [0.99, 0.98], data="ba9876543210"),
         *rows_of(MIDDLE, [0.8, 0.82]),
     ]
-    judgement = judge(rows)
-    strange = judgement.points[0]
+    comparison = compare(rows)
+    strange = comparison.points[0]
     assert (strange.verdict, strange.on_frontier) == ("unknown", False)
-    assert judgement.best.spec.name == FINE
-    assert judgement.recommended.spec.name != COARSE
-    assert judgement.notes[0] == (
+    assert comparison.best.spec.name == FINE
+    assert comparison.recommended.spec.name != COARSE
+    assert comparison.notes[0] == (
         "1 of 3 points are from other clips, splits or tags than the baseline "
         "mel96 x1 data 0123456789ab: their scores cannot be compared with its."
     )
@@ -321,7 +321,7 @@ def test_the_frontier_is_what_nothing_beats_in_everything():
         point(16, 0.70, 1, 10),
         point(8, 0.70, 1, 10),  # as good as the one before
     ]
-    on = {p.label for p in judge(rows).points if p.on_frontier}
+    on = {p.label for p in compare(rows).points if p.on_frontier}
     assert on == {"mel48 x1", "mel32 x1", "mel16 x1", "mel8 x1"}
 
 
@@ -329,7 +329,7 @@ def test_equal_costs_are_equal_over_other_numbers_of_runs():
     """The mean of three 0.8 is 0.8000000000000002 in floating point."""
     cost = {"gmac": 0.8, "bytes_per_clip": 1000.0}
     rows = [*rows_of(FINE, [0.9] * 3, **cost), *rows_of(COARSE, [0.8] * 2, **cost)]
-    points = {point.spec.name: point for point in judge(rows).points}
+    points = {point.spec.name: point for point in compare(rows).points}
     assert points[FINE].gmac == points[COARSE].gmac == 0.8
     assert (points[FINE].on_frontier, points[COARSE].on_frontier) == (True, False)
 
@@ -341,14 +341,14 @@ def test_the_cheapest_within_the_noise_of_the_best_is_recommended():
         *rows_of(MIDDLE, [0.89], clips=noise),
         *rows_of(COARSE, [0.70], clips=noise),
     ]
-    judgement = judge(rows)
-    assert judgement.recommended.spec.name == MIDDLE
-    assert judgement.recommended_why == (
+    comparison = compare(rows)
+    assert comparison.recommended.spec.name == MIDDLE
+    assert comparison.recommended_why == (
         "the cheapest within the noise of the best, mel96 x1: 1 % less ROC AUC, at worst 2 % (95 %)"
     )
-    assert judge(rows, max_loss="0.5%").recommended.spec.name == FINE
-    assert judge(rows, max_loss=0.25).recommended.spec.name == COARSE
-    assert judge(rows, max_loss=0.25).recommended_why == (
+    assert compare(rows, margin="0.5%").recommended.spec.name == FINE
+    assert compare(rows, margin=0.25).recommended.spec.name == COARSE
+    assert compare(rows, margin=0.25).recommended_why == (
         "the cheapest that loses at most 25 % of ROC AUC: 20 % less than the best, mel96 x1"
     )
 
@@ -357,11 +357,11 @@ def test_why_the_best_is_recommended_is_said():
     noise = np.array([-0.01, 0.01] * 50)
     rows = [*rows_of(FINE, [0.9], clips=noise), *rows_of(COARSE, [0.7], clips=0 * noise)]
     best = "it has the best ROC AUC"
-    assert judge(rows).recommended_why == f"{best}, and nothing cheaper is within its noise"
-    assert judge(rows, max_loss=0.1).recommended_why == (
+    assert compare(rows).recommended_why == f"{best}, and nothing cheaper is within its noise"
+    assert compare(rows, margin=0.1).recommended_why == (
         f"{best}; all that is cheaper loses over 10 %"
     )
-    assert judge(rows[:1]).recommended_why == f"{best}, and nothing is cheaper"
+    assert compare(rows[:1]).recommended_why == f"{best}, and nothing is cheaper"
 
 
 def test_a_baseline_is_named_by_spec_or_label():
@@ -370,11 +370,11 @@ def test_a_baseline_is_named_by_spec_or_label():
         *rows_of(MIDDLE, [0.8]),
         *rows_of(MIDDLE, [0.8], encoding="uint8", bytes_per_clip=900.0),
     ]
-    assert judge(rows).baseline.label == "mel96 x1 float16"
-    assert judge(rows, baseline=MIDDLE).baseline.label == "mel48 x2 float16"  # has more bytes
-    assert judge(rows, baseline="mel48 x2 uint8").baseline.encoding == "uint8"
+    assert compare(rows).baseline.label == "mel96 x1 float16"
+    assert compare(rows, baseline=MIDDLE).baseline.label == "mel48 x2 float16"  # has more bytes
+    assert compare(rows, baseline="mel48 x2 uint8").baseline.encoding == "uint8"
     with pytest.raises(TrainingError, match="no results of a baseline 'mel8'; there are mel48 x2"):
-        judge(rows, baseline="mel8")
+        compare(rows, baseline="mel8")
 
 
 def test_encodings_of_one_spec_are_points_of_their_own():
@@ -382,18 +382,18 @@ def test_encodings_of_one_spec_are_points_of_their_own():
         *rows_of(FINE, [0.9], encoding="float32", bytes_per_clip=400.0),
         *rows_of(FINE, [0.9], encoding="uint8", bytes_per_clip=100.0),
     ]
-    judgement = judge(rows)
-    assert [p.label for p in judgement.points] == ["mel96 x1 uint8", "mel96 x1 float32"]
-    assert [p.on_frontier for p in judgement.points] == [True, False]
+    comparison = compare(rows)
+    assert [p.label for p in comparison.points] == ["mel96 x1 uint8", "mel96 x1 float32"]
+    assert [p.on_frontier for p in comparison.points] == [True, False]
     expected = "16 kHz, db, vgg, width 0.125, ferraro2020, augment none, 13 epochs"
-    assert judgement.common == f"{expected}, batches of 32, learning rate 0.001, amp off"
+    assert comparison.common == f"{expected}, batches of 32, learning rate 0.001, amp off"
 
 
 @pytest.mark.parametrize("field", sorted(set(IDENTITY) - {"seed", "fold"}))
 def test_whatever_makes_runs_differ_makes_points_and_labels_differ(field):
     value = {"spec": COARSE, "width": 2, "epochs": 2, "batch_size": 2, "learning_rate": 0.5}
-    judgement = judge([ROW, ROW | {field: value.get(field, "other")}])
-    labels = [point.label for point in judgement.points]
+    comparison = compare([ROW, ROW | {field: value.get(field, "other")}])
+    labels = [point.label for point in comparison.points]
     assert len(set(labels)) == 2
 
 
@@ -414,13 +414,13 @@ def test_whatever_makes_runs_differ_makes_points_and_labels_differ(field):
     )
 )  # fmt: skip
 def test_whatever_was_interrupted_is_judged(rows):
-    judgement = judge(rows)
-    assert judgement.baseline in judgement.points
-    assert judgement.recommended in judgement.points
-    assert judgement.best.on_frontier
-    for point in judgement.points:
+    comparison = compare(rows)
+    assert comparison.baseline in comparison.points
+    assert comparison.recommended in comparison.points
+    assert comparison.best.on_frontier
+    for point in comparison.points:
         assert (point.verdict == "unknown") == (
-            math.isnan(point.p_holm) and point is not judgement.baseline
+            math.isnan(point.p_holm) and point is not comparison.baseline
         )
         assert not point.p_holm < point.p
 
@@ -432,7 +432,7 @@ def test_the_same_rows_in_another_order_are_judged_alike():
         for spec in (FINE, MIDDLE, COARSE)
         for row in rows_of(spec, rng.normal(0.8, 0.01, 3), clips=rng.normal(0, 0.01, 50))
     ]
-    first, second = judge(rows), judge(rows[::-1])
+    first, second = compare(rows), compare(rows[::-1])
     for a, b in zip(first.points, second.points, strict=True):
         for field in dataclasses.fields(a):
             x, y = getattr(a, field.name), getattr(b, field.name)
@@ -441,15 +441,15 @@ def test_the_same_rows_in_another_order_are_judged_alike():
 
 @pytest.mark.parametrize("loss", ["0.5%", "0.5 %", "0.005", 0.005])
 def test_a_loss_is_percent_or_a_number(loss):
-    assert parse_loss(loss) == pytest.approx(0.005)
+    assert parse_margin(loss) == pytest.approx(0.005)
 
 
 @pytest.mark.parametrize("loss", ["half", "", "-1%", "100%", 5, "nan", "%"])
 def test_what_is_no_loss_is_refused(loss):
     with pytest.raises(TrainingError, match=r"must be a loss of ROC AUC such as 0\.5% or 0\.005"):
-        parse_loss(loss)
+        parse_margin(loss)
 
 
 def test_nothing_to_judge_is_an_error():
     with pytest.raises(TrainingError, match="there are no results to judge; melgrid study"):
-        judge([])
+        compare([])
