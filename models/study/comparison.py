@@ -335,7 +335,7 @@ def _point(
     why = ""
     if verdict == "not told":
         clauses = (found.unknown, remedy_of(found, margin)) if found else ("it is of other clips",)
-        why = "; ".join(filter(None, clauses))
+        why = "; ".join(filter(None, clauses)) or "these runs and test clips cannot tell"
     return Point(
         label=table.label,
         spec=spec_of(row),

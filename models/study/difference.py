@@ -120,7 +120,7 @@ def difference(reference: RunTable, other: RunTable, typical: Variance | None = 
         sides, replicates = [sides[0] - sides[1]], [replicates[0] - replicates[1]]
     if unknown := _unknown(tables, n_runs, sides, replicates):
         return dataclasses.replace(found, unknown=unknown)
-    shared, allowance = correction(tables, test_per_train(rows), has_folds=folds != [None])
+    shared, allowance = correction(tables, ratio_of_clips(rows), has_folds=folds != [None])
     terms = over_runs(sides)
     if typical and len(sides) == 1 and terms[0].value < typical.value / n_runs:
         terms = (Variance(value=typical.value / n_runs, freedom=typical.freedom),)
@@ -249,7 +249,7 @@ def _n_test_clips(rows: Sequence[Row], n_folds: int) -> int:
     return round(sum(found) / len(found) * n_folds) if found else 0
 
 
-def test_per_train(rows: Sequence[Row]) -> float:
+def ratio_of_clips(rows: Sequence[Row]) -> float:
     """Test clips per training clip of one training."""
     known = [r for r in rows if r.get("n_train") and r.get("n_test")]
     if not known:

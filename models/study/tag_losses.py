@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.study.difference import correction, over_runs, runs_of, test_per_train
+from models.study.difference import correction, over_runs, ratio_of_clips, runs_of
 from models.study.run_table import Run, RunTable
 from models.study.significance import (
     ALPHA,
@@ -108,7 +108,7 @@ def _estimate(reference: RunTable, other: RunTable, tag: str, correlation: float
     if runs[0] == runs[1]:
         sides = [sides[0] - sides[1]]
     rows = [table.cells[run, fold] for table in tables for run in table.runs for fold in folds]
-    shared, allowance = correction(tables, test_per_train(rows), has_folds=folds != [None])
+    shared, allowance = correction(tables, ratio_of_clips(rows), has_folds=folds != [None])
     variances = [
         Variance(value=term.value * (1 + len(side) * shared), freedom=term.freedom)
         for term, side in zip(over_runs(sides), sides, strict=True)
