@@ -284,7 +284,7 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
                "sr8000-mel16-x1-db,sr8000-mel8-x2-db")  # fmt: skip
     first = program(*command)
     assert first.returncode == 0, first.stderr
-    assert re.search(r"GMAC +kB +loss % .*verdict", first.stdout)
+    assert re.search(r"GMAC +kB +loss % +runs p +verdict", first.stdout)
     assert results.with_suffix(".png").stat().st_size > 10_000
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     assert len(rows) == 4

@@ -124,8 +124,11 @@ def difference(reference: RunTable, other: RunTable, typical: Variance | None = 
     terms = over_runs(sides)
     if typical and len(sides) == 1 and terms[0].value < typical.value / n_runs:
         terms = (Variance(value=typical.value / n_runs, freedom=typical.freedom),)
+    # A bootstrap's variance is too small by one clip in those of a fold; where runs are tested by
+    # other folds than clips are drawn from, so is what either run leaves about its folds' means.
+    is_redrawn = all(table.is_redrawn for table in tables) and folds != [None]
     n_fold = n_clips / len(folds)
-    of_sample = n_fold / (n_fold - 1) if n_fold > 1 else 1.0  # a bootstrap's variance is too small
+    of_sample = (n_fold / (n_fold - 1)) ** (3 if is_redrawn else 1) if n_fold > 1 else 1.0
     over_clips = (1 + allowance) * of_sample * max(0.0, _shared_variance(replicates))
     variances = [
         Variance(value=term.value * (1 + len(side) * shared), freedom=term.freedom)
