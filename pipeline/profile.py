@@ -19,9 +19,9 @@ from featurestore.process.stages import (
     Clock,
     Memory,
     Stages,
-    given_back,
+    trim_at_once,
     process_memory,
-    watched,
+    instrumented,
 )
 from featurestore.specs.encoding import Codec
 from featurestore.specs.mel import FeatureSpec
@@ -193,7 +193,7 @@ def time_tasks(
     stages = stages_of(settings.backend)
     with _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
         clock = Clock(stages)
-        with watched(stages, clock):
+        with instrumented(stages, clock):
             results = [compute_shard(job, one) for one in tasks]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return TaskTimes(
@@ -214,12 +214,12 @@ def memory_of_tasks(
     n_clips: int,
 ) -> Mapping[str, int]:
     """What each stage holds at most [bytes], as `time_tasks`; nothing where it cannot be known."""
-    stages, gauge = stages_of(settings.backend), process_memory()
-    if gauge is None:
+    stages, probe = stages_of(settings.backend), process_memory()
+    if probe is None:
         return {}
-    with given_back(), _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
-        memory = Memory(stages, gauge)
-        with watched(stages, memory):
+    with trim_at_once(), _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
+        memory = Memory(stages, probe)
+        with instrumented(stages, memory):
             for one in tasks:
                 compute_shard(job, one)
     return memory.most
