@@ -27,7 +27,7 @@ from featurestore.specs.encoding import Codec
 from featurestore.specs.mel import FeatureSpec
 from featurestore.writer import StoreWriter
 from pipeline.audio import decode
-from pipeline.audio.clip import Clip, Cutter
+from pipeline.audio.clip import Clip, Cropper
 from pipeline.features import plan
 from pipeline.features.backends import BackendName, load_backend
 from pipeline.run.cluster import WorkerDiedError, connect, each
@@ -55,7 +55,7 @@ def stages_of(backend: BackendName) -> Stages:
         "read": ((pipeline.run.task, "read_track"),),
         "digest": ((decode, "_digest"),),
         "decode": ((decode, "_any_decoder"),),
-        "crop": ((pipeline.run.task, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
+        "crop": ((pipeline.run.task, "Cropper"), (Cropper, "clip"), (Clip, "padded")),
         "resample": ((soxr, "resample"),),
         **spectrum,
         "amplitude": ((plan, "compress"),),

@@ -29,7 +29,7 @@ from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.audio.decode import DECODERS, Track, read_track
 from pipeline.audio.file import signature_of
 from pipeline.features.backends import BackendName
@@ -293,8 +293,8 @@ class _Tracks:
         by_spec = {layout.spec: layout for layout in layouts}
         made: dict[Spec, _Row] = {}
         with time_limit(self._job.timeout), _memory_errors_told():
-            track, cutter = self._open(path)
-            clip = cutter.clip(tile)
+            track, cropper = self._open(path)
+            clip = cropper.clip(tile)
             plan = _plan(tuple(by_spec))
             for spec, values, statistics in plan.compute(
                 clip, self._job.backend, self._job.encoding
@@ -314,11 +314,11 @@ class _Tracks:
         )
         return record, made
 
-    def _open(self, path: str) -> tuple[Track, Cutter]:
+    def _open(self, path: str) -> tuple[Track, Cropper]:
         if path != self._path:
             self._path = ""  # what follows may fail
             track = read_track(path, self._job.window)
-            self._cutter = Cutter(
+            self._cropper = Cropper(
                 track.samples,
                 track.sr,
                 self._job.window,
@@ -327,7 +327,7 @@ class _Tracks:
             )
             self._track = track
             self._path = path
-        return self._track, self._cutter
+        return self._track, self._cropper
 
 
 @contextlib.contextmanager
