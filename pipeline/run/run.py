@@ -23,7 +23,7 @@ from pipeline.features.plan import arrange
 from pipeline.run.cluster import compute, connect
 from pipeline.run.layouts import batches, division_for, layouts, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
-from pipeline.run.rows import Rows, audio_of, clip_table
+from pipeline.run.rows import AudioPaths, audio_of, clip_table
 from pipeline.run.settings import RunSettings
 from pipeline.run.summary import Failure, PlannedSpec, Preview, RunSummary
 from pipeline.run.task import Job, ShardResult, ShardTask
@@ -132,7 +132,7 @@ def run(
 def complete(
     store: FeatureStore,
     jobs: Iterable[Job],
-    rows: Rows,
+    rows: AudioPaths,
     do: Callable[[Job, Iterator[ShardTask]], Iterable[ShardResult]],
     *,
     quiet: bool,
@@ -143,7 +143,7 @@ def complete(
     ----------
     store : FeatureStore
     jobs : iterable of Job
-    rows : Rows
+    rows : AudioPaths
     do : callable
         Does tasks of a job; called if there are any.
     quiet : bool
