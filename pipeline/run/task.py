@@ -141,10 +141,10 @@ class ShardResult:
 _WRITES = 8
 """Specs written at the same time: most of it is waiting, for the disk or for object storage."""
 
-_Row = tuple[bytes, Statistics]
+EncodedClip = tuple[bytes, Statistics]
 """One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
 
-Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, _Row]]]
+Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, EncodedClip]]]
 """Makes one clip: from a path, a tile and what is wanted, to its record and rows.
 
 It raises `AudioError` for what is the clip's fault.
@@ -230,7 +230,7 @@ def write_specs(
     files: Files,
     layouts: Sequence[Layout],
     shard: int,
-    rows: Mapping[Spec, Sequence[_Row | None]],
+    rows: Mapping[Spec, Sequence[EncodedClip | None]],
 ) -> dict[str, Checksums]:
     """Write one shard of several specs at the same time; the checksums of their rows, by name."""
     with ThreadPoolExecutor(_WRITES) as pool:
@@ -244,9 +244,9 @@ def probe_clip(job: Job, path: str) -> None:
         _Tracks(job).compute(path, 0, job.layouts)
 
 
-def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
+def _kept(files: Files, layout: Layout, task: ShardTask) -> list[EncodedClip | None]:
     """A spec's rows that stay: ready according to the record, and undamaged."""
-    kept: list[_Row | None] = [None] * len(task.paths)
+    kept: list[EncodedClip | None] = [None] * len(task.paths)
     ready = [p for p in range(len(kept)) if task.before.is_ready(layout.spec.name, p)]
     key, statistics_key = layout.shard_key(task.shard), layout.statistics_key(task.shard)
     stored, packed = files.read_several([key, statistics_key]) if ready else (None, None)
@@ -282,7 +282,7 @@ class _Tracks:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[Spec, _Row]]:
+    ) -> tuple[ClipRecord, dict[Spec, EncodedClip]]:
         """What became of one clip, and its row of every spec.
 
         Raises
@@ -291,7 +291,7 @@ class _Tracks:
             If the clip cannot be made.
         """
         by_spec = {layout.spec: layout for layout in layouts}
-        made: dict[Spec, _Row] = {}
+        made: dict[Spec, EncodedClip] = {}
         with time_limit(self._job.timeout), _memory_errors_told():
             track, cropper = self._open(path)
             clip = cropper.clip(tile)
