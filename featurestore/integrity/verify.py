@@ -150,7 +150,7 @@ def inspect(
             unfinished.append("a run is at work here, or was killed")
         damage += _metadata(files, metadata)
     status = ClipStatus(files, metadata)
-    rows = _Rows()
+    rows = RowCheck()
     found = () if journal_pending else tuple(_parts(status))
     damage += found
     if not found:
@@ -215,7 +215,7 @@ def _parts(status: ClipStatus) -> Iterator[Damage]:
 
 
 @dataclasses.dataclass(kw_only=True)
-class _Rows:
+class RowCheck:
     """What was found of commit records and rows; see `ExaminedShard` and `Report`."""
 
     damage: list[Damage] = dataclasses.field(default_factory=list)
@@ -226,12 +226,12 @@ class _Rows:
     nbytes: int = 0
 
 
-def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool) -> _Rows:
+def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool) -> RowCheck:
     from tqdm import tqdm
 
     division, n_clips = metadata.division, metadata.n_clips
     todo = list(recorded(files, division, n_clips)) if metadata.layouts else []
-    rows = _Rows(
+    rows = RowCheck(
         done={name: np.zeros(n_clips, np.bool_) for name in metadata.names},
         recorded=set(todo),
     )
@@ -255,7 +255,7 @@ def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progres
 
 
 def _clip_table(
-    files: Files, metadata: StoreMetadata, status: ClipStatus, rows: _Rows
+    files: Files, metadata: StoreMetadata, status: ClipStatus, rows: RowCheck
 ) -> tuple[list[Damage], list[str]]:
     """Damage of the clip table with its status columns; and what is unfinished."""
     parts = status.parts
