@@ -187,7 +187,7 @@ def diff(a: "FeatureStore", b: "FeatureStore", *, progress: bool = False) -> Dif
     )
 
 
-_Rows = np.ndarray[Any, np.dtype[np.int64]]
+_RowNumbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def _matched(
@@ -201,7 +201,7 @@ def _matched(
     return both, (only_a, only_b)
 
 
-def _columns(a: "FeatureStore", b: "FeatureStore", here: _Rows, there: _Rows) -> dict[str, int]:
+def _columns(a: "FeatureStore", b: "FeatureStore", here: _RowNumbers, there: _RowNumbers) -> dict[str, int]:
     found = {}
     for names, one, other in (
         (_COLUMNS, _table_columns(a.table), _table_columns(b.table)),
@@ -228,7 +228,7 @@ def _table_columns(table: ClipTable) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _labels(a: ClipTable, b: ClipTable, here: _Rows, there: _Rows) -> dict[str, int]:
+def _labels(a: ClipTable, b: ClipTable, here: _RowNumbers, there: _RowNumbers) -> dict[str, int]:
     found = {
         tag: np.count_nonzero(
             a.labels[here, a.tags.index(tag)] != b.labels[there, b.tags.index(tag)]
@@ -243,8 +243,8 @@ def _values(
     a: "FeatureStore",
     b: "FeatureStore",
     spec: Spec,
-    here: _Rows,
-    there: _Rows,
+    here: _RowNumbers,
+    there: _RowNumbers,
     *,
     progress: bool,
 ) -> SpecDifference:
