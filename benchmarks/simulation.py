@@ -154,15 +154,15 @@ def overhead(n_tasks: int) -> tuple[float, float]:
         tiles = (0,) * len(paths)
         return (ShardTask(shard=k, paths=paths, tiles=tiles, before=Commit()) for k in range(n))
 
-    say: Callable[[str], None] = print
+    notify: Callable[[str], None] = print
     with (
         mock.patch.object(pipeline.run.cluster, "compute_shard", pass_by),
         connect(2, None) as client,
     ):
         client.wait_for_workers(2)
-        list(compute(client, job, tasks(20), say))
+        list(compute(client, job, tasks(20), notify))
         cpu, wall = time.process_time(), time.perf_counter()
-        list(compute(client, job, tasks(n_tasks), say))
+        list(compute(client, job, tasks(n_tasks), notify))
         return (
             (time.perf_counter() - wall) / n_tasks,
             (time.process_time() - cpu) / n_tasks,

@@ -170,7 +170,7 @@ def on_dask(
     tasks: Sequence[T],
     *,
     scheduler: str,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     timeout: float = 10.0,
 ) -> Iterator[tuple[T, R | MelgridError]]:
     """Do them on the workers of a Dask scheduler.
@@ -185,7 +185,7 @@ def on_dask(
     scheduler : str
         Address, such as ``tcp://host:8786``. For ``tls://`` the certificate is the one of Dask's
         configuration, ``distributed.comm.tls``.
-    say : callable
+    notify : callable
         Is told when there are no workers.
     timeout : float
         How long the scheduler may take to answer [s].
@@ -208,7 +208,7 @@ def on_dask(
         ) from None
     with client:
         if not client.nthreads():
-            say("no Dask worker is there: waiting for one (Ctrl-C to stop)")
+            notify("no Dask worker is there: waiting for one (Ctrl-C to stop)")
         # Not pure: the same task again shall run again.
         futures = {client.submit(work, task, pure=False): task for task in tasks}
         for future in as_completed(futures):

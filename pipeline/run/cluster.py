@@ -108,7 +108,7 @@ def connect(
 
 
 def compute(
-    client: "Client", job: Job, tasks: Iterable[ShardTask], say: Callable[[str], None]
+    client: "Client", job: Job, tasks: Iterable[ShardTask], notify: Callable[[str], None]
 ) -> Iterator[ShardResult]:
     """Results of tasks as they end; at any time no more are submitted than keep workers busy.
 
@@ -120,7 +120,7 @@ def compute(
     client : distributed.Client
     job : Job
     tasks : iterable of ShardTask
-    say : callable
+    notify : callable
         Is told what the user should know.
 
     Raises
@@ -132,17 +132,17 @@ def compute(
         If object storage fails, or another run has taken the store over.
     """
     suspects = []
-    for task, result in each(client, functools.partial(compute_shard, job), tasks, say):
+    for task, result in each(client, functools.partial(compute_shard, job), tasks, notify):
         if isinstance(result, WorkerDiedError):
             suspects.append(task)
         else:
             yield result
     for task in suspects:
-        yield _compute_suspect(client, job, task, say)
+        yield _compute_suspect(client, job, task, notify)
 
 
 def each(
-    client: "Client", call: Callable[[T], R], arguments: Iterable[T], say: Callable[[str], None]
+    client: "Client", call: Callable[[T], R], arguments: Iterable[T], notify: Callable[[str], None]
 ) -> Iterator[tuple[T, R | WorkerDiedError]]:
     """What `call` gives for each argument on the workers, as they end; a dead worker is an answer.
 
@@ -159,7 +159,7 @@ def each(
     while True:
         n_threads = sum(client.nthreads().values())
         if not n_threads and not missed:
-            say("no Dask worker is there: waiting for one (Ctrl-C to stop)")
+            notify("no Dask worker is there: waiting for one (Ctrl-C to stop)")
         missed = not n_threads
         completed = as_completed(running, timeout=_PATIENCE)
         while True:
@@ -386,12 +386,12 @@ def _outcome(future: "Future[Any]") -> Any:
 
 
 def _compute_suspect(
-    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
+    client: "Client", job: Job, task: ShardTask, notify: Callable[[str], None]
 ) -> ShardResult:
     """The result of a task whose worker died, without the clips that are to blame."""
     for _ in range(_TRIES):
-        task = task.without(_blame(client, job, task, say))
-        [(_, result)] = each(client, functools.partial(compute_shard, job), [task], say)
+        task = task.without(_blame(client, job, task, notify))
+        [(_, result)] = each(client, functools.partial(compute_shard, job), [task], notify)
         if not isinstance(result, WorkerDiedError):
             return result
     raise RunError(
@@ -402,7 +402,7 @@ def _compute_suspect(
 
 
 def _blame(
-    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
+    client: "Client", job: Job, task: ShardTask, notify: Callable[[str], None]
 ) -> dict[int, str]:
     """Positions of the clips that end their worker when computed alone, and why."""
     positions: dict[str, list[int]] = {}
@@ -411,13 +411,13 @@ def _blame(
     probe = functools.partial(probe_clip, job)
     suspects = [
         path
-        for path, result in each(client, probe, positions, say)
+        for path, result in each(client, probe, positions, notify)
         if isinstance(result, WorkerDiedError)
     ]
     blamed: dict[int, str] = {}
     for path in suspects:  # again, alone: its worker may have died of something else
         began = time.monotonic()
-        [(_, result)] = each(client, probe, [path], say)
+        [(_, result)] = each(client, probe, [path], notify)
         if isinstance(result, WorkerDiedError):
             too_long = time.monotonic() - began >= job.timeout
             reason = f"not done after {job.timeout:g} s" if too_long else "it crashed its process"

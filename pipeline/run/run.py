@@ -78,12 +78,12 @@ def run(
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(StoreWriter(path, settings.window))
 
-        def say(text: str) -> None:
+        def notify(text: str) -> None:
             if not quiet:
                 tqdm.write(text, sys.stderr)
 
         if writer.abandoned_by:
-            say(f"going on after {writer.abandoned_by}, which had died")
+            notify(f"going on after {writer.abandoned_by}, which had died")
 
         @cache
         def client() -> "Client":
@@ -92,7 +92,7 @@ def run(
             )
             client = stack.enter_context(connection)
             if dashboard or settings.scheduler is not None:
-                say(f"Dask's dashboard: {client.dashboard_link}")
+                notify(f"Dask's dashboard: {client.dashboard_link}")
             return client
 
         store = writer.store()
@@ -103,7 +103,7 @@ def run(
                 "run melgrid import to go on with it, or give another place with -o"
             )
         began = time.monotonic()
-        table = clip_table(catalog, tiles_of(catalog, store, settings, client, say))
+        table = clip_table(catalog, tiles_of(catalog, store, settings, client, notify))
         stored = stored_specs(specs, settings, store)
         division = (
             store.metadata.division if store.specs else division_for(len(table), stored, settings)
@@ -121,7 +121,7 @@ def run(
         sources = {best_source(spec, store.specs) for spec in specs}
         jobs = jobs_of(store, writer.run_id, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
-            store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
+            store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, notify), quiet=quiet
         )
         seconds = time.monotonic() - began
         store = writer.publish(store)

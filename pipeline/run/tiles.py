@@ -25,7 +25,7 @@ def tiles_of(
     store: FeatureStore,
     settings: RunSettings,
     client: Callable[[], "Client"],
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> dict[str, int] | None:
     """How many rows each track becomes, by its id; None where each is one.
 
@@ -38,7 +38,7 @@ def tiles_of(
     settings : RunSettings
     client : callable
         Gives a Dask client; called only if there is something to count.
-    say : callable
+    notify : callable
         Is told what the user should know.
     """
     if settings.window.take != "all":
@@ -64,7 +64,7 @@ def tiles_of(
         if not is_changed:
             del unknown[track_id]
     if unknown:
-        counted = _count_all(client(), settings, list(unknown.values()), say)
+        counted = _count_all(client(), settings, list(unknown.values()), notify)
         for track_id, path in unknown.items():
             # Rows stay: those beyond the end of a track that got shorter fail as too short.
             counts[track_id] = max(counted[path], counts.get(track_id, 0))
@@ -72,7 +72,7 @@ def tiles_of(
 
 
 def _count_all(
-    client: "Client", settings: RunSettings, paths: Sequence[str], say: Callable[[str], None]
+    client: "Client", settings: RunSettings, paths: Sequence[str], notify: Callable[[str], None]
 ) -> dict[str, int]:
     """How many consecutive clips each track becomes: found by decoding it, for headers lie.
 
@@ -85,13 +85,13 @@ def _count_all(
     ]
     counts: dict[str, int] = {}
     suspects: list[str] = []
-    for batch, result in each(client, count, batches, say):
+    for batch, result in each(client, count, batches, notify):
         if isinstance(result, WorkerDiedError):
             suspects += batch
         else:
             counts |= zip(batch, result, strict=True)
     for path in suspects:  # alone: its worker may have died of another one
-        [(_, result)] = each(client, count, [(path,)], say)
+        [(_, result)] = each(client, count, [(path,)], notify)
         counts[path] = 1 if isinstance(result, WorkerDiedError) else result[0]
     return counts
 

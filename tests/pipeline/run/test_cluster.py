@@ -124,11 +124,11 @@ def test_a_run_waits_for_workers_and_says_so(monkeypatch):
         contextlib.ExitStack() as stack,
     ):
 
-        def say(line):
+        def notify(line):
             said.append(line)
             stack.enter_context(worker_process(address))
 
-        assert sorted(each(client, abs, [-1, -2, -3], say)) == [(-3, 3), (-2, 2), (-1, 1)]
+        assert sorted(each(client, abs, [-1, -2, -3], notify)) == [(-3, 3), (-2, 2), (-1, 1)]
     assert said == ["no Dask worker is there: waiting for one (Ctrl-C to stop)"]
 
 
