@@ -119,10 +119,10 @@ def emit(result: "Result", as_json: bool) -> None:
     if as_json:
         _print_json(result.json())
     else:
-        say(result.lines())
+        print_lines(result.lines())
 
 
-def say(lines: Iterable[str], *, err: bool = False) -> None:
+def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
     """Print lines of text."""
     for line in lines:
         click.echo(_one_line(line), err=err)
@@ -517,11 +517,11 @@ def featurize(
     silent = quiet or as_json
     if audio is None:
         if not silent:
-            say(["No AUDIO given: using the demo corpus, made if need be."], err=True)
+            print_lines(["No AUDIO given: using the demo corpus, made if need be."], err=True)
         audio = _demo_corpus(DEMO_FOLDER, quiet=silent)
     tracks = open_catalog(audio, catalog, table)
     if not silent:
-        say(tracks.lines(), err=True)
+        print_lines(tracks.lines(), err=True)
     if dry_run:
         emit(preview(tracks, grid, settings), as_json)
         return
@@ -534,7 +534,7 @@ def _emit_run(summary: "RunSummary", limit: "FailureLimit", *, quiet: bool, as_j
     if as_json or not quiet:
         emit(summary, as_json)
     if not (as_json or quiet):
-        say(summary.warnings(), err=True)
+        print_lines(summary.warnings(), err=True)
     if not limit.allows(len(summary.failures), summary.n_clips):
         raise click.ClickException(
             f"{len(summary.failures)} of {summary.n_clips} clips failed, more than "
@@ -559,7 +559,7 @@ def ls(store: "FeatureStore", as_json: bool) -> None:
     found = list_specs(store)
     emit(found, as_json)
     if found.specs and not as_json:
-        say(["multiples of these hops, and log of db, can be read as views too"], err=True)
+        print_lines(["multiples of these hops, and log of db, can be read as views too"], err=True)
 
 
 @melgrid.command()
@@ -583,7 +583,7 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
     found = list_failures(store)
     emit(found, as_json)
     if not as_json:
-        say([str(found)], err=True)
+        print_lines([str(found)], err=True)
 
 
 @melgrid.command()
@@ -873,8 +873,8 @@ def train(
         _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **metrics})
         return
     for name, part in scores.items():
-        say([f"{name:<11} {part.line()}"])
-    say([f"epoch {trained.best_epoch} of {len(trained.losses)} saved in {output}"])
+        print_lines([f"{name:<11} {part.line()}"])
+    print_lines([f"epoch {trained.best_epoch} of {len(trained.losses)} saved in {output}"])
 
 
 @melgrid.command()
@@ -1170,7 +1170,7 @@ def profile(
     for one in found:
         profiles.append(one)
         if not as_json:
-            say([*one.lines(), ""])
+            print_lines([*one.lines(), ""])
     if drawn:
         picture(profiles, drawn)
     if as_json:
@@ -1178,7 +1178,7 @@ def profile(
         return
     for what, where in (("picture", drawn), ("Dask's report", report)):
         if where:
-            say([f"{what} in {where}"])
+            print_lines([f"{what} in {where}"])
 
 
 def _refuse_options_of_the_other(ctx: click.Context, path: str, *, is_audio: bool) -> None:
