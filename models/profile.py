@@ -23,10 +23,10 @@ from featurestore.process.stages import (
     Clock,
     Memory,
     Profiler,
-    trim_at_once,
-    process_memory,
-    patched,
     instrumented,
+    patched,
+    process_memory,
+    trim_at_once,
 )
 from models.data import TrainingData
 from models.data.sampler import OrderSampler
@@ -148,7 +148,11 @@ def profile(
 
 
 def _train(
-    data: TrainingData, settings: TrainSettings, profiler: Profiler, n_batches: int, from_store: bool
+    data: TrainingData,
+    settings: TrainSettings,
+    profiler: Profiler,
+    n_batches: int,
+    from_store: bool,
 ) -> tuple[int, int]:
     """Train for so many batches after the warm-up; their clips, and frames in all."""
     count = {"clips": 0, "frames": 0}

@@ -19,9 +19,9 @@ from featurestore.process.stages import (
     Clock,
     Memory,
     Stages,
-    trim_at_once,
-    process_memory,
     instrumented,
+    process_memory,
+    trim_at_once,
 )
 from featurestore.specs.encoding import Codec
 from featurestore.specs.mel import FeatureSpec

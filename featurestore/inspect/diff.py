@@ -201,7 +201,9 @@ def _matched(
     return both, (only_a, only_b)
 
 
-def _columns(a: "FeatureStore", b: "FeatureStore", here: _RowNumbers, there: _RowNumbers) -> dict[str, int]:
+def _columns(
+    a: "FeatureStore", b: "FeatureStore", here: _RowNumbers, there: _RowNumbers
+) -> dict[str, int]:
     found = {}
     for names, one, other in (
         (_COLUMNS, _table_columns(a.table), _table_columns(b.table)),

@@ -226,7 +226,9 @@ class RowCheck:
     nbytes: int = 0
 
 
-def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool) -> RowCheck:
+def _examine_rows(
+    files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool
+) -> RowCheck:
     from tqdm import tqdm
 
     division, n_clips = metadata.division, metadata.n_clips

@@ -10,10 +10,10 @@ from featurestore.process.stages import (
     Clock,
     Memory,
     Profiler,
-    trim_at_once,
-    process_memory,
-    patched,
     instrumented,
+    patched,
+    process_memory,
+    trim_at_once,
 )
 
 MB = 2**20
