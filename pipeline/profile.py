@@ -30,7 +30,8 @@ from pipeline.audio import decode
 from pipeline.audio.clip import Clip, Cropper
 from pipeline.features import plan
 from pipeline.features.backends import BackendName, load_backend
-from pipeline.run.cluster import WorkerDiedError, connect, each
+from pipeline.run.cluster import connect
+from pipeline.run.compute import WorkerDiedError, each
 from pipeline.run.layouts import division_for, layouts
 from pipeline.run.missing import incomplete, task
 from pipeline.run.rows import audio_of, clip_table

@@ -20,7 +20,8 @@ from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
 from pipeline.features.plan import arrange
-from pipeline.run.cluster import compute, connect
+from pipeline.run.cluster import connect
+from pipeline.run.compute import compute
 from pipeline.run.layouts import batches, division_for, layouts, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
 from pipeline.run.rows import AudioPaths, audio_of, clip_table

@@ -9,7 +9,7 @@ from featurestore.specs.excerpt import Excerpt
 from featurestore.store import FeatureStore
 from pipeline.audio.decode import read_length
 from pipeline.catalogs import Catalog
-from pipeline.run.cluster import WorkerDiedError, each
+from pipeline.run.compute import WorkerDiedError, each
 from pipeline.run.missing import are_changed
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import time_limit
