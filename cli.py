@@ -66,7 +66,7 @@ def _speak_utf8() -> None:
 
 
 class Program(click.Command):
-    """What can be called as a program of its own."""
+    """A command that can be a program of its own."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, in a process that is put in order first; `main` runs in a process as it is."""

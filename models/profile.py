@@ -60,7 +60,7 @@ class _EnoughError(Exception):
 
 
 class DeviceMemory:
-    """What tensors hold on a GPU.
+    """Memory of tensors on a GPU.
 
     Parameters
     ----------

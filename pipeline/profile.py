@@ -72,7 +72,7 @@ def stages_of(backend: BackendName) -> Stages:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskTimes:
-    """What the stages of some tasks took.
+    """Times of the stages of some tasks.
 
     Parameters
     ----------
@@ -214,7 +214,7 @@ def memory_of_tasks(
     settings: RunSettings,
     n_clips: int,
 ) -> Mapping[str, int]:
-    """What each stage holds at most [bytes], as `time_tasks`; nothing where it cannot be known."""
+    """Measure peak memory by stage [bytes], as `time_tasks`; empty where it is unknown."""
     stages, probe = stages_of(settings.backend), process_memory()
     if probe is None:
         return {}

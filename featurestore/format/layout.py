@@ -31,7 +31,7 @@ encoding had to clip.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How one spec's array is laid out: the group ``<spec.name>`` of a store.
+    """Layout of one spec's array: the group ``<spec.name>`` of a store.
 
     The group holds ``values`` (clip, band, time), one chunk a clip and one shard a run of clips,
     ``statistics`` (clip, statistic, band) of them, one chunk a run of clips, and the coordinates
@@ -82,7 +82,7 @@ class Layout:
 
     @property
     def is_imported(self) -> bool:
-        """Whether the values were made elsewhere, and not computed from audio here."""
+        """Return whether the values were imported, and not computed from audio."""
         return IMPORTED in self.settings
 
     @property
@@ -176,7 +176,7 @@ class Layout:
         )
 
     def differences(self, other: Self) -> list[str]:
-        """What two layouts for one spec differ in, a line each."""
+        """Return the differences of two layouts for one spec, one line each."""
         mine, theirs = (
             {
                 "encoding": layout.encoding.name,

@@ -29,7 +29,7 @@ _REMEDY = "put it back from a copy, or featurize into another place with -o"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreMetadata:
-    """What a store holds, as of its last change.
+    """Specs, rows and layouts of a store, as of its last change.
 
     Parameters
     ----------

@@ -58,7 +58,7 @@ class Leak:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checks:
-    """What was found among the clips that are ready.
+    """Leakage and defects found among the clips that are ready.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Checks:
     n_clipped: int
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         leaks = [{**dataclasses.asdict(k), "examples": list(k.examples)} for k in self.leaks]
         return {**dataclasses.asdict(self), "leaks": leaks}
 

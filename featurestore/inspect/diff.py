@@ -22,7 +22,7 @@ _STATUS = ("status", "reason", "digest", "sr", "start", "n_valid")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpecDifference:
-    """How one spec's values differ, over the clips that are ready in both stores.
+    """Differences of one spec's values, over the clips that are ready in both stores.
 
     Attributes
     ----------
@@ -52,7 +52,7 @@ class SpecDifference:
 
     @property
     def is_same(self) -> bool:
-        """Whether there is none."""
+        """Return whether no value differs."""
         return not (self.n_differ or self.only_ready_a or self.only_ready_b or self.shapes)
 
     def __str__(self) -> str:
@@ -70,7 +70,7 @@ class SpecDifference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What two stores differ in; clips are the same if their ids are, in whatever order.
+    """Differences of two stores; clips are matched by id, in whatever order.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Difference:
 
     @property
     def is_same(self) -> bool:
-        """Whether there is none, but for encodings, order and what made the values."""
+        """Return whether nothing differs but encodings, order and software."""
         differing = (
             self.window, self.only_a, self.only_b, self.columns, self.tags_only_a,
             self.tags_only_b, self.labels, self.specs_only_a, self.specs_only_b,
@@ -117,11 +117,11 @@ class Difference:
         return not any(differing) and all(spec.is_same for spec in self.specs)
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {"same": self.is_same, **dataclasses.asdict(self)}
 
     def lines(self) -> list[str]:
-        """What differs, a few names of each kind; then whether anything does."""
+        """Lines of differences, a few names of each kind; then the conclusion."""
         lines = [f"{key}: {one} in A, {other} in B" for key, (one, other) in self.window.items()]
         for noun, where, names in (
             ("clip", "A", self.only_a),

@@ -34,7 +34,7 @@ from featurestore.storage.journal import JOURNAL, read_journal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `verify` found.
+    """Damage and unfinished rows found by `verify`.
 
     Attributes
     ----------
@@ -65,16 +65,16 @@ class Report:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether there is no damage."""
+        """Return whether there is no damage."""
         return not self.damage
 
     @property
     def is_repaired(self) -> bool:
-        """Whether all damage there was is repaired, or left to the next run."""
+        """Return whether all damage is repaired, or left to the next run."""
         return bool(self.repaired) and all(damage.can_repair for damage in self.damage)
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         facts = dataclasses.asdict(self)
         del facts["n_specs"]
         return {"healthy": self.is_healthy, **facts}

@@ -14,7 +14,7 @@ _WIDTH = 80
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """What one stage takes.
+    """Time and memory of one stage.
 
     Parameters
     ----------
@@ -73,12 +73,12 @@ class Profile:
 
     @property
     def clips_per_second(self) -> float:
-        """How fast it was."""
+        """Speed [clips/s]."""
         return self.n_clips / self.seconds
 
     @property
     def times_real_time(self) -> float:
-        """How many seconds of music are done in a second."""
+        """Seconds of music processed per second."""
         return self.audio_seconds / self.seconds
 
     def json(self) -> dict[str, Any]:

@@ -41,7 +41,7 @@ class Profiler(abc.ABC):
         self._thread = threading.get_ident()
 
     def begin(self, stage: str) -> None:
-        """What is done from here on is for `stage`, until its `end`."""
+        """Count what follows for `stage`, until its `end`."""
         self.count()
         self._running.append(stage)
 
@@ -72,7 +72,7 @@ class Profiler(abc.ABC):
             self.end()
 
     def measured(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, counted for `stage`; of a generator, each step."""
+        """Wrap a function so that it counts for `stage`; a generator, each step."""
         if not inspect.isgeneratorfunction(call):
             return self.running(stage)(call)
 
@@ -83,7 +83,7 @@ class Profiler(abc.ABC):
         return measured
 
     def steps(self, stage: str, steps: Iterator[T]) -> Iterator[T]:
-        """The same iterator, each step counted for `stage`."""
+        """Wrap an iterator so that each step counts for `stage`."""
         nothing = object()
         while True:
             with self.running(stage):
@@ -183,7 +183,7 @@ def process_memory() -> MemoryProbe | None:
 
 @contextlib.contextmanager
 def trim_at_once() -> Iterator[None]:
-    """Have what is freed go back to the system at once: what is held is then what is in use.
+    """Return freed memory to the system at once, so that resident memory is memory in use.
 
     By glibc's ``mallopt``; elsewhere nothing is done. It makes a process slow.
     """
@@ -231,7 +231,7 @@ class Memory(Profiler):
         self._probe.reset()
 
     def begin(self, stage: str) -> None:
-        """What is held from here on is for `stage`, until its `end`."""
+        """Count memory allocated from here on for `stage`, until its `end`."""
         super().begin(stage)
         self._before.append(self._probe.now())
 
@@ -250,7 +250,7 @@ class Memory(Profiler):
 
 @contextlib.contextmanager
 def instrumented(stages: Stages, profiler: Profiler) -> Iterator[None]:
-    """Have `profiler` count whatever the stages' functions do in this context."""
+    """Count the stages' functions with `profiler` in this context."""
     with contextlib.ExitStack() as stack:
         for stage, functions in stages.items():
             for owner, name in functions:

@@ -92,7 +92,7 @@ class ClipLoader:
             ) from None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the order stands after the last batch that was taken; JSON can hold it."""
+        """State of the order after the last batch that was taken, as JSON values."""
         epoch, batch = self._taken
         return {"epoch": epoch, "batch": batch, "order": self._order_state()}
 

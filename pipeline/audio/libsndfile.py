@@ -87,7 +87,7 @@ class SoundFileStream:
             yield file.fileno()
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
-        """As `Stream.read`."""
+        """See `Stream.read`."""
         if self.is_certain:
             length = min(length, self.n_samples - first)
             if length < 1:

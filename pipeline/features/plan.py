@@ -36,7 +36,7 @@ from pipeline.features.statistics import summarise
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to compute some specs together.
+    """Plan for computing some specs together.
 
     Parameters
     ----------

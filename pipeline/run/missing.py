@@ -66,7 +66,7 @@ def incomplete(store: FeatureStore, job: Job, rows: AudioPaths) -> dict[int, int
 
 
 def are_changed(records: RecordTable, rows: Sequence[int], paths: Sequence[str]) -> list[bool]:
-    """Whether files are others than when rows were made: by their bytes if need be."""
+    """Return whether files changed since their rows were made: by their bytes if need be."""
     if not any("://" in path for path in paths):
         return [_is_changed(records, row, path) for row, path in zip(rows, paths, strict=True)]
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -90,7 +90,7 @@ def _is_changed(records: RecordTable, row: int, path: str) -> bool:
 
 
 def task(store: FeatureStore, shard: int, rows: AudioPaths) -> ShardTask:
-    """What is to be done for a shard."""
+    """Make the task of a shard."""
     division = store.metadata.division
     first = shard * division.clips_per_shard
     there = slice(first, first + division.clips_per_shard)

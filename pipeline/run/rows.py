@@ -12,7 +12,7 @@ from pipeline.catalogs import Catalog
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class AudioPaths:
-    """Where the audio of a store's rows is.
+    """Paths of the audio of a store's rows.
 
     Parameters
     ----------
@@ -74,12 +74,12 @@ def tile_id(track_id: str, tile: int) -> str:
 
 
 def audio_of(store: FeatureStore, catalog: Catalog, table: ClipTable) -> AudioPaths:
-    """Where the audio of each of the store's rows is, of those that `table` has."""
+    """Paths of the audio of the store's rows, of those that `table` has."""
     return rows_of(store, table, (f"{catalog.root}/{path}" for path in table.path))
 
 
 def rows_of(store: FeatureStore, table: ClipTable, files: Iterable[str | None]) -> AudioPaths:
-    """The same of any files, one for each clip of `table`; None for one without."""
+    """Paths of given files by row, one for each clip of `table`; None for one without."""
     row_of = {clip_id: row for row, clip_id in enumerate(store.table.clip_id)}
     paths: list[str | None] = [None] * store.n_clips
     for clip_id, file in zip(table.clip_id, files, strict=True):

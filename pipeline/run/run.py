@@ -175,7 +175,7 @@ def complete(
 
 
 def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) -> Preview:
-    """What a run into a new store would make and how; nothing is touched.
+    """Preview what a run into a new store would make; nothing is touched.
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
     """
@@ -240,7 +240,7 @@ def summary_of(
     n_computed: int,
     seconds: float,
 ) -> RunSummary:
-    """How a store stands after a run that computed `n_computed` clips of `table`.
+    """Summarise a run that computed `n_computed` clips of `table`.
 
     `failures` are those of this run, by row.
     """

@@ -38,7 +38,7 @@ from pipeline.features.plan import Plan, arrange
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all tasks of a run have in common.
+    """Settings that all tasks of a run share.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Job:
 
     @property
     def encoding(self) -> Encoding:
-        """How values are kept: one way in all layouts, as a run has one."""
+        """Encoding of the values: the same in all layouts of a run."""
         return self.layouts[0].encoding
 
 
@@ -102,7 +102,7 @@ class ShardTask:
     unreadable: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def without(self, unreadable: Mapping[int, str]) -> "ShardTask":
-        """The same task, with more positions whose audio must not be touched."""
+        """Return the task with more positions whose audio must not be touched."""
         return dataclasses.replace(self, unreadable={**self.unreadable, **unreadable})
 
     def todo(self, job: Job) -> list[int]:
@@ -119,7 +119,7 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What a task did.
+    """Result of a task.
 
     Parameters
     ----------

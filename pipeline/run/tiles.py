@@ -27,7 +27,7 @@ def tiles_of(
     client: Callable[[], "Client"],
     notify: Callable[[str], None],
 ) -> dict[str, int] | None:
-    """How many rows each track becomes, by its id; None where each is one.
+    """Count the rows that each track becomes, by its id; None where each is one.
 
     What the store knows is not counted again, unless the track's file has changed.
 
@@ -39,7 +39,7 @@ def tiles_of(
     client : callable
         Gives a Dask client; called only if there is something to count.
     notify : callable
-        Is told what the user should know.
+        Called with each message for the user.
     """
     if settings.window.take != "all":
         return None

@@ -253,7 +253,7 @@ class Catalog:
         object.__setattr__(self, "meta", meta)
 
     def lines(self) -> list[str]:
-        """What the user should know of the listing, a line each."""
+        """Lines of what the user should know about the listing."""
         if not self.passed_over:
             return []
         ordered = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
