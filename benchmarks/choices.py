@@ -152,7 +152,7 @@ def laws(power: Array, rounds: int) -> list[list[str]]:
     off = np.abs(same.clamp(min=1e-10).log10().mul(10).numpy() - values).max()
     return [
         *compared(
-            "amplitude law, dB",
+            "amplitude scaling, dB",
             {
                 "NumPy": lambda: compress(power, "db"),
                 "PyTorch": lambda: same.clamp(min=1e-10).log10_().mul_(10),

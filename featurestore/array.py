@@ -95,7 +95,7 @@ class FeatureArray:
 
     @property
     def is_converted(self) -> bool:
-        """Return whether values are computed from another spec's, rather than selected from them."""
+        """Return whether values are computed from another spec's, not only selected."""
         return self._derivation.convert is not None
 
     @property
@@ -122,7 +122,7 @@ class FeatureArray:
     def statistics(
         self, rows: Sequence[int] | npt.NDArray[np.integer] | None = None
     ) -> BandStatistics:
-        """Mean and spread of each band over the valid frames of some rows.
+        """Mean and standard deviation of each band over the valid frames of some rows.
 
         Of a spec that is stored they were computed when it was; of a view the values are read.
 

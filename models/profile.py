@@ -71,7 +71,7 @@ class DeviceMemory:
         self._device = device
 
     def now(self) -> int:
-        """Memory held [bytes]."""
+        """Memory in use [bytes]."""
         return torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:

@@ -54,7 +54,7 @@ LABELS = "labels.csv"
 
 _FACTS = {name: type(getattr(PENDING, name)) for name in CLIP_FACTS}
 
-_NOT_WHOLE = (
+_DAMAGED = (
     zipfile.BadZipFile, zlib.error, lzma.LZMAError, tokenize.TokenError, struct.error,
     OSError, ValueError, TypeError, EOFError, MemoryError, KeyError, RuntimeError,
 )  # fmt: skip
@@ -252,7 +252,7 @@ class NpzFolder:
                     made[layout.spec] = self._row(npz, layout, record)
         except AudioError:
             raise
-        except _NOT_WHOLE as error:
+        except _DAMAGED as error:
             raise AudioError("DecodeError", f"not a whole npz file: {error}") from None
         return record, made
 
@@ -314,7 +314,7 @@ def _npz_files(folder: str) -> list[str]:
 
 
 def _first_names(folder: str) -> list[str]:
-    """Names of the arrays in the first file that is whole."""
+    """Names of the arrays in the first file that is undamaged."""
     for path in _npz_files(folder):
         try:
             with (
@@ -322,6 +322,6 @@ def _first_names(folder: str) -> list[str]:
                 np.load(file, allow_pickle=False) as npz,
             ):
                 return list(npz)
-        except _NOT_WHOLE:
+        except _DAMAGED:
             continue
-    raise CatalogError(f"no npz file of {folder} is whole; make them again")
+    raise CatalogError(f"no npz file of {folder} is undamaged; make them again")

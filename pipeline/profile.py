@@ -82,7 +82,7 @@ class TaskTimes:
         Clips that were computed, and those of them that failed.
     clips_per_task : int
     peak_nbytes : int
-        The most memory that the process ever held [bytes].
+        The most memory that the process ever used [bytes].
     """
 
     wall: Mapping[str, float]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_NBYTES = 32 * 2**20
-"""Values that are held at once, or one clip's [bytes]."""
+"""Values that are in memory at once, or one clip's [bytes]."""
 
 Kept = Literal["float32", "stored"]
 

@@ -33,8 +33,8 @@ encoding had to clip.
 class Layout:
     """Layout of one spec's array: the group ``<spec.name>`` of a store.
 
-    The group holds ``values`` (clip, band, time), one chunk a clip and one shard a run of clips,
-    ``statistics`` (clip, statistic, band) of them, one chunk a run of clips, and the coordinates
+    The group holds ``values`` (clip, band, time), one chunk a clip and one shard a block of rows,
+    ``statistics`` (clip, statistic, band) of them, one chunk a block of rows, and the coordinates
     ``statistic`` and those of the spec's two axes: ``mel`` [Hz] and ``time`` [s] of a mel one.
 
     Parameters
@@ -110,7 +110,7 @@ class Layout:
         return f"{self.spec.name}/values/c/{shard}/0/0"
 
     def statistics_key(self, shard: int) -> str:
-        """Key of the file with a run of clips' statistics."""
+        """Key of the file with the statistics of a block of rows."""
         return f"{self.spec.name}/statistics/c/{shard}/0/0"
 
     @property

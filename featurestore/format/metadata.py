@@ -142,9 +142,9 @@ class StoreMetadata:
         try:
             return cls._from_json(fields)
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-            told = f"no {error}" if type(error) is KeyError else error
+            message = f"no {error}" if type(error) is KeyError else error
             raise StoreFormatError(
-                f"{files.root}: {ROOT_KEY} is damaged: {told}; {_REMEDY}"
+                f"{files.root}: {ROOT_KEY} is damaged: {message}; {_REMEDY}"
             ) from None
 
     @classmethod

@@ -58,14 +58,14 @@ class SpecDifference:
     def __str__(self) -> str:
         encodings = " and ".join(dict.fromkeys((self.encoding_a, self.encoding_b)))
         if self.shapes:
-            told = f"not compared: {self.shapes}"
+            line = f"not compared: {self.shapes}"
         else:
-            told = f"{self.n_differ:,} of {self.n_compared:,} clips differ"
+            line = f"{self.n_differ:,} of {self.n_compared:,} clips differ"
             if self.n_differ:
-                told += f", by {self.max:.3g} {self.unit} at most, {self.mean:.3g} on average"
+                line += f", by {self.max:.3g} {self.unit} at most, {self.mean:.3g} on average"
         for where, n_ready in (("A", self.only_ready_a), ("B", self.only_ready_b)):
-            told += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
-        return f"{self.spec} ({encodings}): {told}"
+            line += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
+        return f"{self.spec} ({encodings}): {line}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -54,19 +54,19 @@ class ValuesInfo:
         if not self.clips:
             return []
         unit = "" if unit == "1" else f" {unit}"
-        told = [
+        lines = [
             f"{name} {min(by_band):.3g} to {max(by_band):.3g}{unit} by band"
             for name, by_band in (("mean", self.mean), ("standard deviation", self.std))
         ]
-        told.append(f"of {self.of} clips ({self.clips:,}, {self.frames:,} frames)")
+        lines.append(f"of {self.of} clips ({self.clips:,}, {self.frames:,} frames)")
         if self.saturated:
-            told.append(f"{self.saturated:.2g} of the values clipped by the encoding")
+            lines.append(f"{self.saturated:.2g} of the values clipped by the encoding")
         if self.clips_with_constant_bands:
-            told.append(
+            lines.append(
                 f"{result.count(self.clips_with_constant_bands, 'clip')} with a constant band "
                 f"({result.count(self.constant_bands or 0, 'band')} constant in all clips)"
             )
-        return told
+        return lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -29,7 +29,7 @@ MOST = 9
 """Spectrograms that a picture holds, where it is not said which."""
 
 UNITS: dict[Log, str] = {"db": "mel power [dB]", "log": "log10(1 + 10000 × mel power)"}
-"""What values are, by amplitude law."""
+"""Label of the values, by amplitude scaling."""
 
 _PIXELS = 400
 """Width of a spectrogram in a picture of three abreast."""

@@ -22,7 +22,7 @@ class StageCost:
     seconds : float
         By the clock, all rounds together [s].
     nbytes : int or None
-        The most memory it held at a time above what there was when it began [bytes]; None where
+        The most memory it used above what there was when it began [bytes]; None where
         that cannot be known. Of the rest, which begins with the work itself: what is kept between
         stages, such as a network's activations from forward to backward.
     """
@@ -51,7 +51,7 @@ class Profile:
     stages : tuple of StageCost
         In their order, the rest last; their times add up to all the time it took.
     peak_nbytes : int or None
-        The most memory that the process held [bytes].
+        The most memory that the process used [bytes].
     device_peak_nbytes : int or None
         The same of a GPU. The stages' memory is then the GPU's.
     """

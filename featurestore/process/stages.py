@@ -133,10 +133,10 @@ class Clock(Profiler):
 
 
 class MemoryProbe(Protocol):
-    """Reads how much memory is held."""
+    """Reads how much memory is in use."""
 
     def now(self) -> int:
-        """Memory held [bytes]."""
+        """Memory in use [bytes]."""
 
     def peak(self) -> int:
         """The most since the last `reset` [bytes]."""
@@ -152,7 +152,7 @@ class ProcessMemory:
     """
 
     def now(self) -> int:
-        """Memory held [bytes]."""
+        """Memory in use [bytes]."""
         return self._field("VmRSS")
 
     def peak(self) -> int:
@@ -213,9 +213,9 @@ class Memory(Profiler):
     Attributes
     ----------
     most : dict of str to int
-        The most that was held in a stage above what there was when it began [bytes].
+        The most memory used in a stage above what there was when it began [bytes].
     peak : int
-        The most that was held at all [bytes].
+        The most memory used at all [bytes].
     """
 
     def __init__(self, stages: Iterable[str], probe: MemoryProbe) -> None:
@@ -225,7 +225,7 @@ class Memory(Profiler):
         self.restart()
 
     def restart(self) -> None:
-        """Forget what the stages held so far, and not the peak."""
+        """Forget what the stages used so far, and not the peak."""
         self.most = dict.fromkeys(self._stages, 0)
         self._before = [self._probe.now()] * len(self._running)
         self._probe.reset()
@@ -265,8 +265,8 @@ def instrumented(stages: Stages, profiler: Profiler) -> Iterator[None]:
 @contextlib.contextmanager
 def patched(owner: Any, name: str, value: object) -> Iterator[None]:
     """Put `value` in the place of an attribute, or of a dict's entry, in this context."""
-    held = owner if isinstance(owner, dict) else vars(owner)
-    own, before = name in held, held.get(name)
+    attributes = owner if isinstance(owner, dict) else vars(owner)
+    own, before = name in attributes, attributes.get(name)
     put = owner.__setitem__ if isinstance(owner, dict) else functools.partial(setattr, owner)
     put(name, value)
     try:

@@ -343,7 +343,7 @@ def test_what_cannot_be_imported_is_refused_in_a_line(study, tmp_path):
         do_import(study, tmp_path / "s")
     for file in study.rglob("*.npz"):
         file.write_bytes(b"PK\3\4")
-    with pytest.raises(CatalogError, match=r"no npz file of .* is whole"):
+    with pytest.raises(CatalogError, match=r"no npz file of .*; make them again"):
         do_import(study, tmp_path / "s")
 
 

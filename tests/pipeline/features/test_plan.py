@@ -90,7 +90,7 @@ def test_statistics_are_of_the_specs_own_values_and_the_same_alone(clip):
         ((_, _, alone),) = arrange([spec]).compute(clip, "native", FLOAT32)
         np.testing.assert_array_equal(statistics, alone)
         expected = statistics_of(values)
-        # float32 sums of some hundred values; the spread is a difference of two such
+        # float32 sums of some hundred values; the standard deviation is a difference of two such
         np.testing.assert_allclose(statistics[0], expected[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(statistics[1], expected[1], rtol=2e-3, atol=2e-3)
 
