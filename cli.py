@@ -145,7 +145,7 @@ writing, letters that are not seen, halves of letters. (Joiners, U+200C and U+20
 
 
 def _one_line(text: str) -> str:
-    """Text from files, with what steers a terminal shown as such."""
+    """Text from files, with control characters escaped."""
     return _STEERING.sub("\ufffd", text)
 
 
@@ -733,7 +733,8 @@ def import_(
     continue, or to add files.
     """
     from featurestore.specs.mel import FeatureSpec
-    from pipeline.npz import NpzFolder, import_npz
+    from pipeline.npz import import_npz
+    from pipeline.npz_folder import NpzFolder
 
     like = FeatureSpec(sr=sr, n_mels=8, n_fft=n_fft, window=window)
     scale: Any = int(decibels)
@@ -885,7 +886,7 @@ def train(
     "results",
     default="results.jsonl",
     show_default=True,
-    help="Results file: a JSON line a run is added; what it has is not done again.",
+    help="Results file: one JSON line per run is added; runs in it are not repeated.",
 )
 @specs_option("Specs to train on.  [all that are stored]")
 @models_option("Networks to train.")
@@ -923,7 +924,7 @@ def train(
     help="CPU threads of a run; the same number, the same scores.  [the cores / jobs]",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Train on a running Dask cluster.")
-@click.option("--dry-run", is_flag=True, help="Say what would be trained, how long, what it tells.")
+@click.option("--dry-run", is_flag=True, help="Show what is left to train, its time, its power.")
 @training_options
 @json_option
 def study(

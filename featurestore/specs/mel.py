@@ -169,7 +169,7 @@ class FeatureSpec:
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
-        """Frequencies at which filters begin, peak, end [Hz], ``(n_mels + 2,)``; see `mel_edges`."""
+        """Begin, peak and end of the filters [Hz], ``(n_mels + 2,)``; see `mel_edges`."""
         return mel_edges(self.n_mels, self.fmin, self._upper_edge)
 
     @property

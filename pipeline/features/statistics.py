@@ -30,8 +30,8 @@ def summarise(
     Returns
     -------
     dict of int to np.ndarray [shape=(3, n_bands), dtype=float32]
-        By step, as `featurestore.format.layout.STATISTICS` names them. The standard deviation is good to a
-        thousandth of the range of the values, and exactly 0 where a band is constant.
+        By step, as `featurestore.format.layout.STATISTICS` names them. The standard deviation is
+        good to a thousandth of the range of the values, and exactly 0 where a band is constant.
     """
     first = values[:, 0]
     moved = values - first[:, None]  # small numbers, and 0 where a band is constant

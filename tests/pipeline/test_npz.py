@@ -22,7 +22,8 @@ from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
 from pipeline.catalogs import open_catalog
-from pipeline.npz import NpzFolder, import_npz
+from pipeline.npz import import_npz
+from pipeline.npz_folder import NpzFolder
 from pipeline.run.layouts import layouts as planned_layouts
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings

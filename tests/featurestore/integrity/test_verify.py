@@ -214,7 +214,7 @@ def test_damage_while_a_run_changes_the_store_is_not_told_as_damage(make_store):
 
 
 def test_rows_written_and_not_committed_are_no_damage(make_store):
-    """A run that is killed between its shards and the record leaves more rows than are committed."""
+    """A run killed between its shards and the record leaves more rows than are committed."""
     store = make_store(pending=(9, 13), failed=())
     layout = next(iter(store.layouts.values()))
     rows = [make_store.row(store.table.clip_id[row], layout) for row in range(8, 16)]
