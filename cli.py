@@ -1,7 +1,6 @@
 """Command line: each command parses its options, calls one function and prints what it gives."""
 
 import contextlib
-import dataclasses
 import functools
 import inspect
 import io
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from featurestore.result import Result
     from featurestore.specs.mel import FeatureSpec
     from featurestore.store import FeatureStore
-    from models.study.comparison import Judgement
     from models.study.runs import Vary
     from pipeline.catalogs import TableSettings
     from pipeline.run.settings import FailureLimit, RunSettings
@@ -980,8 +978,8 @@ def study(
             click.echo("\n".join(plan.lines()))
         return
 
-    from models.report import draw, frontier, table
-    from models.study.comparison import judge
+    from models.report import draw, frontier
+    from models.study.comparison import compare
     from models.study.study import study as run_study
 
     rows = run_study(
@@ -993,12 +991,12 @@ def study(
         progress=not as_json,
         **chosen,
     )
-    judgement = judge(rows)
-    draw(frontier(judgement), drawn, caption=judgement.common)
+    comparison = compare(rows)
+    draw(frontier(comparison), drawn, caption=", ".join(comparison.common))
     if as_json:
         _print_json(rows)
         return
-    click.echo("\n".join(map(_one_line, table(judgement).split("\n"))))
+    click.echo("\n".join(map(_one_line, comparison.lines())))
     click.echo(f"rows in {results}, picture in {drawn}")
     click.echo(f"melgrid report {results} makes a page of it")
 
@@ -1038,10 +1036,11 @@ def _listening_page(
     help="Spec (or point, as the table labels it) to compare with.  [the most expensive]",
 )
 @click.option(
-    "--max-loss",
+    "--margin",
     metavar="LOSS",
-    help="Recommend the cheapest that loses at most this much ROC AUC, such as 0.5%.  "
-    "[the cheapest within the noise of the best]",
+    default="1%",
+    show_default=True,
+    help="Loss of ROC AUC that you would accept: what is shown to lose less is no worse.",
 )
 @click.option(
     "--listen",
@@ -1056,12 +1055,12 @@ def report(
     results: str,
     folder: str,
     baseline: str | None,
-    max_loss: str | None,
+    margin: str,
     n_clips: int | None,
     store: str | None,
     as_json: bool,
 ) -> None:
-    """Judge a study's RESULTS file, and write a page and figures about it.
+    """Compare what is in a study's RESULTS file, and write a page and figures about it.
 
     The page, index.html, needs no network; the figures are there as PNG and SVG.
     Nothing but the results file is read, and with --listen the store.
@@ -1069,37 +1068,24 @@ def report(
     if (n_clips is None) != (store is None):
         raise click.UsageError("--listen N and --store STORE go together")
     from featurestore.specs.grid import subsample
-    from models.report import table, write_report
-    from models.study.comparison import judge
+    from models.report import write_report
+    from models.study.comparison import compare
     from models.study.results import read_results
     from pipeline.sonify.sonify import MOST
 
     rows, note = read_results(results)
     if note:
         click.echo(_one_line(note), err=True)
-    judgement = judge(rows, baseline=baseline, max_loss=max_loss)
+    comparison = compare(rows, baseline=baseline, margin=margin)
     if n_clips is not None and store is not None:  # before the page, which links to it
-        heard = subsample((point.spec for point in judgement.points), MOST)
+        heard = subsample((point.spec for point in comparison.points), MOST)
         _listening_page(store, folder, clips=n_clips, specs=heard, quiet=as_json)
-    written = write_report(rows, judgement, folder)
+    written = write_report(rows, comparison, folder)
     if as_json:
-        _print_json(_judgement_json(judgement) | {"files": [str(path) for path in written]})
+        _print_json(comparison.json() | {"files": [str(path) for path in written]})
         return
-    click.echo("\n".join(map(_one_line, table(judgement).split("\n"))))
+    click.echo("\n".join(map(_one_line, comparison.lines())))
     click.echo(f"page in {written[0]}, its figures beside it as PNG and SVG")
-
-
-def _judgement_json(judgement: "Judgement") -> dict[str, Any]:
-    points = [dataclasses.asdict(point) | {"spec": point.spec.name} for point in judgement.points]
-    return {
-        "recommended": judgement.recommended.label,
-        "recommended_why": judgement.recommended_why,
-        "baseline": judgement.baseline.label,
-        "best": judgement.best.label,
-        "common": judgement.common,
-        "notes": judgement.notes,
-        "points": points,
-    }
 
 
 @melgrid.command()

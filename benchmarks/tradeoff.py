@@ -1,4 +1,4 @@
-"""The study on real clips: resolutions and encodings, five folds, three runs, judged.
+"""The study on real clips: resolutions and encodings, five folds, three runs, compared.
 
 Not among those that ``python -m benchmarks`` runs: it takes half an hour. Interrupted, it goes on.
 """
@@ -13,7 +13,8 @@ from featurestore import FeatureStore
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from models.study.comparison import Point, judge
+from models.study.comparison import Point, compare
+from models.study.formatting import percent, percent_interval, probability
 from models.study.study import study
 from models.training.settings import TrainSettings
 from pipeline.catalogs import open_catalog
@@ -58,7 +59,7 @@ def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, sav
         say=click.echo,
     )
     minutes = (time.monotonic() - began) / 60
-    judgement = judge(rows)
+    comparison = compare(rows)
     spent = sum(row["train_seconds"] for row in rows) / 60
     publish(
         "tradeoff",
@@ -70,18 +71,22 @@ def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, sav
                     "95 % of clips",
                     "PR AUC",
                     "GMAC",
-                    "kB a clip",
+                    "kB per clip",
                     "loss [%]",
+                    "95 %",
+                    "at most [%]",
                     "p",
+                    "p, runs",
                     "verdict",
                     "on the frontier",
                 ),
-                [_cells(point) for point in judgement.points],
+                [_cells(point) for point in comparison.points],
             ),
-            f"Take **{judgement.recommended.label}**: {judgement.recommended_why}. Baseline: "
-            f"{judgement.baseline.label}. Common to all: {judgement.common}; "
-            f"{judgement.baseline.n_folds} folds x {RUNS} seeds; tags "
+            f"Take **{comparison.recommended.label}**: {comparison.recommended_why}. Baseline: "
+            f"{comparison.baseline.label}. Common to all: {', '.join(comparison.common)}; "
+            f"{comparison.baseline.n_folds} folds x {RUNS} seeds; tags "
             f"{', '.join(chosen or ['all'])}.",
+            " ".join(comparison.notes),
             f"{len(rows)} trainings, {spent:.0f} minutes of training in all, {jobs} at a time; "
             f"this call took {minutes:.0f} minutes, without those that were done before.",
         ],
@@ -91,16 +96,19 @@ def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, sav
 
 def _cells(point: Point) -> tuple[str, ...]:
     low, high = point.roc_auc_interval
-    compared = point.verdict not in ("baseline", "unknown")
+    compared = point.verdict != "baseline"
     return (
-        point.label,
+        str(point.label),
         f"{point.roc_auc:.3f} ± {point.roc_auc_std:.3f}",
         f"{low:.3f} to {high:.3f}",
         f"{point.pr_auc:.3f} ± {point.pr_auc_std:.3f}",
         f"{point.gmac:.4f}",
         f"{point.bytes_per_clip / 1000:.1f}",
         f"{100 * point.loss:+.2f}" if compared else "",
-        f"{point.p_holm:.3f}" if compared else "",
+        percent_interval(point.loss_interval) if compared else "",
+        percent(point.loss_bound) if compared else "",
+        probability(point.p_holm) if compared else "",
+        probability(point.p_welch) if compared else "",
         point.verdict,
         "yes" if point.on_frontier else "",
     )

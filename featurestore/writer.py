@@ -215,8 +215,9 @@ class StoreWriter:
             metadata = dataclasses.replace(metadata, digests=digests)
             changes |= common | {ROOT_KEY: metadata.to_bytes()}
         write_together(self.files, changes)
+        files = open_files(self.files.root)  # which outlive this run
         return FeatureStore(
-            store.files, metadata, ClipStatus(store.files, metadata, status.records, status.table)
+            files, metadata, ClipStatus(files, metadata, status.records, status.table)
         )
 
 

@@ -85,22 +85,24 @@ def test_a_truncated_root_is_refused_with_the_remedy(store, name):
 
 
 @pytest.mark.parametrize("name", READING)
-@pytest.mark.parametrize("injury", ["missing", "truncated"])
-def test_a_group_that_is_missing_or_truncated_is_told_with_the_remedy(store, name, injury):
-    group = store / "sr8000-mel8-x2-db"
-    if injury == "missing":
-        shutil.rmtree(group)
-    else:
-        (group / "zarr.json").write_text('{"zarr_format')
+def test_metadata_of_a_group_that_are_truncated_hinder_nobody_and_verify_tells(store, name):
+    (store / "sr8000-mel8-x2-db" / "zarr.json").write_text('{"zarr_format')
+    result = invoke(name, store)
+    assert result.exit_code == (name == "verify")
     if name == "verify":
-        result = invoke(name, store)
-        assert result.exit_code == 1
         assert "sr8000-mel8-x2-db/zarr.json" in result.output
         assert "--repair" in result.output
-    else:
-        line = refused(name, store)
-        assert "sr8000-mel8-x2-db" in line
-        assert "melgrid verify --repair" in line
+
+
+def test_a_group_that_is_missing_is_told_with_the_remedy_when_it_is_read(store, tmp_path):
+    shutil.rmtree(store / "sr8000-mel8-x2-db")
+    result = invoke("verify", store)
+    assert result.exit_code == 1
+    assert "missing sr8000-mel8-x2-db/zarr.json" in result.output
+    result = invoke("export", store, tmp_path / "out.h5", "--quiet")
+    assert result.exit_code == 1
+    assert "sr8000-mel8-x2-db" in result.output
+    assert "--repair" in result.output
 
 
 @pytest.mark.parametrize("name", READING)

@@ -284,7 +284,7 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
                "sr8000-mel16-x1-db,sr8000-mel8-x2-db")  # fmt: skip
     first = program(*command)
     assert first.returncode == 0, first.stderr
-    assert re.search(r"GMAC +kB +loss % +verdict", first.stdout)
+    assert re.search(r"GMAC +kB +loss % +runs p +verdict", first.stdout)
     assert results.with_suffix(".png").stat().st_size > 10_000
     rows = [json.loads(line) for line in results.read_text().splitlines()]
     assert len(rows) == 4
@@ -299,7 +299,7 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     planned = invoke(*command, "--dry-run", "--json")
     assert {"n_done": 4, "n_left": 0}.items() <= json.loads(planned.stdout).items()
 
-    written = invoke("report", results, "-o", tmp_path / "report", "--max-loss", "2%")
+    written = invoke("report", results, "-o", tmp_path / "report", "--margin", "2%")
     assert written.exit_code == 0, written.output
     assert "page in " in written.stdout
     assert max(map(len, written.stdout.splitlines()[:-1])) <= 80
@@ -307,8 +307,8 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     assert {path.name for path in (tmp_path / "report").iterdir()} == names
     told = invoke("report", results, "-o", tmp_path / "report", "--json",
                   "--baseline", "sr8000-mel8-x2-db")  # fmt: skip
-    judgement = json.loads(told.stdout)
-    assert judgement["baseline"] == "mel8 x2"
+    comparison = json.loads(told.stdout)
+    assert comparison["baseline"] == "mel8 x2"
     heard = invoke("report", results, "-o", tmp_path / "heard", "--listen", 1, "--store", path)
     assert heard.exit_code == 0, heard.output
     assert 'href="listen.html"' in (tmp_path / "heard/index.html").read_text()
@@ -319,11 +319,11 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     torn = invoke("report", results, "-o", tmp_path / "report", "--json")
     assert "the last line was cut short (14 bytes) and is dropped" in torn.stderr
     assert len(json.loads(torn.stdout)["points"]) == 2
-    assert [point["spec"] for point in judgement["points"]] == [
+    assert [point["spec"] for point in comparison["points"]] == [
         "sr8000-mel8-x2-db", "sr8000-mel16-x1-db"
     ]  # fmt: skip
-    assert judgement["points"][0]["p_holm"] is None  # the baseline's own
-    assert {path.split("/")[-1] for path in judgement["files"]} == names
+    assert comparison["points"][0]["p_holm"] is None  # the baseline's own
+    assert {path.split("/")[-1] for path in comparison["files"]} == names
 
 
 def test_a_report_of_nothing_is_refused(tmp_path):

@@ -69,7 +69,7 @@ def wait_until(condition, process):
 
 
 def commits(store):
-    return list(store.glob("commits/*/c/*"))
+    return list(store.glob("commits/c/*/*"))
 
 
 def finish_and_check(featurize, store):

@@ -1,1 +1,1 @@
-"""Whether a store is sound, and what to do if it is not."""
+"""What changes a store that is there: repair, and deleting what nobody needs."""

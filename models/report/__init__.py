@@ -7,17 +7,15 @@ from pathlib import Path
 from featurestore.storage.atomic import output_errors
 from models.report.drawing import draw
 from models.report.frontier import frontier
-from models.report.page import write_page
-from models.report.resolution import resolutions
-from models.report.table import table
-from models.study.comparison import Judgement
+from models.report.page import Figures, write_page
+from models.study.comparison import Comparison
 from models.study.results import Row
 
-__all__ = ["draw", "frontier", "table", "write_report"]
+__all__ = ["draw", "frontier", "write_report"]
 
 
 def write_report(
-    rows: Sequence[Row], judgement: Judgement, folder: str | os.PathLike[str]
+    rows: Sequence[Row], comparison: Comparison, folder: str | os.PathLike[str]
 ) -> list[Path]:
     """Write a page, ``index.html``, and its figures as PNG and SVG to a folder.
 
@@ -28,7 +26,7 @@ def write_report(
     ----------
     rows : sequence of dict
         As `models.study.results.read_results` gives them.
-    judgement : Judgement
+    comparison : Comparison
         Of these rows.
     folder : path
         Made where there is none.
@@ -46,9 +44,11 @@ def write_report(
     folder = Path(folder)
     with output_errors(folder, what="the report"):
         folder.mkdir(parents=True, exist_ok=True)
+    figures = Figures.of(comparison)
     pictures: list[Path] = []
-    for figure in (frontier(judgement), *resolutions(judgement)):
+    for figure in (figures.frontier, *figures.resolutions):
         paths = [folder / f"{figure.name}{suffix}" for suffix in (".png", ".svg")]
-        draw(figure, *paths, caption=judgement.common if figure.name == "frontier" else "")
+        caption = ", ".join(comparison.common) if figure is figures.frontier else ""
+        draw(figure, *paths, caption=caption)
         pictures += paths
-    return [write_page(rows, judgement, folder), *pictures]
+    return [write_page(rows, comparison, figures, folder), *pictures]

@@ -1,71 +1,240 @@
-"""Drawing a figure to a file: PNG, SVG, or what else matplotlib writes."""
+"""Drawing a figure: to a file, PNG, SVG or what else matplotlib writes, or into the page."""
 
+import contextlib
+import dataclasses
+import io
 import os
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
+from xml.etree import ElementTree
 
 import numpy as np
 
 from featurestore.storage.atomic import atomic_write
 from models.report.figure import Dot, Figure, Panel
-from models.report.labels import Box, obstacles, place_labels
 from models.report.marks import MARKS
+from models.report.placement import Box, obstacles, place_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
-_GREY = "0.4"
+GREY = "#666666"
+INK = "#000000"
+GROUND = "#ffffff"
+
+_SVG = "http://www.w3.org/2000/svg"
+_XLINK = "http://www.w3.org/1999/xlink"
+
+_HIT_RADIUS = 9
+"""How near to a dot one must point [1/72 inch]."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Size:
+    """How large a figure is drawn [inch].
+
+    Attributes
+    ----------
+    width : float
+    panel_height : float
+    n_columns : int or None
+        Panels side by side; None is as the figure has them.
+    keys_only : bool
+        Label the baseline and the recommended point alone.
+    """
+
+    width: float
+    panel_height: float
+    n_columns: int | None = None
+    keys_only: bool = False
+
+
+WIDE = Size(width=10.0, panel_height=4.6)
+NARROW = Size(width=3.9, panel_height=3.4, n_columns=1, keys_only=True)
 
 
 def draw(figure: Figure, *paths: str | os.PathLike[str], caption: str = "") -> None:
     """Draw a figure to files, in the formats that their suffixes name; the same bytes each time.
+
+    In an SVG, each dot says its numbers when it is pointed at.
 
     Raises
     ------
     OutputError
         If a file cannot be written.
     """
-    import matplotlib
-
-    # Words stay words in an SVG, to be searched and edited; and no date, no random ids.
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": figure.name}):
-        canvas = _canvas(figure, caption)
+    with _settings(figure.name):
+        canvas = _canvas(figure, _file_size(figure), caption)
         for path in map(Path, paths):
             form = path.suffix.removeprefix(".")
             with atomic_write(path, what="the picture") as partial:
-                metadata = {"Date": None} if form == "svg" else None
-                canvas.savefig(partial, format=form, metadata=metadata)
+                if form == "svg":
+                    root = _svg(canvas, figure)
+                    partial.write_bytes(ElementTree.tostring(root, "utf-8"))
+                else:
+                    canvas.savefig(partial, format=form)
 
 
-def _canvas(figure: Figure, caption: str) -> "Canvas":
+def inline(figure: Figure, size: Size, *, name: str) -> str:
+    """Draw a figure as an SVG element of a page, whose style sheet has its say on colours.
+
+    Every dot is a group of class ``dot`` that the keyboard can reach, named by its tip. Nothing has
+    a style attribute, which the page's policy forbids.
+
+    Parameters
+    ----------
+    figure : Figure
+    size : Size
+    name : str
+        Of its own within the page; begins all ids.
+    """
+    with _settings(name):
+        root = _svg(_canvas(figure, size), figure)
+    root.set("class", "plot")
+    root.set("role", "group")
+    root.set("aria-label", figure.title or name)
+    for attribute in ("width", "height"):
+        del root.attrib[attribute]  # the page's width is its own
+    first = True
+    for element in root.iter():
+        if element.get("class") == "dot":
+            element.set("tabindex", "0" if first else "-1")
+            element.set("role", "img")
+            title = element.find(f"{{{_SVG}}}title")
+            if title is not None:  # the page shows it by itself
+                element.set("aria-label", title.text or "")
+                element.remove(title)
+            first = False
+        for key, value in _declarations(element.attrib.pop("style", "")):
+            element.set(key, value)
+    for parent in list(root.iter()):
+        for child in list(parent):
+            if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
+                parent.remove(child)
+    _keep_needed_ids(root, name)
+    return ElementTree.tostring(root, "unicode")
+
+
+def _settings(salt: str) -> "contextlib.AbstractContextManager[None]":
+    import matplotlib
+
+    # Words stay words in an SVG, to be searched and edited; and no date, no random ids.
+    return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt})
+
+
+def _svg(canvas: "Canvas", figure: Figure) -> ElementTree.Element:
+    """The drawing, each dot with its bar and ring a group that has a title."""
+    ElementTree.register_namespace("", _SVG)
+    ElementTree.register_namespace("xlink", _XLINK)
+    file = io.BytesIO()
+    canvas.savefig(file, format="svg", metadata={"Date": None})
+    root = ElementTree.fromstring(file.getvalue())
+    height = canvas.get_figheight() * 72
+    parents = {child: parent for parent in root.iter() for child in parent}
+    by_id = {element.get("id", ""): element for element in root.iter()}
+    for panel, axes in zip(_panels(figure), canvas.axes, strict=True):
+        for i, dot in enumerate(panel.dots):
+            mark = by_id[f"{panel.name}-{i}-mark"]
+            parent = parents[mark]
+            at = list(parent).index(mark)
+            name = {"class": "dot", "id": f"{panel.name}-{i}"}
+            group = ElementTree.Element(f"{{{_SVG}}}g", name)
+            ElementTree.SubElement(group, f"{{{_SVG}}}title").text = dot.tip
+            x, y = axes.transData.transform((dot.x, dot.y)) * 72 / canvas.dpi
+            place = {"cx": f"{x:.2f}", "cy": f"{height - y:.2f}", "r": str(_HIT_RADIUS)}
+            hit = {"class": "hit", "fill": "none", "pointer-events": "all"}
+            ElementTree.SubElement(group, f"{{{_SVG}}}circle", place | hit)
+            for part in ("bar", "ring", "mark"):
+                element = by_id.get(f"{panel.name}-{i}-{part}")
+                if element is not None:
+                    parents[element].remove(element)
+                    group.append(element)
+            parent.insert(min(at, len(parent)), group)
+    return root
+
+
+def _panels(figure: Figure) -> Iterator[Panel]:
+    return (panel for row in figure.rows for panel in row)
+
+
+def _declarations(style: str) -> Iterator[tuple[str, str]]:
+    """A style attribute as the attributes of SVG that say the same; the page chooses the font."""
+    for declaration in filter(None, map(str.strip, style.split(";"))):
+        key, _, value = declaration.partition(":")
+        key, value = key.strip(), value.strip()
+        if key == "font":
+            size = re.search(r"([\d.]+)px", value)
+            if size:
+                yield "font-size", size[1]
+            if "bold" in value or "700" in value:
+                yield "font-weight", "650"
+        elif key not in ("font-family", "-inkscape-stroke"):
+            yield key, value
+
+
+def _keep_needed_ids(root: ElementTree.Element, name: str) -> None:
+    """Keep the ids that something refers to, and the dots', all with `name` before them."""
+    href = f"{{{_XLINK}}}href"
+    used = {e.get(href, "").removeprefix("#") for e in root.iter()}
+    for element in root.iter():
+        used |= set(re.findall(r"url\(#(.+?)\)", " ".join(element.attrib.values())))
+    for element in root.iter():
+        own = element.attrib.pop("id", None)
+        if own is not None and (own in used or element.get("class") == "dot"):
+            element.set("id", f"{name}-{own}")
+        if href in element.attrib:
+            element.set(href, f"#{name}-{element.get(href, '').removeprefix('#')}")
+        for key, value in element.attrib.items():
+            if "url(#" in value:
+                element.set(key, value.replace("url(#", f"url(#{name}-"))
+
+
+def _file_size(figure: Figure) -> Size:
+    n_columns = max(map(len, figure.rows))
+    large = _is_large(figure)
+    return Size(
+        width=max(10.0, (4.4 if large else 2.9) * n_columns),
+        panel_height=4.0 if large else 2.3,
+    )
+
+
+def _is_large(figure: Figure) -> bool:
+    return any(dot.label for panel in figure.rows[0] for dot in panel.dots)
+
+
+def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure as Canvas
 
-    n_columns = max(map(len, figure.rows))
-    large = any(dot.label for panel in figure.rows[0] for dot in panel.dots)
-    width = max(10.0, (4.4 if large else 2.9) * n_columns)
-    height = 4.8 if large else 0.9 + 2.3 * len(figure.rows)
-    canvas = Canvas(figsize=(width, height), dpi=160, layout="constrained")
+    rows = figure.rows
+    if size.n_columns == 1:
+        rows = tuple((panel,) for panel in _panels(figure))
+    n_columns = max(map(len, rows))
+    height = 0.9 + size.panel_height * len(rows)
+    canvas = Canvas(figsize=(size.width, height), dpi=160, layout="constrained")
     FigureCanvasAgg(canvas)
-    grid = canvas.add_gridspec(len(figure.rows), n_columns)
+    grid = canvas.add_gridspec(len(rows), n_columns)
     drawn = []
-    for i, row in enumerate(figure.rows):
+    large = _is_large(figure)
+    for i, row in enumerate(rows):
         for j, panel in enumerate(row):
             axes = canvas.add_subplot(grid[i, j])
             with_y = j == 0 or panel.y != row[j - 1].y
-            size = 8.0 if large and len(panel.dots) <= 60 else 5.5
-            _draw_panel(axes, panel, with_y=with_y, size=size)
+            dot_size = 8.0 if large and len(panel.dots) <= 60 else 5.5
+            _draw_panel(axes, panel, with_y=with_y, size=dot_size)
             drawn.append((axes, panel))
-    if figure.title:
+    if figure.title and not size.keys_only:
         canvas.suptitle(figure.title, x=0.01, ha="left", weight="bold")
-    _draw_legend(canvas, figure)
+    _draw_legend(canvas, figure, n_columns=2 if size.keys_only else 7)
     if caption:
-        drawn[0][0].set_title(caption, loc="left", fontsize=9, color=_GREY, pad=12)
+        drawn[0][0].set_title(caption, loc="left", fontsize=9, color=GREY, pad=12)
     canvas.canvas.draw()
     canvas.set_layout_engine("none")  # the axes stay where the labels are placed for
     for axes, panel in drawn:
-        _draw_labels(axes, panel)
+        _draw_labels(axes, panel, keys_only=size.keys_only)
     return canvas
 
 
@@ -91,42 +260,51 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     for line in panel.lines:
-        colour = _GREY if line.mark is None else MARKS[line.mark].light
-        axes.plot(*zip(*line.points, strict=True), color=colour, lw=1, zorder=1)
-    looks: dict[tuple[int, bool, bool], list[Dot]] = {}
-    for dot in panel.dots:
-        looks.setdefault((dot.mark, dot.hollow, dot.faint), []).append(dot)
-    for (i, hollow, faint), dots in looks.items():
-        colour = MARKS[i].light
-        axes.errorbar(
-            [dot.x for dot in dots],
-            [dot.y for dot in dots],
-            yerr=np.nan_to_num([dot.spread for dot in dots]),
+        colour = GREY if line.mark is None else MARKS[line.mark].light
+        axes.plot(
+            *zip(*line.points, strict=True),
             color=colour,
-            linestyle="",
-            marker=MARKS[i].marker,
-            markersize=size,
-            markerfacecolor="white" if hollow else colour,
-            markeredgecolor=colour if hollow else "white",
-            markeredgewidth=1.2 if hollow else 0.6,
-            elinewidth=1,
-            alpha=0.45 if faint else 1,
-            zorder=2 if faint else 3,
+            lw=1,
+            linestyle="--" if line.is_dashed else "-",
+            zorder=1,
         )
-    for dot in panel.dots:
-        if dot.is_key:
-            axes.plot(
-                dot.x, dot.y, "o", markersize=2.1 * size, markerfacecolor="none",
-                markeredgecolor="black" if dot.recommended else _GREY,
+        if line.text:
+            axes.annotate(
+                line.text, line.points[-1], (-2, -3), textcoords="offset points", fontsize=8,
+                color=GREY, ha="right", va="top",
             )  # fmt: skip
+    for i, dot in enumerate(panel.dots):
+        _draw_dot(axes, dot, f"{panel.name}-{i}", size)
 
 
-def _draw_legend(canvas: "Canvas", figure: Figure) -> None:
+def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
+    colour = MARKS[dot.mark].light
+    alpha = 0.45 if dot.faint else 1.0
+    if not np.isnan(dot.std):
+        axes.vlines(
+            dot.x, dot.y - dot.std, dot.y + dot.std,
+            color=colour, lw=1, alpha=alpha, zorder=3, gid=f"{name}-bar",
+        )  # fmt: skip
+    if dot.is_key:
+        axes.plot(
+            dot.x, dot.y, "o", markersize=2.1 * size, markerfacecolor="none", zorder=3,
+            markeredgecolor=INK if dot.recommended else GREY, gid=f"{name}-ring",
+        )  # fmt: skip
+    axes.plot(
+        dot.x, dot.y, MARKS[dot.mark].marker, markersize=size,
+        markerfacecolor=GROUND if dot.hollow else colour,
+        markeredgecolor=colour if dot.hollow else GROUND,
+        markeredgewidth=1.2 if dot.hollow else 0.6,
+        alpha=alpha, zorder=3, gid=f"{name}-mark",
+    )  # fmt: skip
+
+
+def _draw_legend(canvas: "Canvas", figure: Figure, *, n_columns: int) -> None:
     from matplotlib.lines import Line2D
 
     handles = []
     for key in figure.legend:
-        colour = _GREY if key.mark is None else MARKS[key.mark].light
+        colour = GREY if key.mark is None else MARKS[key.mark].light
         handles.append(
             Line2D(
                 [],
@@ -142,15 +320,19 @@ def _draw_legend(canvas: "Canvas", figure: Figure) -> None:
     canvas.legend(
         handles=handles,
         loc="outside lower center",
-        ncols=len(handles),
+        ncols=min(n_columns, len(handles)),
+        title=figure.note or None,
+        title_fontsize=9,
         frameon=False,
         fontsize=9,
     )
 
 
-def _draw_labels(axes: "Axes", panel: Panel) -> None:
+def _draw_labels(axes: "Axes", panel: Panel, *, keys_only: bool) -> None:
     """Set the labels where they touch nothing; leave out those for which there is no place."""
-    labelled = [i for i, dot in enumerate(panel.dots) if dot.label]
+    labelled = [
+        i for i, dot in enumerate(panel.dots) if dot.label and (dot.is_key or not keys_only)
+    ]
     if not labelled:
         return
     pixels = axes.figure.dpi / 72

@@ -1,4 +1,4 @@
-"""A figure as data: panels with dots and lines, drawn alike on the page and to a file."""
+"""A figure as data: panels with dots and lines, drawn by `models.report.drawing`."""
 
 import dataclasses
 
@@ -12,7 +12,7 @@ class Dot:
     Attributes
     ----------
     x, y : float
-    spread : float
+    std : float
         Half the length of the bar through it; nan for no bar.
     mark : int
         Which of `marks.MARKS` it has.
@@ -28,7 +28,7 @@ class Dot:
 
     x: float
     y: float
-    spread: float
+    std: float
     mark: int
     hollow: bool = False
     faint: bool = False
@@ -45,10 +45,15 @@ class Dot:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line from point to point; of the colour of one of `marks.MARKS`, or of none."""
+    """A line from point to point; of the colour of one of `marks.MARKS`, or of none.
+
+    A dashed one is a limit, and its `text` stands at its right end.
+    """
 
     points: tuple[tuple[float, float], ...]
     mark: int | None = None
+    is_dashed: bool = False
+    text: str = ""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -88,9 +93,12 @@ class Figure:
     ----------
     name : str
         The files' name without suffix.
+    note : str
+        A line below the legend.
     """
 
     name: str
     title: str
     rows: tuple[tuple[Panel, ...], ...]
     legend: tuple[Key, ...]
+    note: str = ""

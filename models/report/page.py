@@ -7,24 +7,37 @@ import math
 from collections.abc import Iterable, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jinja2
 
 from featurestore.storage.atomic import atomic_write
-from models.report import words
-from models.report.figure import Panel
+from models.report.drawing import GREY, GROUND, INK, NARROW, WIDE, inline
+from models.report.figure import Figure
 from models.report.frontier import frontier
-from models.report.labels import Box, obstacles, place_labels
 from models.report.marks import MARKS
-from models.report.published import DATA_SETS, compare
+from models.report.published import DATA_SETS, beside_published
 from models.report.resolution import resolutions
-from models.report.tags import tag_losses
-from models.study.comparison import Judgement
+from models.report.tags import tag_rows
+from models.study import formatting
+from models.study.comparison import Comparison
 from models.study.results import Row
 
 
-def write_page(rows: Sequence[Row], judgement: Judgement, folder: Path) -> Path:
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Figures:
+    """The figures of a report."""
+
+    frontier: Figure
+    resolutions: tuple[Figure, ...]
+
+    @classmethod
+    def of(cls, comparison: Comparison) -> Self:
+        """Those of a study, built once for the page and the files."""
+        return cls(frontier=frontier(comparison), resolutions=resolutions(comparison))
+
+
+def write_page(rows: Sequence[Row], comparison: Comparison, figures: Figures, folder: Path) -> Path:
     """Write ``index.html``.
 
     Raises
@@ -33,13 +46,15 @@ def write_page(rows: Sequence[Row], judgement: Judgement, folder: Path) -> Path:
         If it cannot be written.
     """
     path = folder / "index.html"
-    text = render(rows, judgement, listen=(folder / "listen.html").is_file())
+    text = render(rows, comparison, figures, listen=(folder / "listen.html").is_file())
     with atomic_write(path, what="the page") as partial:
         partial.write_text(text, encoding="utf-8")
     return path
 
 
-def render(rows: Sequence[Row], judgement: Judgement, *, listen: bool = False) -> str:
+def render(
+    rows: Sequence[Row], comparison: Comparison, figures: Figures, *, listen: bool = False
+) -> str:
     """The page's HTML; `listen` says that there is a listening page to link to.
 
     Everything that comes from the results is escaped, and the browser is told to run the page's
@@ -53,27 +68,30 @@ def render(rows: Sequence[Row], judgement: Judgement, *, listen: bool = False) -
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "words": words,
-        "place_labels": labels,
+        "formatting": formatting,
         "heat": heat,
         "isnan": math.isnan,
     }
-    style = environment.get_template("page.css").render(marks=MARKS)
+    style = environment.get_template("page.css").render(
+        marks=MARKS, ink=INK, grey=GREY, ground=GROUND
+    )
     script = (resources.files("models.report") / "templates" / "page.js").read_text("utf-8")
     catalogs = sorted({row["catalog"] for row in rows if row.get("catalog")})
     catalog = catalogs[0] if len(catalogs) == 1 else None
-    tag_points, losses = tag_losses(judgement)
+    tag_points, rows_of_tags = tag_rows(comparison)
     return environment.get_template("index.html").render(
-        judgement=judgement,
-        headline=headline(judgement),
-        marks=MARKS,
-        frontier=frontier(judgement),
-        resolutions=resolutions(judgement),
+        comparison=comparison,
+        headline=headline(comparison),
+        charts={
+            panel.name: _drawn(dataclasses.replace(figures.frontier, rows=((panel,),), title=""))
+            for panel in figures.frontier.rows[0]
+        },
+        resolutions=[(figure, _drawn(figure)) for figure in figures.resolutions],
         tag_points=tag_points,
-        tag_losses=losses if tag_points else [],
+        tag_rows=rows_of_tags if tag_points else [],
         catalog=catalog,
         data_set=DATA_SETS.get(catalog or ""),
-        pairs=compare(judgement, catalog),
+        pairs=beside_published(comparison, catalog),
         facts=facts(rows),
         n_rows=len(rows),
         listen=listen,
@@ -84,21 +102,33 @@ def render(rows: Sequence[Row], judgement: Judgement, *, listen: bool = False) -
     )
 
 
-def headline(judgement: Judgement) -> str:
+def _drawn(figure: Figure) -> dict[str, str]:
+    """A figure for wide windows and for narrow ones; the style sheet shows one of them."""
+    wide = WIDE
+    if len(figure.rows[0]) > 1:
+        wide = dataclasses.replace(WIDE, panel_height=2.2)
+    panel = figure.rows[0][0].name
+    return {
+        name: inline(figure, size, name=f"{panel}-{name}")
+        for name, size in (("wide", wide), ("narrow", NARROW))
+    }
+
+
+def headline(comparison: Comparison) -> str:
     """The recommendation in one sentence."""
-    best, baseline = judgement.recommended, judgement.baseline
-    if len(judgement.points) == 1:
-        return f"{words.name(best)}: nothing to compare it with yet"
+    best, baseline = comparison.recommended, comparison.baseline
+    if len(comparison.points) == 1:
+        return f"{formatting.name(best)}: nothing to compare it with yet"
     if best is baseline:
-        return f"Stay with {words.name(best)}"
-    macs = words.times(baseline.gmac / best.gmac)
-    nbytes = words.times(baseline.bytes_per_clip / best.bytes_per_clip)
+        return f"Stay with {formatting.name(best)}"
+    macs = formatting.times(baseline.gmac / best.gmac)
+    nbytes = formatting.times(baseline.bytes_per_clip / best.bytes_per_clip)
     costs = (
         f"{macs} to compute, {nbytes} to store"
         if macs != nbytes
         else (f"{macs} to compute and to store")
     )
-    return f"Take {words.name(best)}: {costs}"
+    return f"Take {formatting.name(best)}: {costs}"
 
 
 def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
@@ -161,43 +191,6 @@ def heat(loss: float) -> str:
         return ""
     level = min(4, 1 + int(math.log2(abs(loss) / 0.01)))
     return f"{'lost' if loss > 0 else 'won'}-{level}"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Label:
-    """Where a dot's label stands, as SVG has it: y downwards."""
-
-    dx: float
-    dy: float
-    anchor: str
-
-
-def labels(panel: Panel, width: float, height: float, *, keys_only: bool) -> list[Label | None]:
-    """Place the labels of a panel that is `width` x `height` [CSS pixels] large, or larger."""
-
-    def at(x: float, y: float) -> tuple[float, float]:
-        return width * panel.x.place(x), height * panel.y.place(y)
-
-    sizes = [
-        # 12 px letters are 6.4 px wide on average, bold ones 7.
-        ((7.0 if d.is_key else 6.4) * len(d.label), 15.0) if d.is_key or not keys_only else (0, 0)
-        for d in panel.dots
-    ]
-    keys = [i for i, d in enumerate(panel.dots) if d.is_key]
-    within = Box(left=0, bottom=0, right=width + 8, top=height + 8)
-    return [
-        None
-        if place is None
-        else Label(
-            dx=place[0],
-            # The baseline of letters is a little below their middle.
-            dy=-place[1] + (0 if place[1] > 0 else 11 if place[1] < 0 else 4),
-            anchor="start" if place[0] > 0 else "end",
-        )
-        for place in place_labels(
-            [at(d.x, d.y) for d in panel.dots], sizes, within, soft=obstacles(panel, at), first=keys
-        )
-    ]
 
 
 def _digest(text: str) -> str:

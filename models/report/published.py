@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from importlib import resources
 
 from featurestore.specs.mel import FeatureSpec
-from models.study.comparison import Judgement, Point
+from models.study.comparison import Comparison, Point
 
 DATA_SETS = {"mtat": "MagnaTagATune", "msd": "the Million Song Dataset"}
 """Catalogs with the clips, the 50 tags and the splits of the study."""
@@ -69,14 +69,16 @@ def published() -> list[Published]:
     ]
 
 
-def compare(judgement: Judgement, catalog: str | None) -> Sequence[Pair]:
+def beside_published(comparison: Comparison, catalog: str | None) -> Sequence[Pair]:
     """Pair points with what was published of them; none where `catalog` is another data set.
 
     The window does not tell: the study's was symmetric, which the scores do not show.
     """
     known = {(p.catalog, p.model, p.spec, p.metric): p for p in published()}
     pairs = []
-    for point in judgement.points:
+    for point in comparison.points:
+        if not isinstance(point.spec, FeatureSpec):
+            continue
         spec = dataclasses.replace(point.spec, window="hann")
         scores = [known.get((catalog or "", point.model, spec, m)) for m in ("roc_auc", "pr_auc")]
         if scores[0] and scores[1]:

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Sequence
 
+from featurestore.specs.mel import FeatureSpec
 from models.report.axis import Axis
 from models.report.figure import Dot, Figure, Line, Panel
 from models.report.frontier import legend
 from models.report.marks import marks_of
-from models.report.words import describe, hop_name, rest, settings
-from models.study.comparison import Judgement, Point
+from models.study.comparison import Comparison, Point
+from models.study.formatting import describe, scaling, settings
+from models.study.label import hop_name
 
 _ROWS: tuple[tuple[str, str, Callable[[Point], float], Callable[[Point], float]], ...] = (
     ("roc_auc", "ROC AUC", lambda p: p.roc_auc, lambda p: p.roc_auc_std),
@@ -17,14 +19,16 @@ _ROWS: tuple[tuple[str, str, Callable[[Point], float], Callable[[Point], float]]
 )
 
 
-def resolutions(judgement: Judgement) -> tuple[Figure, ...]:
-    """A figure for each network (and width, encoding, recipe …) of the results.
+def resolutions(comparison: Comparison) -> tuple[Figure, ...]:
+    """A figure for each network (and width, encoding, recipe …) on mel-spectrograms.
 
-    Rows are ROC AUC, PR AUC and GMAC, columns the sample rates and amplitude laws. A column says
-    its GMAC once: where two differ in the law alone, the first shows it.
+    Rows are ROC AUC, PR AUC and GMAC, columns the sample rates and amplitude scalings. A column
+    says its GMAC once: where two differ in the scaling alone, the first shows it.
     """
     groups: dict[str, list[Point]] = {}
-    for point in judgement.points:
+    for point in comparison.points:
+        if not isinstance(point.spec, FeatureSpec):
+            continue
         groups.setdefault(settings(point), []).append(point)
     return tuple(
         _figure("resolution" if len(groups) == 1 else f"resolution-{i}", title, points)
@@ -33,16 +37,16 @@ def resolutions(judgement: Judgement) -> tuple[Figure, ...]:
 
 
 def _figure(name: str, title: str, points: Sequence[Point]) -> Figure:
-    marks = marks_of(p.spec.n_mels for p in points)
+    marks = marks_of(p.label.spec for p in points)
     hops = sorted({p.spec.hop for p in points})
     names = {p.spec.hop: hop_name(p.spec) for p in points}
     x = Axis.categories("hop", [names[h] for h in hops])
     columns: dict[str, list[Point]] = {}
     for point in sorted(points, key=lambda p: (p.spec.sr, p.spec.log != "log", p.spec.name)):
-        columns.setdefault(rest(point.spec), []).append(point)
+        columns.setdefault(scaling(point.spec), []).append(point)
     rows: list[tuple[Panel, ...]] = []
-    for row, score, value, spread in _ROWS:
-        values = [value(p) + s * _or_zero(spread(p)) for p in points for s in (-1, 1)]
+    for row, score, value, std in _ROWS:
+        values = [value(p) + s * _or_zero(std(p)) for p in points for s in (-1, 1)]
         y = (Axis.logarithmic if row == "gmac" else Axis.linear)(score, values)
         panels = []
         shown = set()
@@ -52,19 +56,19 @@ def _figure(name: str, title: str, points: Sequence[Point]) -> Figure:
                 continue
             shown.add(costs)
             dots = {
-                n: [
+                family: [
                     Dot(
-                        # Bars of different bands side by side, not upon each other.
+                        # Bars of different bands side by side, not overlapping.
                         x=hops.index(p.spec.hop) + 0.5 * (mark + 0.5) / len(marks) - 0.25,
                         y=value(p),
-                        spread=spread(p),
+                        std=std(p),
                         mark=mark,
                         tip=describe(p),
                     )
                     for p in sorted(members, key=lambda p: p.spec.hop)
-                    if p.spec.n_mels == n
+                    if p.label.spec.family == family
                 ]
-                for n, mark in marks.items()
+                for family, mark in marks.items()
             }
             panels.append(
                 Panel(
@@ -74,8 +78,8 @@ def _figure(name: str, title: str, points: Sequence[Point]) -> Figure:
                     y=y,
                     dots=tuple(dot for band in dots.values() for dot in band),
                     lines=tuple(
-                        Line(points=tuple((dot.x, dot.y) for dot in band), mark=marks[n])
-                        for n, band in dots.items()
+                        Line(points=tuple((dot.x, dot.y) for dot in band), mark=marks[family])
+                        for family, band in dots.items()
                         if band[1:]
                     ),
                 )

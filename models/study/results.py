@@ -12,7 +12,7 @@ import os
 import reprlib
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from featurestore.errors import RunError, SpecError, TrainingError
 from featurestore.specs.mel import FeatureSpec
@@ -27,6 +27,10 @@ def _is_text(value: object) -> bool:
 
 def _is_whole(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_whole_or_none(value: object) -> bool:
+    return value is None or _is_whole(value)
 
 
 def _is_number(value: object) -> bool:
@@ -45,6 +49,10 @@ def _are_scores_of_tags(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_score, value.values()))
 
 
+def _are_numbers_of_tags(value: object) -> bool:
+    return isinstance(value, dict) and all(map(_is_whole, value.values()))
+
+
 def _are_texts(value: object) -> bool:
     return isinstance(value, list) and all(map(_is_text, value))
 
@@ -55,7 +63,7 @@ def _are_texts_by_name(value: object) -> bool:
 
 _ROUNDING = 1e-9  # an area is a sum, which may pass 1 by its last bits
 
-FIELDS: dict[str, Callable[[object], bool]] = {
+_IDENTITY_FIELDS: dict[str, Callable[[object], bool]] = {
     "data": _is_text,
     "spec": _is_text,
     "encoding": _is_text,
@@ -64,11 +72,14 @@ FIELDS: dict[str, Callable[[object], bool]] = {
     "recipe": _is_text,
     "augment": _is_text,
     "seed": _is_whole,
-    "fold": lambda value: value is None or _is_whole(value),
+    "fold": _is_whole_or_none,
     "epochs": _is_whole,
     "batch_size": _is_whole,
     "learning_rate": _is_number,
     "amp": _is_text,
+}
+
+_OUTCOME_FIELDS: dict[str, Callable[[object], bool]] = {
     "roc_auc": _is_score,
     "pr_auc": _is_score,
     "gmac": lambda value: _is_number(value) and value != 0,
@@ -82,9 +93,12 @@ FIELDS: dict[str, Callable[[object], bool]] = {
     "bootstrap_pr_auc": _are_scores,
     "versions": _are_texts_by_name,
 }
+
+FIELDS = _IDENTITY_FIELDS | _OUTCOME_FIELDS
 """What every row holds, and what it must be: scores from 0 to 1, and no number nan or infinite."""
 
-_MORE: dict[str, Callable[[object], bool]] = {
+_OPTIONAL_FIELDS: dict[str, Callable[[object], bool]] = {
+    "partition": _is_whole_or_none,
     "catalog": _is_text,
     "device": _is_text,
     "n_tags_scored": _is_whole,
@@ -92,20 +106,57 @@ _MORE: dict[str, Callable[[object], bool]] = {
     "n_train": _is_whole,
     "n_validation": _is_whole,
     "n_test": _is_whole,
-    "partition": lambda value: value is None or _is_whole(value),
-    "n_positive_per_tag": lambda value: (
-        isinstance(value, dict) and all(map(_is_whole, value.values()))
-    ),
+    "n_positive_per_tag": _are_numbers_of_tags,
 }
-"""What a row may hold and the report shows."""
+"""What a row may hold and the report uses."""
 
-IDENTITY = tuple(FIELDS)[:13]
-"""The fields that make a run what it is: two runs that agree in them are the same run."""
+IDENTITY = tuple(_IDENTITY_FIELDS)
+"""The fields of every row that make a run what it is."""
 
 
-def identity(row: Row) -> tuple[Any, ...]:
-    """Values of the fields in `IDENTITY`, and the partition; rows of old have none."""
-    return (*(row[field] for field in IDENTITY), row.get("partition"))
+class Identity(NamedTuple):
+    """What makes a run what it is: two runs that agree in all of it are the same run.
+
+    `partition` is the drawing of the training clips, where runs differ in it: of the folds, or of a
+    resampled training split. None is the only one that there is, as in all rows of old.
+    """
+
+    data: str
+    spec: str
+    encoding: str
+    model: str
+    width: float
+    recipe: str
+    augment: str
+    seed: int
+    fold: int | None
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    amp: str
+    partition: int | None = None
+
+    @property
+    def point(self) -> "Identity":
+        """What all runs of a point share: everything but seed, partition and fold."""
+        return self._replace(seed=0, partition=None, fold=None)
+
+
+def identity(row: Row) -> Identity:
+    """Whose row it is."""
+    fields = {field: row[field] for field in IDENTITY}
+    return Identity(**fields, partition=row.get("partition"))
+
+
+def spec_of(row: Row) -> FeatureSpec:
+    """The spec that a row is about.
+
+    Raises
+    ------
+    SpecError
+        If the row's ``spec`` is no spec's name.
+    """
+    return FeatureSpec.parse(row["spec"])
 
 
 def read_results(path: str | os.PathLike[str]) -> tuple[list[Row], str | None]:
@@ -207,7 +258,8 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
                 f"{path}:{number} has no {', '.join(missing)}: another version of melgrid wrote "
                 "it; name another results file, or delete the line and run the study again"
             )
-        for field, fits in (FIELDS | {f: _MORE[f] for f in _MORE if f in row}).items():
+        optional = {f: fits for f, fits in _OPTIONAL_FIELDS.items() if f in row}
+        for field, fits in (FIELDS | optional).items():
             if field not in row or not fits(row[field]):
                 value = reprlib.repr(row.get(field, "missing"))
                 raise TrainingError(
@@ -215,7 +267,7 @@ def _parse(content: bytes, path: Path) -> tuple[list[Row], str | None, int]:
                     "wrote? Correct or delete the line"
                 )
         try:
-            FeatureSpec.parse(row["spec"])
+            spec_of(row)
         except SpecError as error:
             raise TrainingError(f"{path}:{number}: {error}; correct or delete the line") from None
         rows.append(row)

@@ -5,38 +5,69 @@ import matplotlib.image
 import pytest
 
 from featurestore.errors import OutputError
-from models.report.drawing import draw
+from models.report.drawing import NARROW, draw, inline
 from models.report.frontier import frontier
 from models.report.marks import MARKS
-from models.study.comparison import judge
+from models.study.comparison import compare
+from models.study.formatting import describe
 
 
 def test_a_figure_is_a_png_in_the_colours_of_its_marks_and_nothing_is_left_beside_it(
-    judged, tmp_path
+    compared, tmp_path
 ):
-    draw(frontier(judged), tmp_path / "frontier.png")
+    draw(frontier(compared), tmp_path / "frontier.png")
     pixels = matplotlib.image.imread(tmp_path / "frontier.png")
-    assert pixels.shape == (768, 2112, 4)
+    assert pixels.shape == (784, 2112, 4)
     rgb = (255 * pixels[..., :3]).round().astype(int) @ [65536, 256, 1]
     assert {int(mark.light[1:], 16) for mark in MARKS[:3]} <= set(rgb.ravel().tolist())
     assert [path.name for path in tmp_path.iterdir()] == ["frontier.png"]
 
 
-def test_words_in_an_svg_are_words_and_it_is_the_same_each_time(judged, tmp_path):
-    draw(frontier(judged), tmp_path / "a.svg", tmp_path / "b.png", caption="all of it")
-    draw(frontier(judged), tmp_path / "c.svg", caption="all of it")
+def test_words_in_an_svg_are_words_and_it_is_the_same_each_time(compared, tmp_path):
+    draw(frontier(compared), tmp_path / "a.svg", tmp_path / "b.png", caption="all of it")
+    draw(frontier(compared), tmp_path / "c.svg", caption="all of it")
     text = (tmp_path / "a.svg").read_text()
     assert text == (tmp_path / "c.svg").read_text()
     said = {e.text for e in ElementTree.fromstring(text).iter() if e.tag.endswith("}text")}
-    assert {"all of it", "96 bands", judged.baseline.label, judged.recommended.label} <= said
+    assert {
+        "all of it",
+        "96 bands",
+        f"{compared.baseline.label} ○",
+        f"{compared.recommended.label} ✓",
+    } <= said
     assert not re.search(r"<image|href=\"http", text)
 
 
 def test_one_point_of_one_run_is_drawn(make_rows, few, tmp_path):
-    draw(frontier(judge(few[:1])), tmp_path / "one.png")
+    draw(frontier(compare(few[:1])), tmp_path / "one.png")
     assert (tmp_path / "one.png").stat().st_size > 5_000
 
 
-def test_a_file_that_cannot_be_written_is_an_error(judged, tmp_path):
+def test_a_file_that_cannot_be_written_is_an_error(compared, tmp_path):
     with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
-        draw(frontier(judged), tmp_path / "none" / "frontier.png")
+        draw(frontier(compared), tmp_path / "none" / "frontier.png")
+
+
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+def test_every_dot_of_an_svg_says_its_numbers_cheapest_first(compared, tmp_path):
+    draw(frontier(compared), tmp_path / "frontier.svg")
+    groups = ElementTree.parse(tmp_path / "frontier.svg").iter(f"{SVG}g")
+    titles = [group.findtext(f"{SVG}title") for group in groups if group.get("class") == "dot"]
+    points = sorted(compared.points, key=lambda point: (point.gmac, point.roc_auc))
+    assert titles[: len(points)] == [describe(point) for point in points]
+    assert len(titles) == 3 * len(points)
+
+
+def test_what_is_drawn_into_a_page_has_no_style_and_no_id_that_another_has(compared):
+    drawn = [inline(frontier(compared), NARROW, name=name) for name in ("a", "b")]
+    roots = [ElementTree.fromstring(text) for text in drawn]
+    for root in roots:
+        assert not [e for e in root.iter() if "style" in e.attrib or e.tag.endswith("}style")]
+        assert {"0", "-1"} == {e.get("tabindex") for e in root.iter() if e.get("class") == "dot"}
+        ids = {e.get("id") for e in root.iter() if e.get("id")}
+        hrefs = {v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")}
+        assert {href.removeprefix("#") for href in hrefs} <= ids
+    first, second = ({e.get("id") for e in root.iter() if e.get("id")} for root in roots)
+    assert not first & second

@@ -1,17 +1,28 @@
 from featurestore.specs.grid import ferraro2020
 from models.report.marks import MARKS, marks_of
+from models.study.label import SpecWords, words_of
+
+
+def words(n_bands):
+    return SpecWords(family=f"{n_bands} bands", n_bands=n_bands, resolution=(), rest=())
 
 
 def test_every_number_of_bands_of_the_study_has_colour_and_shape_of_its_own():
-    marks = marks_of(spec.n_mels for spec in ferraro2020())
-    assert list(marks) == [128, 96, 48, 32, 24, 16, 8]
+    marks = marks_of(words_of(spec) for spec in ferraro2020())
+    assert list(marks) == [f"{n} bands" for n in (128, 96, 48, 32, 24, 16, 8)]
     used = [MARKS[i] for i in marks.values()]
-    for field in ("light", "dark", "marker", "path"):
+    for field in ("light", "dark", "marker"):
         assert len({getattr(mark, field) for mark in used}) == len(marks)
 
 
-def test_more_bands_than_marks_go_round():
-    assert marks_of(range(1, 10))[1] == marks_of(range(1, 10))[8]
+def test_more_bands_than_marks_begin_anew():
+    marks = marks_of(map(words, range(1, 10)))
+    assert marks["1 bands"] == marks["8 bands"]
+
+
+def test_a_spec_without_bands_comes_last():
+    wave = SpecWords(family="sr16000-wave", n_bands=0, resolution=("sr16000-wave",), rest=())
+    assert marks_of([wave, words(8)]) == {"8 bands": 0, "sr16000-wave": 1}
 
 
 def luminance(colour: str) -> float:

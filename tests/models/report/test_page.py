@@ -6,9 +6,14 @@ from html.parser import HTMLParser
 
 import pytest
 
-from models.report.frontier import frontier
-from models.report.page import facts, headline, heat, labels, render
-from models.study.comparison import judge
+from models.report.page import Figures, facts, headline, heat, render
+from models.study.comparison import compare
+from models.study.formatting import describe
+
+
+def rendered(rows, *, listen=False):
+    comparison = compare(rows)
+    return render(rows, comparison, Figures.of(comparison), listen=listen)
 
 
 class Page(HTMLParser):
@@ -32,8 +37,8 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def html(few, judged):
-    return render(few, judged)
+def html(few, compared):
+    return rendered(few)
 
 
 def test_the_page_asks_for_nothing_from_anywhere(html):
@@ -54,7 +59,7 @@ def test_the_page_asks_for_nothing_from_anywhere(html):
         assert f"{tag}-src 'sha256-{digest}'" in policy
 
 
-def test_what_users_wrote_is_inert(few, judged):
+def test_what_users_wrote_is_inert(few, compared):
     evil = "</script><script>alert(1)</script>\"'><img src=x onerror=alert(1)>"
     rows = [
         row
@@ -66,30 +71,31 @@ def test_what_users_wrote_is_inert(few, judged):
         }
         for row in few
     ]
-    page = Page(render(rows, judge(rows)))
-    plain = Page(render(few, judged))
+    page = Page(rendered(rows))
+    plain = Page(rendered(few))
     for tag in ("script", "img"):
         assert [name for name, _ in page.tags].count(tag) == [n for n, _ in plain.tags].count(tag)
     assert evil in page.texts_of("th")
     assert evil in page.texts_of("dd")
 
 
-def test_the_headline_is_the_recommendation(few, judged, html):
-    assert headline(judged) == "Take 48 bands, hop x1: 2 times less to compute and to store"
-    assert headline(judged) in Page(html).texts_of("h1")
-    own = judge(few, max_loss=0.0)
+def test_the_headline_is_the_recommendation(few, compared, html):
+    assert headline(compared) == "Take 48 bands, hop x1: 2 times less to compute and to store"
+    assert headline(compared) in Page(html).texts_of("h1")
+    own = compare(few, margin=0.0)
     assert headline(own) == "Stay with 96 bands, hop x1"
-    assert headline(judge(few[:3])).endswith(": nothing to compare it with yet")
+    assert headline(compare(few[:3])).endswith(": nothing to compare it with yet")
 
 
-def test_every_point_has_a_row_with_its_numbers_and_verdict(judged, html):
+def test_every_point_has_a_row_with_its_numbers_and_verdict(compared, html):
     page = Page(html)
-    for point in judged.points:
-        assert any(text.strip() == point.label for text in page.texts_of("th"))
+    for point in compared.points:
+        assert any(text.strip() == str(point.label) for text in page.texts_of("th"))
         assert f"{point.roc_auc:.3f} ± {point.roc_auc_std:.3f}" in page.texts_of("td")
         assert point.verdict in page.texts_of("td")
-    dots = [a for tag, a in page.tags if "dot" in (a.get("class") or "")]
-    assert len(dots) == (3 + 3) * len(judged.points)
+    dots = [a for _, a in page.tags if a.get("class") == "dot"]
+    assert len(dots) == 2 * (3 + 3) * len(compared.points)  # for wide windows and narrow ones
+    assert {a["aria-label"] for a in dots} == {describe(point) for point in compared.points}
     ids = [a["id"] for _, a in page.tags if "id" in a]
     assert len(ids) == len(set(ids))
 
@@ -99,7 +105,7 @@ def test_sections_are_left_out_where_there_is_nothing_to_say(few, html):
     assert 'id="published"' not in html
     assert "listen.html" not in html
     rows = [row | {"roc_auc_per_tag": {}, "catalog": "mtat"} for row in few]
-    other = render(rows, judge(rows), listen=True)
+    other = rendered(rows, listen=True)
     assert 'id="tags"' not in other
     assert 'id="published"' in other
     assert "MagnaTagATune" in other
@@ -108,7 +114,7 @@ def test_sections_are_left_out_where_there_is_nothing_to_say(few, html):
 
 
 def test_one_run_of_one_point_makes_a_page(few):
-    html = render(few[:1], judge(few[:1]))
+    html = rendered(few[:1])
     page = Page(html)
     said = [text for tag, text in page.texts if tag != "script"]
     said += [value for _, attributes in page.tags for value in attributes.values() if value]
@@ -134,8 +140,22 @@ def test_losses_are_coloured_by_doublings_from_one_percent():
     ]  # fmt: skip
 
 
-def test_labels_of_a_panel_are_its_keys_alone_where_it_is_narrow(judged):
-    panel = frontier(judged).rows[0][0]
-    narrow = labels(panel, 270, 320, keys_only=True)
-    assert [label is not None for label in narrow] == [dot.is_key for dot in panel.dots]
-    assert all(labels(panel, 640, 380, keys_only=False))
+def test_verdicts_are_told_apart_without_colour_and_the_margin_is_drawn(few, html):
+    style = next(text for tag, text in Page(html).texts if tag == "style")
+    signs = dict(re.findall(r"\.([a-z-]+)::before \{ content: \"(.)\"", style))
+    names = ("better", "worse", "no-worse", "not-told", "baseline")
+    assert len({signs[name] for name in names}) == len(names)
+    texts = Page(html).texts_of("text")
+    assert texts.count("margin: 1 % below the baseline") == 6  # three costs, two widths
+    assert {"mel48 x10 ▼", "mel48 x1 ✓", "mel96 x1 ○"} <= {text.strip() for text in texts}
+    assert "<code>--margin</code>" in html
+
+
+def test_a_tag_whose_loss_is_shown_is_marked_and_one_of_few_clips_is_not(few):
+    def verdicts(n_positive):
+        rows = [row | {"n_positive_per_tag": {"slow": n_positive}} for row in few]
+        cells = [a for tag, a in Page(rendered(rows)).tags if tag == "td" and "title" in a]
+        return {a["title"] for a in cells if "number" in (a["class"] or "")}
+
+    assert verdicts(12) == {"worse", "not told"}
+    assert verdicts(9) == {"not told"}

@@ -1,9 +1,9 @@
 from models.report.resolution import resolutions
-from models.study.comparison import judge
+from models.study.comparison import compare
 
 
 def test_the_studys_grid_is_its_figure_1_a_figure_a_network(many):
-    vgg, musicnn = sorted(resolutions(judge(many)), key=lambda figure: figure.title, reverse=True)
+    vgg, musicnn = sorted(resolutions(compare(many)), key=lambda figure: figure.title, reverse=True)
     assert (vgg.title, musicnn.title) == ("vgg", "musicnn")
     assert vgg.name != musicnn.name
     roc, pr, gmac = vgg.rows
@@ -17,13 +17,13 @@ def test_the_studys_grid_is_its_figure_1_a_figure_a_network(many):
     assert len({panel.y for panel in roc}) == 1  # to be compared by eye
 
 
-def test_dots_stand_at_their_hop_and_score(judged):
-    (figure,) = resolutions(judged)
+def test_dots_stand_at_their_hop_and_score(compared):
+    (figure,) = resolutions(compared)
     roc, _, gmac = figure.rows[0]  # one column is laid down
     found = {(round(dot.x), dot.mark, dot.y) for dot in roc.dots}
     marks = {96: 0, 48: 1, 16: 2}
     hops = [1, 2, 10]
     assert found == {
-        (hops.index(p.spec.hop), marks[p.spec.n_mels], p.roc_auc) for p in judged.points
+        (hops.index(p.spec.hop), marks[p.spec.n_mels], p.roc_auc) for p in compared.points
     }
-    assert {dot.y for dot in gmac.dots} == {p.gmac for p in judged.points}
+    assert {dot.y for dot in gmac.dots} == {p.gmac for p in compared.points}

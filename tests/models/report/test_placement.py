@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.report.labels import Box, place_labels
+from models.report.placement import Box, place_labels
 
 WITHIN = Box(left=0, bottom=0, right=400, top=300)
 POINTS = st.lists(st.tuples(st.integers(0, 400), st.integers(0, 300)), min_size=1, max_size=30)

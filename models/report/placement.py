@@ -1,4 +1,4 @@
-"""Labels: where words go beside the points of a chart, so that they touch nothing."""
+"""Placement: where words go beside the points of a chart, so that they touch nothing."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -52,8 +52,8 @@ def place_labels(
     """Find the first place around each point where its label is free.
 
     Free of points and labels, that is, and of what is `soft` too if there is such a place; those
-    that come `first` may cover points rather than go without. All in points of 1/72 inch or in
-    CSS pixels, y upwards.
+    that come `first` may cover points rather than go without. All in points of 1/72 inch, y
+    upwards.
 
     Parameters
     ----------
@@ -63,7 +63,7 @@ def place_labels(
     within : Box
         What labels must not leave.
     soft : sequence of Box
-        What labels had better not cover, such as bars and lines.
+        What labels should not cover, such as bars and lines.
     first : sequence of int
         Points whose labels are placed before the others'.
 
@@ -95,7 +95,7 @@ def place_labels(
 
 def obstacles(panel: Panel, at: Callable[[float, float], tuple[float, float]]) -> list[Box]:
     """The bars and upright or level lines of a panel, as `at` places them; a little wider."""
-    ends = [((d.x, d.y - d.spread), (d.x, d.y + d.spread)) for d in panel.dots if d.spread > 0]
+    ends = [((d.x, d.y - d.std), (d.x, d.y + d.std)) for d in panel.dots if d.std > 0]
     ends += [pair for line in panel.lines for pair in pairwise(line.points)]
     boxes = []
     for start, end in ends:

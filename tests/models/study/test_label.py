@@ -1,0 +1,63 @@
+import dataclasses
+from fractions import Fraction
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from featurestore import FeatureSpec
+from models.study.label import Label, hop_name, label_points, words_of
+
+SETTINGS = {
+    "encoding": "float16", "model": "vgg", "width": 0.125, "recipe": "none", "augment": "none",
+    "epochs": 3, "batch_size": 8, "learning_rate": 0.001, "amp": "off", "data": "0123",
+}  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Waveform:
+    """A kind of spec without bands and hop."""
+
+    sr: int
+
+    @property
+    def name(self) -> str:
+        return f"sr{self.sr}-wave"
+
+
+def test_a_spec_is_said_as_its_name_has_it():
+    spec = FeatureSpec(sr=12000, n_mels=48, hop=Fraction(160, 256), log="log", n_fft=1024,
+                       fmin=27.5, window="hann-symmetric")  # fmt: skip
+    words = words_of(spec)
+    assert words.resolution == ("mel48", "hop160")
+    assert words.rest == ("12 kHz", "log", "fft1024", "fmin27.5", "symmetric")
+    assert words.family == "48 bands"
+
+
+@given(st.integers(1, 4096))
+def test_a_hop_is_named_as_in_a_specs_name(hop_length):
+    spec = FeatureSpec(sr=16000, n_mels=8, hop=Fraction(hop_length, 256))
+    assert spec.name.split("-")[2] == hop_name(spec)
+
+
+def test_a_spec_of_another_kind_is_said_by_its_name_beside_others():
+    points = [(Waveform(sr=16000), SETTINGS), (FeatureSpec(sr=16000, n_mels=48), SETTINGS)]
+    labels, common = label_points(points)
+    assert [str(label) for label in labels] == ["sr16000-wave", "mel48 x1 16 kHz db"]
+    assert "vgg" in common
+
+
+def test_what_all_share_is_in_no_label_and_the_collection_goes_without_saying():
+    specs = [FeatureSpec(sr=sr, n_mels=48) for sr in (12000, 16000)]
+    points = [(spec, SETTINGS | {"model": model}) for spec in specs for model in ("vgg", "big")]
+    labels, common = label_points(points)
+    assert str(labels[0]) == "mel48 x1 12 kHz vgg"
+    assert labels[0].settings == ("vgg",)
+    assert not set(common) & {"vgg", "12 kHz", "data 0123"}
+    assert "db" in common
+
+
+def test_beside_a_point_that_differs_in_resolution_alone_the_resolution_is_said():
+    words = words_of(FeatureSpec(sr=16000, n_mels=48))
+    one, other = Label(spec=words, settings=("vgg",)), Label(spec=words, settings=("big",))
+    assert one.beside(one) == "mel48 x1"
+    assert one.beside(other) == "mel48 x1 vgg"
