@@ -64,7 +64,7 @@ def _speak_utf8() -> None:
 
 
 class Program(click.Command):
-    """What can be called as a program of its own."""
+    """A command that can be a program of its own."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Run, in a process that is put in order first; `main` runs in a process as it is."""
@@ -117,10 +117,10 @@ def emit(result: "Result", as_json: bool) -> None:
     if as_json:
         _print_json(result.json())
     else:
-        say(result.lines())
+        print_lines(result.lines())
 
 
-def say(lines: Iterable[str], *, err: bool = False) -> None:
+def print_lines(lines: Iterable[str], *, err: bool = False) -> None:
     """Print lines of text."""
     for line in lines:
         click.echo(_one_line(line), err=err)
@@ -143,7 +143,7 @@ writing, letters that are not seen, halves of letters. (Joiners, U+200C and U+20
 
 
 def _one_line(text: str) -> str:
-    """Text from files, with what steers a terminal shown as such."""
+    """Text from files, with control characters escaped."""
     return _STEERING.sub("\ufffd", text)
 
 
@@ -515,11 +515,11 @@ def featurize(
     silent = quiet or as_json
     if audio is None:
         if not silent:
-            say(["No AUDIO given: using the demo corpus, made if need be."], err=True)
+            print_lines(["No AUDIO given: using the demo corpus, made if need be."], err=True)
         audio = _demo_corpus(DEMO_FOLDER, quiet=silent)
     tracks = open_catalog(audio, catalog, table)
     if not silent:
-        say(tracks.lines(), err=True)
+        print_lines(tracks.lines(), err=True)
     if dry_run:
         emit(preview(tracks, grid, settings), as_json)
         return
@@ -532,7 +532,7 @@ def _emit_run(summary: "RunSummary", limit: "FailureLimit", *, quiet: bool, as_j
     if as_json or not quiet:
         emit(summary, as_json)
     if not (as_json or quiet):
-        say(summary.warnings(), err=True)
+        print_lines(summary.warnings(), err=True)
     if not limit.allows(len(summary.failures), summary.n_clips):
         raise click.ClickException(
             f"{len(summary.failures)} of {summary.n_clips} clips failed, more than "
@@ -557,7 +557,7 @@ def ls(store: "FeatureStore", as_json: bool) -> None:
     found = list_specs(store)
     emit(found, as_json)
     if found.specs and not as_json:
-        say(["multiples of these hops, and log of db, can be read as views too"], err=True)
+        print_lines(["multiples of these hops, and log of db, can be read as views too"], err=True)
 
 
 @melgrid.command()
@@ -581,7 +581,7 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
     found = list_failures(store)
     emit(found, as_json)
     if not as_json:
-        say([str(found)], err=True)
+        print_lines([str(found)], err=True)
 
 
 @melgrid.command()
@@ -731,7 +731,8 @@ def import_(
     continue, or to add files.
     """
     from featurestore.specs.mel import FeatureSpec
-    from pipeline.npz import NpzFolder, import_npz
+    from pipeline.npz import import_npz
+    from pipeline.npz_folder import NpzFolder
 
     like = FeatureSpec(sr=sr, n_mels=8, n_fft=n_fft, window=window)
     scale: Any = int(decibels)
@@ -871,8 +872,8 @@ def train(
         _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **metrics})
         return
     for name, part in scores.items():
-        say([f"{name:<11} {part.line()}"])
-    say([f"epoch {trained.best_epoch} of {len(trained.losses)} saved in {output}"])
+        print_lines([f"{name:<11} {part.line()}"])
+    print_lines([f"epoch {trained.best_epoch} of {len(trained.losses)} saved in {output}"])
 
 
 @melgrid.command()
@@ -883,7 +884,7 @@ def train(
     "results",
     default="results.jsonl",
     show_default=True,
-    help="Results file: a JSON line a run is added; what it has is not done again.",
+    help="Results file: one JSON line per run is added; runs in it are not repeated.",
 )
 @specs_option("Specs to train on.  [all that are stored]")
 @models_option("Networks to train.")
@@ -921,7 +922,7 @@ def train(
     help="CPU threads of a run; the same number, the same scores.  [the cores / jobs]",
 )
 @click.option("--scheduler", metavar="ADDRESS", help="Train on a running Dask cluster.")
-@click.option("--dry-run", is_flag=True, help="Say what would be trained, how long, what it tells.")
+@click.option("--dry-run", is_flag=True, help="Show what is left to train, its time, its power.")
 @training_options
 @json_option
 def study(
@@ -1156,7 +1157,7 @@ def profile(
     for one in found:
         profiles.append(one)
         if not as_json:
-            say([*one.lines(), ""])
+            print_lines([*one.lines(), ""])
     if drawn:
         picture(profiles, drawn)
     if as_json:
@@ -1164,7 +1165,7 @@ def profile(
         return
     for what, where in (("picture", drawn), ("Dask's report", report)):
         if where:
-            say([f"{what} in {where}"])
+            print_lines([f"{what} in {where}"])
 
 
 def _refuse_options_of_the_other(ctx: click.Context, path: str, *, is_audio: bool) -> None:

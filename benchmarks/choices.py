@@ -27,7 +27,7 @@ from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
 from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
-from pipeline.audio.clip import Clip, Cutter
+from pipeline.audio.clip import Clip, Cropper
 from pipeline.audio.decode import read_track
 from pipeline.features.backends import native
 from pipeline.features.backends.stft import SharedStft
@@ -152,7 +152,7 @@ def laws(power: Array, rounds: int) -> list[list[str]]:
     off = np.abs(same.clamp(min=1e-10).log10().mul(10).numpy() - values).max()
     return [
         *compared(
-            "amplitude law, dB",
+            "amplitude scaling, dB",
             {
                 "NumPy": lambda: compress(power, "db"),
                 "PyTorch": lambda: same.clamp(min=1e-10).log10_().mul_(10),
@@ -345,9 +345,9 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     torch.set_num_threads(1)
     corpus = open_corpus(audio)
     tracks = [read_track(file, Excerpt()) for file in corpus.files(clips)]
-    cut = [Cutter(track.samples, track.sr, Excerpt()).clip() for track in tracks]
+    cut = [Cropper(track.samples, track.sr, Excerpt()).clip() for track in tracks]
     [(stft, _)] = arrange([FULL]).stfts
-    samples = cut[0].framed(stft.sr, stft.n_fft)
+    samples = cut[0].padded(stft.sr, stft.n_fft)
     rows = [
         *decoding(corpus.files(1)[0], rounds),
         *spectra(samples, stft, rounds),

@@ -21,7 +21,7 @@ from featurestore.specs.encoding import Codec, CodecName, Encoding, EncodingName
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
 from featurestore.specs.mel import FeatureSpec
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.audio.decode import read_track
 from pipeline.features.plan import _encoded, arrange
 from pipeline.run.run import run
@@ -66,7 +66,7 @@ def values_of(corpus: Corpus, specs: list[FeatureSpec]) -> dict[FeatureSpec, lis
     plan, found = arrange(specs), {spec: [] for spec in specs}
     for file in corpus.files(len(corpus.paths)):
         track = read_track(file, Excerpt())
-        clip = Cutter(track.samples, track.sr, Excerpt()).clip()
+        clip = Cropper(track.samples, track.sr, Excerpt()).clip()
         for spec, values, _ in plan.compute(clip, "native", Encoding(name="float32")):
             found[spec].append(values)
     return found

@@ -31,7 +31,7 @@ def draw(simulations: Sequence[Simulation]) -> None:
         computing = [time for time, phase in zip(times, phases, strict=True) if phase == "compute"]
         axes.axvspan(computing[0], computing[-1], color=line.get_color(), alpha=0.08)
     axes.set(xlabel="time [s]", ylabel="driver's memory [MiB]", ylim=(0, None))
-    axes.set_title("shaded: while tasks are done; before, the clip table; after, the outcomes")
+    axes.set_title("shaded: while tasks are done; before, the clip table; after, the status")
     axes.legend()
     figure.savefig(PICTURE, dpi=120)
 
@@ -88,7 +88,7 @@ def main(tracks: int, save: bool) -> None:
         "workers, shards of 256 clips. While tasks are done memory must not grow. The clip table "
         f"takes {table_bytes:.0f} bytes a row then (50 tags, 40 letters of path); at most, "
         f"{a_row('prepare')} bytes a row while it is made, and {a_row('publish')} a row while the "
-        "outcomes are published."
+        "status is published."
     )
     tasks = table(
         ["scheduling, a task of 256 clips", "ms", "share of the clips' own time", "aim"],

@@ -23,7 +23,7 @@ from benchmarks.rounds import Rounds, interleaved
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.features.plan import arrange
 
 essentia.log.infoActive = False
@@ -142,7 +142,7 @@ def against_essentia(corpus: Corpus, rounds: int) -> Rounds:
 
     def melgrid(n: int) -> None:
         for rate, samples in some(n):
-            clip = Cutter(samples, rate, window).clip()
+            clip = Cropper(samples, rate, window).clip()
             for _ in plans[rate].compute(clip, "native", Encoding(name="float32")):
                 pass
 

@@ -11,7 +11,7 @@ from unittest import mock
 
 import numpy as np
 
-import pipeline.run.cluster
+import pipeline.run.compute
 import pipeline.run.run
 from benchmarks.crew import scratch
 from benchmarks.featurize import SPEC
@@ -19,7 +19,8 @@ from featurestore.format.commits import CHECKSUM_NBYTES, ClipRecord, Commit, wri
 from featurestore.format.division import Division
 from featurestore.storage import open_files
 from pipeline.catalogs import Catalog
-from pipeline.run.cluster import compute, connect
+from pipeline.run.cluster import connect
+from pipeline.run.compute import compute
 from pipeline.run.layouts import layouts
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
@@ -125,7 +126,7 @@ def simulate(n_tracks: int) -> Simulation:
     catalog = imagined_catalog(n_tracks)
     phase = "prepare"
     with (
-        mock.patch.object(pipeline.run.cluster, "compute_shard", imagine),
+        mock.patch.object(pipeline.run.compute, "compute_shard", imagine),
         mock.patch.object(pipeline.run.run, "compute", observed),
         scratch("imagined.zarr") as store,
     ):
@@ -154,15 +155,15 @@ def overhead(n_tasks: int) -> tuple[float, float]:
         tiles = (0,) * len(paths)
         return (ShardTask(shard=k, paths=paths, tiles=tiles, before=Commit()) for k in range(n))
 
-    say: Callable[[str], None] = print
+    notify: Callable[[str], None] = print
     with (
-        mock.patch.object(pipeline.run.cluster, "compute_shard", pass_by),
+        mock.patch.object(pipeline.run.compute, "compute_shard", pass_by),
         connect(2, None) as client,
     ):
         client.wait_for_workers(2)
-        list(compute(client, job, tasks(20), say))
+        list(compute(client, job, tasks(20), notify))
         cpu, wall = time.process_time(), time.perf_counter()
-        list(compute(client, job, tasks(n_tasks), say))
+        list(compute(client, job, tasks(n_tasks), notify))
         return (
             (time.perf_counter() - wall) / n_tasks,
             (time.process_time() - cpu) / n_tasks,

@@ -15,7 +15,7 @@ from benchmarks.page import publish, save_option, table
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from pipeline.audio.clip import Clip, Cutter
+from pipeline.audio.clip import Clip, Cropper
 from pipeline.audio.decode import read_track
 from pipeline.features.backends.stft import SharedStft
 from pipeline.features.plan import arrange
@@ -55,7 +55,7 @@ def sounded(clip: Clip, spec: FeatureSpec, method: Method) -> tuple[Power, Power
     n_samples = round(clip.n_valid / clip.source.sr * spec.sr)
     sound = sonify(values, spec, n_samples, method=method)
     samples = sound.samples / np.float32(10 ** (sound.gain / 20))
-    again = stored(Cutter(samples, spec.sr, Excerpt()).clip(), spec)
+    again = stored(Cropper(samples, spec.sr, Excerpt()).clip(), spec)
     n_frames = min(values.shape[1], again.shape[1])
     return decompress(values[:, :n_frames], spec.log), decompress(again[:, :n_frames], spec.log)
 
@@ -85,7 +85,7 @@ def main(audio: str | None, clips: int, save: bool) -> None:
     spreads: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for file in files:
         track = read_track(file, Excerpt())
-        clip = Cutter(track.samples, track.sr, Excerpt()).clip()
+        clip = Cropper(track.samples, track.sr, Excerpt()).clip()
         for method in METHODS:
             for spec in SPECS:
                 sounds[method, spec].append(errors(*sounded(clip, spec, method)))

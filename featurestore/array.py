@@ -85,7 +85,7 @@ class FeatureArray:
 
     @property
     def encoding(self) -> str:
-        """How the values are stored."""
+        """Encoding of the stored values."""
         return self.layout.encoding.name
 
     @property
@@ -95,12 +95,12 @@ class FeatureArray:
 
     @property
     def is_converted(self) -> bool:
-        """Whether values are computed from those of another spec, and not only chosen from them."""
+        """Return whether values are computed from another spec's, not only selected."""
         return self._derivation.convert is not None
 
     @property
     def max_error(self) -> float:
-        """How far values read are from those computed, at most, in their unit."""
+        """Largest error of values read, against those computed, in their unit."""
         return max_error(self.layout.encoding, self.layout.spec, self.spec)
 
     @cached_property
@@ -122,7 +122,7 @@ class FeatureArray:
     def statistics(
         self, rows: Sequence[int] | npt.NDArray[np.integer] | None = None
     ) -> BandStatistics:
-        """Mean and spread of each band over the valid frames of some rows.
+        """Mean and standard deviation of each band over the valid frames of some rows.
 
         Of a spec that is stored they were computed when it was; of a view the values are read.
 

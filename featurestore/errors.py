@@ -10,11 +10,11 @@ class MelgridError(Exception):
 
 
 class SpecError(MelgridError, ValueError):
-    """A mel configuration that cannot be, or a name that does not parse to one."""
+    """Invalid mel configuration, or a name that does not parse to one."""
 
 
 class SettingsError(MelgridError, ValueError):
-    """A setting other than a spec's that cannot be, or an unknown key in stored settings."""
+    """Invalid setting other than a spec's, or an unknown key in stored settings."""
 
 
 class CatalogError(MelgridError, ValueError):
@@ -78,7 +78,7 @@ class CorruptDataError(MelgridError, OSError):
     def __str__(self) -> str:
         clip = "" if self.position is None else f", clip {self.position}"
         where = f"{self.key}{clip}: " if self.key else ""
-        return f"{where}{self.detail}; melgrid verify --repair lets featurize mend it"
+        return f"{where}{self.detail}; run melgrid verify --repair, then featurize again"
 
 
 class AudioError(MelgridError, OSError):
@@ -108,7 +108,7 @@ class TrainingError(MelgridError, ValueError):
 
 
 class TrainingSettingsError(TrainingError, SettingsError):
-    """A setting of a network, a training or a study that cannot be."""
+    """Invalid setting of a network, a training or a study."""
 
 
 AUDIO_REASONS = (

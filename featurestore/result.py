@@ -14,13 +14,13 @@ _KEY_WIDTH = 17
 
 
 class Result(Protocol):
-    """What a command prints, and what else it gives to whoever calls its function."""
+    """Result of a command: printed as lines or as JSON."""
 
     def json(self) -> Any:
         """All of it, as values that JSON has; nan where a number is not known."""
 
     def lines(self) -> list[str]:
-        """What a terminal shows; whoever prints it escapes control characters in names."""
+        """Lines for a terminal; whoever prints them escapes control characters in names."""
 
 
 def count(n: int, noun: str) -> str:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class FeatureStore:
-    """What a store holds, as of when it was opened. Read-only and picklable.
+    """A store as of when it was opened. Read-only and picklable.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class FeatureStore:
 
     @property
     def path(self) -> str:
-        """Where the store is."""
+        """Path or URL of the store."""
         return self.files.root
 
     @property
@@ -94,7 +94,7 @@ class FeatureStore:
 
     @cached_property
     def layouts(self) -> dict[Spec, Layout]:
-        """How each stored spec is laid out."""
+        """Layout of each stored spec."""
         return {layout.spec: layout for layout in self.metadata.layouts}
 
     @cached_property

@@ -22,11 +22,11 @@ from featurestore.process.stages import (
     OTHER,
     Clock,
     Memory,
-    Meter,
-    given_back,
+    Profiler,
+    instrumented,
+    patched,
     process_memory,
-    replaced,
-    watched,
+    trim_at_once,
 )
 from models.data import TrainingData
 from models.data.sampler import OrderSampler
@@ -60,7 +60,7 @@ class _EnoughError(Exception):
 
 
 class DeviceMemory:
-    """What tensors hold on a GPU.
+    """Memory of tensors on a GPU.
 
     Parameters
     ----------
@@ -71,7 +71,7 @@ class DeviceMemory:
         self._device = device
 
     def now(self) -> int:
-        """Memory held [bytes]."""
+        """Memory in use [bytes]."""
         return torch.cuda.memory_allocated(self._device)
 
     def peak(self) -> int:
@@ -109,15 +109,15 @@ def profile(
         raise TrainingSettingsError(f"batches is {n_batches}; it must be at least 1")
     device = settings.torch_device()
     on_gpu = device.type == "cuda"
-    clock = Clock(STAGES, settle=torch.cuda.synchronize) if on_gpu else Clock(STAGES)
+    clock = Clock(STAGES, synchronize=torch.cuda.synchronize) if on_gpu else Clock(STAGES)
     n_clips, n_frames = _train(data, settings, clock, n_batches, from_store)
     most: dict[str, int] = {}
     peak = device_peak = None
     of_process = process_memory()
-    gauge = DeviceMemory(device) if on_gpu else of_process
-    if gauge is not None:
-        with given_back():
-            memory = Memory(STAGES, gauge)
+    probe = DeviceMemory(device) if on_gpu else of_process
+    if probe is not None:
+        with trim_at_once():
+            memory = Memory(STAGES, probe)
             _train(data, settings, memory, _MEMORY_BATCHES, from_store)
         most, peak = memory.most, memory.peak
     if on_gpu:
@@ -148,7 +148,11 @@ def profile(
 
 
 def _train(
-    data: TrainingData, settings: TrainSettings, meter: Meter, n_batches: int, from_store: bool
+    data: TrainingData,
+    settings: TrainSettings,
+    profiler: Profiler,
+    n_batches: int,
+    from_store: bool,
 ) -> tuple[int, int]:
     """Train for so many batches after the warm-up; their clips, and frames in all."""
     count = {"clips": 0, "frames": 0}
@@ -162,14 +166,14 @@ def _train(
             return
         n = 0
         while True:
-            for batch in meter.steps(WAIT, iterate(loader)):
+            for batch in profiler.steps(WAIT, iterate(loader)):
                 n += 1
                 if n > _WARM_UP:
                     count["clips"] += len(batch[0])
                     count["frames"] += len(batch[0]) * batch[0].shape[-1]
                 yield batch
                 if n == _WARM_UP:
-                    meter.restart()
+                    profiler.restart()
                 if n == _WARM_UP + n_batches:
                     raise _EnoughError
 
@@ -178,15 +182,15 @@ def _train(
     with contextlib.ExitStack() as stack:
         stack.enter_context(contextlib.suppress(_EnoughError))
         if from_store:
-            stack.enter_context(replaced(models.training.loop, "CACHE_LIMIT", 0))
-        stack.enter_context(replaced(DataLoader, "__iter__", endless))
+            stack.enter_context(patched(models.training.loop, "CACHE_LIMIT", 0))
+        stack.enter_context(patched(DataLoader, "__iter__", endless))
         for hook in (
-            register_optimizer_step_pre_hook(lambda *_: meter.begin(OPTIMIZER)),
-            register_optimizer_step_post_hook(lambda *_: meter.end()),
+            register_optimizer_step_pre_hook(lambda *_: profiler.begin(OPTIMIZER)),
+            register_optimizer_step_post_hook(lambda *_: profiler.end()),
         ):
             stack.callback(hook.remove)
         loss = (type(settings.new_task(data.tags)), "loss")
         stages = STAGES | {"forward": (*STAGES["forward"], loss)}
-        stack.enter_context(watched(stages, meter))
+        stack.enter_context(instrumented(stages, profiler))
         train(data, settings, progress=False)
     return count["clips"], count["frames"]

@@ -19,18 +19,19 @@ from featurestore.process.stages import (
     Clock,
     Memory,
     Stages,
-    given_back,
+    instrumented,
     process_memory,
-    watched,
+    trim_at_once,
 )
 from featurestore.specs.encoding import Codec
 from featurestore.specs.mel import FeatureSpec
 from featurestore.writer import StoreWriter
 from pipeline.audio import decode
-from pipeline.audio.clip import Clip, Cutter
+from pipeline.audio.clip import Clip, Cropper
 from pipeline.features import plan
 from pipeline.features.backends import BackendName, load_backend
-from pipeline.run.cluster import WorkerDiedError, connect, each
+from pipeline.run.cluster import connect
+from pipeline.run.compute import WorkerDiedError, each
 from pipeline.run.layouts import division_for, layouts
 from pipeline.run.missing import incomplete, task
 from pipeline.run.rows import audio_of, clip_table
@@ -55,7 +56,7 @@ def stages_of(backend: BackendName) -> Stages:
         "read": ((pipeline.run.task, "read_track"),),
         "digest": ((decode, "_digest"),),
         "decode": ((decode, "_any_decoder"),),
-        "crop": ((pipeline.run.task, "Cutter"), (Cutter, "clip"), (Clip, "framed")),
+        "crop": ((pipeline.run.task, "Cropper"), (Cropper, "clip"), (Clip, "padded")),
         "resample": ((soxr, "resample"),),
         **spectrum,
         "amplitude": ((plan, "compress"),),
@@ -71,7 +72,7 @@ def stages_of(backend: BackendName) -> Stages:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaskTimes:
-    """What the stages of some tasks took.
+    """Times of the stages of some tasks.
 
     Parameters
     ----------
@@ -81,7 +82,7 @@ class TaskTimes:
         Clips that were computed, and those of them that failed.
     clips_per_task : int
     peak_nbytes : int
-        The most memory that the process ever held [bytes].
+        The most memory that the process ever used [bytes].
     """
 
     wall: Mapping[str, float]
@@ -193,7 +194,7 @@ def time_tasks(
     stages = stages_of(settings.backend)
     with _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
         clock = Clock(stages)
-        with watched(stages, clock):
+        with instrumented(stages, clock):
             results = [compute_shard(job, one) for one in tasks]
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return TaskTimes(
@@ -213,13 +214,13 @@ def memory_of_tasks(
     settings: RunSettings,
     n_clips: int,
 ) -> Mapping[str, int]:
-    """What each stage holds at most [bytes], as `time_tasks`; nothing where it cannot be known."""
-    stages, gauge = stages_of(settings.backend), process_memory()
-    if gauge is None:
+    """Measure peak memory by stage [bytes], as `time_tasks`; empty where it is unknown."""
+    stages, probe = stages_of(settings.backend), process_memory()
+    if probe is None:
         return {}
-    with given_back(), _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
-        memory = Memory(stages, gauge)
-        with watched(stages, memory):
+    with trim_at_once(), _first_tasks(catalog, path, specs, settings, n_clips) as (job, tasks):
+        memory = Memory(stages, probe)
+        with instrumented(stages, memory):
             for one in tasks:
                 compute_shard(job, one)
     return memory.most

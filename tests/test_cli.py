@@ -152,7 +152,7 @@ def test_diff_says_what_differs_and_exits_with_one(corpus, store, tmp_path):
     assert "sr8000-mel16-x1-db (float16): 0 of 28 clips differ" in same.stdout
     other = shutil.copytree(path, tmp_path / "other.zarr")
     name, files = "sr8000-mel8-x1-db", LocalFiles(other)
-    for part in ("values", "statistics"):  # and the record vouches for them
+    for part in ("values", "statistics"):  # and the record commits them
         files.write(f"{name}/{part}/c/1/0/0", files.read(f"{name}/{part}/c/0/0/0"))
     first, second = (read_commit(files, Division.of(8), shard) for shard in (0, 1))
     specs = {**second.specs, name: first.specs[name]}

@@ -209,7 +209,7 @@ def _zstd(data):
 
 
 def reseal(store, chunk, position=1):
-    """Put a chunk in a shard's row, and let the record vouch for it."""
+    """Put a chunk in a shard's row, and commit it."""
     from featurestore.format.commits import read_commit, write_commit
     from featurestore.format.division import Division
     from featurestore.format.statistics import row_checksum, unpack_statistics

@@ -1,6 +1,6 @@
 """Files that end or stop the process that decodes them, by a real death in a real run.
 
-Real files that do so are bugs of libsndfile, soon mended; so the decoder is replaced, in all
+Real files that do so are bugs of libsndfile, soon fixed; so the decoder is replaced, in all
 processes of a run, by one that looks at the file's name: by a module that Python imports at its
 start. Melgrid itself knows nothing of it.
 """

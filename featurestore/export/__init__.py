@@ -38,7 +38,7 @@ class ExportedSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Exported:
-    """What was written.
+    """Summary of an export.
 
     Attributes
     ----------
@@ -58,7 +58,7 @@ class Exported:
     specs: tuple[ExportedSpec, ...]
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return dataclasses.asdict(self)
 
     def lines(self) -> list[str]:

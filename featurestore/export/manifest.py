@@ -35,7 +35,7 @@ def write_manifest(
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:
-    """What `write_manifest` wrote; None where there is nothing, or something else."""
+    """Read what `write_manifest` wrote; None where there is no manifest."""
     try:
         facts = json.loads((folder / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):

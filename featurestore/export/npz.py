@@ -4,9 +4,9 @@ The layout of Ferraro et al. 2020 (https://github.com/andrebola/EUSIPCO2020), wh
 these files: ``<path of the audio>.npz`` holds float32 arrays ``(n_mels, n_frames)``,
 
 =================  ==============================================================================
-``mel96``          ``db`` law, 96 bands. The study's decibels are **20** log10 of mel power, twice
-                   melgrid's, with their floor at -200: doubled on writing, halved on reading
-``mel96_log``      ``log`` law, 96 bands: log10(1 + 10000 P), as it is
+``mel96``          ``db`` scaling, 96 bands. The study's decibels are **20** log10 of mel power,
+                   twice melgrid's, with their floor at -200: doubled on writing, halved on reading
+``mel96_log``      ``log`` scaling, 96 bands: log10(1 + 10000 P), as it is
 ``mel96_x2``, …    a hop multiple; ``mel96_hop160`` where it is none. The study keeps x1 alone
 ``classes``        int64 ``(n_tags,)``: 0 or 1, in the order of the tags in labels.csv
 ``n_valid``, …     ``sr``, ``start``, ``n_valid``, ``peak``, ``n_clipped``: what melgrid knows of

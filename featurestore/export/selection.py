@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 BATCH_NBYTES = 32 * 2**20
-"""Values that are held at once, or one clip's [bytes]."""
+"""Values that are in memory at once, or one clip's [bytes]."""
 
 Kept = Literal["float32", "stored"]
 
@@ -101,7 +101,7 @@ class Selection:
 
     @cached_property
     def clips(self) -> "pd.DataFrame":
-        """What `FeatureStore.clips` has of these rows, and which ``row`` of the store each is."""
+        """The rows' part of `FeatureStore.clips`, with each one's ``row`` in the store."""
         clips = self.store.clips.iloc[self.rows].reset_index(drop=True)
         clips.insert(0, "row", self.rows)
         return clips
@@ -116,7 +116,7 @@ class Selection:
         return np.dtype("<f4") if self.encoding == "float32" else array.layout.encoding.dtype
 
     def fill_value(self, array: FeatureArray) -> float | int:
-        """What stands where there are no values: nan, or 255 among ``uint8`` codes."""
+        """Value of rows that are not ready: nan, or 255 among ``uint8`` codes."""
         return float("nan") if self.encoding == "float32" else array.layout.encoding.fill_value
 
     def nbytes(self, array: FeatureArray) -> int:
@@ -143,7 +143,7 @@ class Selection:
             yield first, values
 
     def facts(self, array: FeatureArray) -> dict[str, Any]:
-        """What a spec's values mean and where they come from, as plain values.
+        """Meaning and provenance of a spec's values, as plain values.
 
         The spec's fields under librosa's names, units, the largest error of the encoding that
         they were stored in, and provenance.

@@ -20,7 +20,7 @@ _MAX_GAP = 2**16
 """Bytes between two chunks that are read and thrown away to save a request."""
 
 _MAX_BLOCK = 2**24
-"""Most bytes of one request for several chunks, so that a run of clips comes in parallel."""
+"""Most bytes of one request for several chunks, so that a block of rows comes in parallel."""
 
 
 Fetched = Callable[[int, Sequence[int]], Iterable[bytes]]

@@ -37,7 +37,7 @@ _NAME = re.compile(r"(?!zarr\.json$)[^\W_][\w .()+-]*")
 
 
 def is_meta_name(name: object) -> bool:
-    """Whether a column of metadata may be called so: as a folder may be, wherever the store is."""
+    """Return whether a column of metadata may have this name: it names a folder."""
     return (
         isinstance(name, str)
         and _NAME.fullmatch(name) is not None

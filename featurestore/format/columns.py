@@ -152,8 +152,10 @@ def column(
         values: Any = zarr.open_array(zarr.storage.MemoryStore(kept), path=folder, mode="r")[...]
         return [str(text) for text in values] if kind == "string" else values
     except Exception as error:  # zarr-python and its codecs have all kinds for foreign bytes
-        told = f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
-        raise ValueError(f"{name}: {' '.join(told.split())}") from None
+        message = (
+            f"no {error}" if isinstance(error, KeyError) else str(error) or type(error).__name__
+        )
+        raise ValueError(f"{name}: {' '.join(message.split())}") from None
 
 
 def _shape_of(metadata: Mapping[str, Any]) -> tuple[Any, Any, Any]:

@@ -22,7 +22,7 @@ Status = Literal["ready", "failed", "pending"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class ClipRecord:
-    """What became of one clip.
+    """Status of one clip, and facts about its audio.
 
     Parameters
     ----------
@@ -67,7 +67,7 @@ class ClipRecord:
             raise StoreFormatError(f"a {self.status} clip has the reason {self.reason!r}")
 
     def same_audio(self, other: Self) -> bool:
-        """Whether both were made from the same bytes."""
+        """Return whether both were made from the same bytes."""
         return self.status == other.status == "ready" and self.digest == other.digest
 
 
@@ -94,7 +94,7 @@ _LIMITS = {
 
 
 def invalidated(checksums: Checksums, positions: Iterable[int]) -> Checksums:
-    """The same, but that rows at some positions are no longer committed."""
+    """Return checksums with the rows at some positions no longer committed."""
     left = bytearray(checksums)
     for position in positions:
         first = CHECKSUM_NBYTES * position
@@ -108,7 +108,7 @@ _AT_ONCE = 256
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Commit:
-    """What is ready in one shard.
+    """Commit record of one shard: which rows are ready.
 
     Parameters
     ----------
@@ -126,7 +126,7 @@ class Commit:
     software: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def is_ready(self, spec_name: str, position: int) -> bool:
-        """Whether the row at `position` in this shard can be read for the spec."""
+        """Return whether the row at `position` of this shard can be read for the spec."""
         return (
             spec_name in self.specs
             and position < len(self.clips)
@@ -135,12 +135,12 @@ class Commit:
         )
 
     def checksum(self, spec_name: str, position: int) -> int:
-        """What is committed at a row; 0 is nothing."""
+        """Checksum committed for a row; 0 for none."""
         first = CHECKSUM_NBYTES * position
         return int.from_bytes(self.specs[spec_name][first : first + CHECKSUM_NBYTES], "little")
 
     def is_done(self, spec_name: str, position: int) -> bool:
-        """Whether there is nothing to compute: the row is ready, or known to fail."""
+        """Return whether there is nothing to compute: the row is ready, or known to fail."""
         return self.is_ready(spec_name, position) or (
             spec_name in self.specs
             and position < len(self.clips)

@@ -18,7 +18,7 @@ MAX_CLIPS = 10**9
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Division:
-    """How long shards and parts are: fixed when a store is made.
+    """Lengths of shards and parts, fixed when a store is made.
 
     A shard is a block of rows that is one task, one file a spec and one commit. A part is a block
     of shards: the block of rows whose table columns are one chunk each, and whose commit records

@@ -31,10 +31,10 @@ encoding had to clip.
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
-    """How one spec's array is laid out: the group ``<spec.name>`` of a store.
+    """Layout of one spec's array: the group ``<spec.name>`` of a store.
 
-    The group holds ``values`` (clip, band, time), one chunk a clip and one shard a run of clips,
-    ``statistics`` (clip, statistic, band) of them, one chunk a run of clips, and the coordinates
+    The group holds ``values`` (clip, band, time), one chunk a clip and one shard a block of rows,
+    ``statistics`` (clip, statistic, band) of them, one chunk a block of rows, and the coordinates
     ``statistic`` and those of the spec's two axes: ``mel`` [Hz] and ``time`` [s] of a mel one.
 
     Parameters
@@ -82,7 +82,7 @@ class Layout:
 
     @property
     def is_imported(self) -> bool:
-        """Whether the values were made elsewhere, and not computed from audio here."""
+        """Return whether the values were imported, and not computed from audio."""
         return IMPORTED in self.settings
 
     @property
@@ -110,7 +110,7 @@ class Layout:
         return f"{self.spec.name}/values/c/{shard}/0/0"
 
     def statistics_key(self, shard: int) -> str:
-        """Key of the file with a run of clips' statistics."""
+        """Key of the file with the statistics of a block of rows."""
         return f"{self.spec.name}/statistics/c/{shard}/0/0"
 
     @property
@@ -176,7 +176,7 @@ class Layout:
         )
 
     def differences(self, other: Self) -> list[str]:
-        """What two layouts for one spec differ in, a line each."""
+        """Return the differences of two layouts for one spec, one line each."""
         mine, theirs = (
             {
                 "encoding": layout.encoding.name,

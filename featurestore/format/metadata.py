@@ -29,7 +29,7 @@ _REMEDY = "put it back from a copy, or featurize into another place with -o"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreMetadata:
-    """What a store holds, as of its last change.
+    """Specs, rows and layouts of a store, as of its last change.
 
     Parameters
     ----------
@@ -142,9 +142,9 @@ class StoreMetadata:
         try:
             return cls._from_json(fields)
         except (TypeError, KeyError, ValueError, AttributeError, OverflowError) as error:
-            told = f"no {error}" if type(error) is KeyError else error
+            message = f"no {error}" if type(error) is KeyError else error
             raise StoreFormatError(
-                f"{files.root}: {ROOT_KEY} is damaged: {told}; {_REMEDY}"
+                f"{files.root}: {ROOT_KEY} is damaged: {message}; {_REMEDY}"
             ) from None
 
     @classmethod

@@ -68,7 +68,7 @@ def read_index(tail: bytes, clips_per_shard: int, nbytes: int, key: str) -> Inde
 
 
 def is_absent(entry: Index) -> bool:
-    """Whether an index entry says that there is no chunk."""
+    """Return whether an index entry says that there is no chunk."""
     return bool(entry[0] == _ABSENT)
 
 

@@ -87,7 +87,7 @@ def pack_statistics(clips: Sequence[Statistics | None], layout: Layout) -> bytes
 
 
 def unpack_statistics(data: bytes, layout: Layout, key: str) -> Statistics:
-    """What `pack_statistics` was given, ``(clips_per_shard, 3, n_bands)``.
+    """Inverse of `pack_statistics`: ``(clips_per_shard, 3, n_bands)``.
 
     Raises
     ------
@@ -102,7 +102,7 @@ def unpack_statistics(data: bytes, layout: Layout, key: str) -> Statistics:
 
 
 def row_checksum(chunk: bytes, statistics: Statistics) -> int:
-    """What a commit record keeps of a row: the chunk's own checksum, then that of its statistics.
+    """Checksum of a row in a commit record: the chunk's own, then that of its statistics.
 
     Never 0, which stands for no row. It tells a row from every other undamaged one: from another
     clip's, where two files were swapped, and from its own of before. Each half does so alone, so

@@ -34,7 +34,7 @@ def pack_text(text: str) -> bytes:
 
 
 def unpack_text(data: bytes, key: str) -> bytes:
-    """What `pack_text` was given, as bytes.
+    """Inverse of `pack_text`, as bytes.
 
     Raises
     ------

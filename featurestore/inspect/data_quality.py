@@ -58,7 +58,7 @@ class Leak:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Checks:
-    """What was found among the clips that are ready.
+    """Leakage and defects found among the clips that are ready.
 
     Attributes
     ----------
@@ -75,7 +75,7 @@ class Checks:
     n_clipped: int
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         leaks = [{**dataclasses.asdict(k), "examples": list(k.examples)} for k in self.leaks]
         return {**dataclasses.asdict(self), "leaks": leaks}
 
@@ -145,13 +145,13 @@ def _leak(
     )
 
 
-def constant_bands(spread: Sequence[Sequence[float]] | np.ndarray) -> tuple[int, int]:
+def constant_bands(std: Sequence[Sequence[float]] | np.ndarray) -> tuple[int, int]:
     """Bands that never change, in any clip; and clips with a band that does not change within.
 
     Parameters
     ----------
-    spread : array [shape=(n_clips, n_mels)]
+    std : array [shape=(n_clips, n_mels)]
         Standard deviation of each band of each clip.
     """
-    constant = np.asarray(spread) == 0
+    constant = np.asarray(std) == 0
     return int(constant.all(axis=0).sum()) if len(constant) else 0, int(constant.any(axis=1).sum())

@@ -22,7 +22,7 @@ _STATUS = ("status", "reason", "digest", "sr", "start", "n_valid")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpecDifference:
-    """How one spec's values differ, over the clips that are ready in both stores.
+    """Differences of one spec's values, over the clips that are ready in both stores.
 
     Attributes
     ----------
@@ -52,25 +52,25 @@ class SpecDifference:
 
     @property
     def is_same(self) -> bool:
-        """Whether there is none."""
+        """Return whether no value differs."""
         return not (self.n_differ or self.only_ready_a or self.only_ready_b or self.shapes)
 
     def __str__(self) -> str:
         encodings = " and ".join(dict.fromkeys((self.encoding_a, self.encoding_b)))
         if self.shapes:
-            told = f"not compared: {self.shapes}"
+            line = f"not compared: {self.shapes}"
         else:
-            told = f"{self.n_differ:,} of {self.n_compared:,} clips differ"
+            line = f"{self.n_differ:,} of {self.n_compared:,} clips differ"
             if self.n_differ:
-                told += f", by {self.max:.3g} {self.unit} at most, {self.mean:.3g} on average"
+                line += f", by {self.max:.3g} {self.unit} at most, {self.mean:.3g} on average"
         for where, n_ready in (("A", self.only_ready_a), ("B", self.only_ready_b)):
-            told += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
-        return f"{self.spec} ({encodings}): {told}"
+            line += f"; {n_ready:,} are ready in {where} alone" if n_ready else ""
+        return f"{self.spec} ({encodings}): {line}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What two stores differ in; clips are the same if their ids are, in whatever order.
+    """Differences of two stores; clips are matched by id, in whatever order.
 
     Attributes
     ----------
@@ -109,7 +109,7 @@ class Difference:
 
     @property
     def is_same(self) -> bool:
-        """Whether there is none, but for encodings, order and what made the values."""
+        """Return whether nothing differs but encodings, order and software."""
         differing = (
             self.window, self.only_a, self.only_b, self.columns, self.tags_only_a,
             self.tags_only_b, self.labels, self.specs_only_a, self.specs_only_b,
@@ -117,11 +117,11 @@ class Difference:
         return not any(differing) and all(spec.is_same for spec in self.specs)
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {"same": self.is_same, **dataclasses.asdict(self)}
 
     def lines(self) -> list[str]:
-        """What differs, a few names of each kind; then whether anything does."""
+        """Lines of differences, a few names of each kind; then the conclusion."""
         lines = [f"{key}: {one} in A, {other} in B" for key, (one, other) in self.window.items()]
         for noun, where, names in (
             ("clip", "A", self.only_a),
@@ -187,7 +187,7 @@ def diff(a: "FeatureStore", b: "FeatureStore", *, progress: bool = False) -> Dif
     )
 
 
-_Rows = np.ndarray[Any, np.dtype[np.int64]]
+_RowNumbers = np.ndarray[Any, np.dtype[np.int64]]
 
 
 def _matched(
@@ -201,7 +201,9 @@ def _matched(
     return both, (only_a, only_b)
 
 
-def _columns(a: "FeatureStore", b: "FeatureStore", here: _Rows, there: _Rows) -> dict[str, int]:
+def _columns(
+    a: "FeatureStore", b: "FeatureStore", here: _RowNumbers, there: _RowNumbers
+) -> dict[str, int]:
     found = {}
     for names, one, other in (
         (_COLUMNS, _table_columns(a.table), _table_columns(b.table)),
@@ -228,7 +230,7 @@ def _table_columns(table: ClipTable) -> dict[str, npt.NDArray[Any]]:
     }
 
 
-def _labels(a: ClipTable, b: ClipTable, here: _Rows, there: _Rows) -> dict[str, int]:
+def _labels(a: ClipTable, b: ClipTable, here: _RowNumbers, there: _RowNumbers) -> dict[str, int]:
     found = {
         tag: np.count_nonzero(
             a.labels[here, a.tags.index(tag)] != b.labels[there, b.tags.index(tag)]
@@ -243,8 +245,8 @@ def _values(
     a: "FeatureStore",
     b: "FeatureStore",
     spec: Spec,
-    here: _Rows,
-    there: _Rows,
+    here: _RowNumbers,
+    there: _RowNumbers,
     *,
     progress: bool,
 ) -> SpecDifference:

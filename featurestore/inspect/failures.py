@@ -40,7 +40,7 @@ class FailureList:
     n_clips: int
 
     def json(self) -> list[dict[str, Any]]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return [dataclasses.asdict(failure) for failure in self.failures]
 
     def lines(self) -> list[str]:

@@ -46,27 +46,27 @@ class ValuesInfo:
     clips_with_constant_bands: int | None = None
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {k: v for k, v in dataclasses.asdict(self).items() if v is not None}
 
     def sentences(self, unit: str) -> list[str]:
-        """The same in words; none where there are no clips."""
+        """Statistics in sentences; none where there are no clips."""
         if not self.clips:
             return []
         unit = "" if unit == "1" else f" {unit}"
-        told = [
+        lines = [
             f"{name} {min(by_band):.3g} to {max(by_band):.3g}{unit} by band"
             for name, by_band in (("mean", self.mean), ("standard deviation", self.std))
         ]
-        told.append(f"of {self.of} clips ({self.clips:,}, {self.frames:,} frames)")
+        lines.append(f"of {self.of} clips ({self.clips:,}, {self.frames:,} frames)")
         if self.saturated:
-            told.append(f"{self.saturated:.2g} of the values clipped by the encoding")
+            lines.append(f"{self.saturated:.2g} of the values clipped by the encoding")
         if self.clips_with_constant_bands:
-            told.append(
+            lines.append(
                 f"{result.count(self.clips_with_constant_bands, 'clip')} with a constant band "
                 f"({result.count(self.constant_bands or 0, 'band')} constant in all clips)"
             )
-        return told
+        return lines
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -113,7 +113,7 @@ class SpecInfo:
     values: ValuesInfo | None = None
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         facts = dataclasses.asdict(self)
         del facts["values"]
         return facts if self.values is None else {**facts, "values": self.values.json()}
@@ -139,7 +139,7 @@ class SpecList:
     specs: tuple[SpecInfo, ...]
 
     def json(self) -> list[dict[str, Any]]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return [spec.json() for spec in self.specs]
 
     def lines(self) -> list[str]:
@@ -162,7 +162,7 @@ class SpecList:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreInfo:
-    """What a store holds.
+    """Contents of a store, in figures.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class StoreInfo:
     specs: tuple[SpecInfo, ...]
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         facts = dataclasses.asdict(self)
         specs = [spec.json() for spec in self.specs]
         return {**facts, "checks": self.checks.json(), "specs": specs}

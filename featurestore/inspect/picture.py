@@ -29,7 +29,7 @@ MOST = 9
 """Spectrograms that a picture holds, where it is not said which."""
 
 UNITS: dict[Log, str] = {"db": "mel power [dB]", "log": "log10(1 + 10000 × mel power)"}
-"""What values are, by amplitude law."""
+"""Label of the values, by amplitude scaling."""
 
 _PIXELS = 400
 """Width of a spectrogram in a picture of three abreast."""
@@ -64,7 +64,7 @@ class Picture:
     path: Path
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {
             "row": self.row,
             "clip_id": self.clip_id,
@@ -74,7 +74,7 @@ class Picture:
         }
 
     def lines(self) -> list[str]:
-        """Where it is, and which specs it lacks."""
+        """Lines with the picture's path, and the specs that it lacks."""
         drawn = result.count(len(self.specs), "spectrogram")
         lines = [f"{drawn} of {self.clip_id} in {self.path}"]
         if self.left_out:
@@ -179,7 +179,7 @@ def tags_of(store: FeatureStore, row: int) -> list[str]:
 
 
 def valid_seconds(store: FeatureStore, row: int) -> float:
-    """How much of a clip is audio and not padding [s]."""
+    """Length of a clip's audio without padding [s]."""
     status = store.status
     if not status["sr"][row]:
         return store.window.duration

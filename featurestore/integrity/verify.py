@@ -34,7 +34,7 @@ from featurestore.storage.journal import JOURNAL, read_journal
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Report:
-    """What `verify` found.
+    """Damage and unfinished rows found by `verify`.
 
     Attributes
     ----------
@@ -65,16 +65,16 @@ class Report:
 
     @property
     def is_healthy(self) -> bool:
-        """Whether there is no damage."""
+        """Return whether there is no damage."""
         return not self.damage
 
     @property
     def is_repaired(self) -> bool:
-        """Whether all damage there was is repaired, or left to the next run."""
+        """Return whether all damage is repaired, or left to the next run."""
         return bool(self.repaired) and all(damage.can_repair for damage in self.damage)
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         facts = dataclasses.asdict(self)
         del facts["n_specs"]
         return {"healthy": self.is_healthy, **facts}
@@ -150,7 +150,7 @@ def inspect(
             unfinished.append("a run is at work here, or was killed")
         damage += _metadata(files, metadata)
     status = ClipStatus(files, metadata)
-    rows = _Rows()
+    rows = RowCheck()
     found = () if journal_pending else tuple(_parts(status))
     damage += found
     if not found:
@@ -215,7 +215,7 @@ def _parts(status: ClipStatus) -> Iterator[Damage]:
 
 
 @dataclasses.dataclass(kw_only=True)
-class _Rows:
+class RowCheck:
     """What was found of commit records and rows; see `ExaminedShard` and `Report`."""
 
     damage: list[Damage] = dataclasses.field(default_factory=list)
@@ -226,12 +226,14 @@ class _Rows:
     nbytes: int = 0
 
 
-def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool) -> _Rows:
+def _examine_rows(
+    files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool
+) -> RowCheck:
     from tqdm import tqdm
 
     division, n_clips = metadata.division, metadata.n_clips
     todo = list(recorded(files, division, n_clips)) if metadata.layouts else []
-    rows = _Rows(
+    rows = RowCheck(
         done={name: np.zeros(n_clips, np.bool_) for name in metadata.names},
         recorded=set(todo),
     )
@@ -255,7 +257,7 @@ def _examine_rows(files: Files, metadata: StoreMetadata, *, quick: bool, progres
 
 
 def _clip_table(
-    files: Files, metadata: StoreMetadata, status: ClipStatus, rows: _Rows
+    files: Files, metadata: StoreMetadata, status: ClipStatus, rows: RowCheck
 ) -> tuple[list[Damage], list[str]]:
     """Damage of the clip table with its status columns; and what is unfinished."""
     parts = status.parts

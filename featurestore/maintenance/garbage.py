@@ -80,7 +80,7 @@ class GarbageReport:
     is_deleted: bool
 
     def json(self) -> list[dict[str, Any]]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return [dataclasses.asdict(found) for found in self.garbage]
 
     def lines(self) -> list[str]:

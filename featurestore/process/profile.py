@@ -14,7 +14,7 @@ _WIDTH = 80
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageCost:
-    """What one stage takes.
+    """Time and memory of one stage.
 
     Parameters
     ----------
@@ -22,7 +22,7 @@ class StageCost:
     seconds : float
         By the clock, all rounds together [s].
     nbytes : int or None
-        The most memory it held at a time above what there was when it began [bytes]; None where
+        The most memory it used above what there was when it began [bytes]; None where
         that cannot be known. Of the rest, which begins with the work itself: what is kept between
         stages, such as a network's activations from forward to backward.
     """
@@ -51,7 +51,7 @@ class Profile:
     stages : tuple of StageCost
         In their order, the rest last; their times add up to all the time it took.
     peak_nbytes : int or None
-        The most memory that the process held [bytes].
+        The most memory that the process used [bytes].
     device_peak_nbytes : int or None
         The same of a GPU. The stages' memory is then the GPU's.
     """
@@ -73,12 +73,12 @@ class Profile:
 
     @property
     def clips_per_second(self) -> float:
-        """How fast it was."""
+        """Speed [clips/s]."""
         return self.n_clips / self.seconds
 
     @property
     def times_real_time(self) -> float:
-        """How many seconds of music are done in a second."""
+        """Seconds of music processed per second."""
         return self.audio_seconds / self.seconds
 
     def json(self) -> dict[str, Any]:

@@ -25,7 +25,7 @@ Stages = Mapping[str, Sequence[tuple[Any, str]]]
 """The functions of each stage: the module, class or dict that holds one, and its name there."""
 
 
-class Meter(abc.ABC):
+class Profiler(abc.ABC):
     """Counts something by stage, each moment for the innermost stage alone.
 
     For the thread in which it was made; what other threads do is in the stage that waits for it.
@@ -41,7 +41,7 @@ class Meter(abc.ABC):
         self._thread = threading.get_ident()
 
     def begin(self, stage: str) -> None:
-        """What is done from here on is for `stage`, until its `end`."""
+        """Count what follows for `stage`, until its `end`."""
         self.count()
         self._running.append(stage)
 
@@ -72,7 +72,7 @@ class Meter(abc.ABC):
             self.end()
 
     def measured(self, stage: str, call: Callable[..., Any]) -> Callable[..., Any]:
-        """The same function, counted for `stage`; of a generator, each step."""
+        """Wrap a function so that it counts for `stage`; a generator, each step."""
         if not inspect.isgeneratorfunction(call):
             return self.running(stage)(call)
 
@@ -83,7 +83,7 @@ class Meter(abc.ABC):
         return measured
 
     def steps(self, stage: str, steps: Iterator[T]) -> Iterator[T]:
-        """The same iterator, each step counted for `stage`."""
+        """Wrap an iterator so that each step counts for `stage`."""
         nothing = object()
         while True:
             with self.running(stage):
@@ -93,13 +93,13 @@ class Meter(abc.ABC):
             yield step  # type: ignore[misc]
 
 
-class Clock(Meter):
+class Clock(Profiler):
     """Seconds by stage.
 
     Parameters
     ----------
     stages : iterable of str
-    settle : callable, optional
+    synchronize : callable, optional
         Called before the clock is read; waits for what was begun elsewhere, such as on a GPU.
 
     Attributes
@@ -110,33 +110,33 @@ class Clock(Meter):
     """
 
     def __init__(
-        self, stages: Iterable[str], *, settle: Callable[[], object] = lambda: None
+        self, stages: Iterable[str], *, synchronize: Callable[[], object] = lambda: None
     ) -> None:
         super().__init__(stages)
-        self._settle = settle
+        self._synchronize = synchronize
         self.restart()
 
     def restart(self) -> None:
         """Forget what was so far: a warm-up."""
-        self._settle()
+        self._synchronize()
         self.wall = dict.fromkeys(self._stages, 0.0)
         self.cpu = dict.fromkeys(self._stages, 0.0)
         self._since = time.perf_counter(), time.thread_time()
 
     def count(self) -> None:
         """Count the time since the last time."""
-        self._settle()
+        self._synchronize()
         now = time.perf_counter(), time.thread_time()
         self.wall[self._running[-1]] += now[0] - self._since[0]
         self.cpu[self._running[-1]] += now[1] - self._since[1]
         self._since = now
 
 
-class Gauge(Protocol):
-    """Reads how much memory is held."""
+class MemoryProbe(Protocol):
+    """Reads how much memory is in use."""
 
     def now(self) -> int:
-        """Memory held [bytes]."""
+        """Memory in use [bytes]."""
 
     def peak(self) -> int:
         """The most since the last `reset` [bytes]."""
@@ -152,7 +152,7 @@ class ProcessMemory:
     """
 
     def now(self) -> int:
-        """Memory held [bytes]."""
+        """Memory in use [bytes]."""
         return self._field("VmRSS")
 
     def peak(self) -> int:
@@ -168,22 +168,22 @@ class ProcessMemory:
         return 1024 * int(status.partition(f"{name}:")[2].split()[0])
 
 
-def process_memory() -> Gauge | None:
-    """A gauge of this process; None where the system keeps no peak that can be begun anew."""
+def process_memory() -> MemoryProbe | None:
+    """A probe of this process; None where the system keeps no peak that can be begun anew."""
     if not sys.platform.startswith("linux"):
         return None
-    gauge = ProcessMemory()
+    probe = ProcessMemory()
     try:
-        gauge.reset()
-        gauge.peak()
+        probe.reset()
+        probe.peak()
     except (OSError, IndexError):
         return None
-    return gauge
+    return probe
 
 
 @contextlib.contextmanager
-def given_back() -> Iterator[None]:
-    """Have what is freed go back to the system at once: what is held is then what is in use.
+def trim_at_once() -> Iterator[None]:
+    """Return freed memory to the system at once, so that resident memory is memory in use.
 
     By glibc's ``mallopt``; elsewhere nothing is done. It makes a process slow.
     """
@@ -202,38 +202,38 @@ def given_back() -> Iterator[None]:
         libc.mallopt(mmap_threshold, 2**25)
 
 
-class Memory(Meter):
+class Memory(Profiler):
     """Memory by stage. Looking takes far longer than a clock: never both at the same time.
 
     Parameters
     ----------
     stages : iterable of str
-    gauge : Gauge
+    probe : MemoryProbe
 
     Attributes
     ----------
     most : dict of str to int
-        The most that was held in a stage above what there was when it began [bytes].
+        The most memory used in a stage above what there was when it began [bytes].
     peak : int
-        The most that was held at all [bytes].
+        The most memory used at all [bytes].
     """
 
-    def __init__(self, stages: Iterable[str], gauge: Gauge) -> None:
+    def __init__(self, stages: Iterable[str], probe: MemoryProbe) -> None:
         super().__init__(stages)
-        self._gauge = gauge
+        self._probe = probe
         self.peak = 0
         self.restart()
 
     def restart(self) -> None:
-        """Forget what the stages held so far, and not the peak."""
+        """Forget what the stages used so far, and not the peak."""
         self.most = dict.fromkeys(self._stages, 0)
-        self._before = [self._gauge.now()] * len(self._running)
-        self._gauge.reset()
+        self._before = [self._probe.now()] * len(self._running)
+        self._probe.reset()
 
     def begin(self, stage: str) -> None:
-        """What is held from here on is for `stage`, until its `end`."""
+        """Count memory allocated from here on for `stage`, until its `end`."""
         super().begin(stage)
-        self._before.append(self._gauge.now())
+        self._before.append(self._probe.now())
 
     def end(self) -> None:
         """The innermost stage ends."""
@@ -242,31 +242,31 @@ class Memory(Meter):
 
     def count(self) -> None:
         """Take the peak since the last time, and begin a new one."""
-        peak, stage = self._gauge.peak(), self._running[-1]
-        self._gauge.reset()
+        peak, stage = self._probe.peak(), self._running[-1]
+        self._probe.reset()
         self.peak = max(self.peak, peak)
         self.most[stage] = max(self.most[stage], peak - self._before[-1])
 
 
 @contextlib.contextmanager
-def watched(stages: Stages, meter: Meter) -> Iterator[None]:
-    """Have `meter` count whatever the stages' functions do in this context."""
+def instrumented(stages: Stages, profiler: Profiler) -> Iterator[None]:
+    """Count the stages' functions with `profiler` in this context."""
     with contextlib.ExitStack() as stack:
         for stage, functions in stages.items():
             for owner, name in functions:
                 real = owner[name] if isinstance(owner, dict) else getattr(owner, name)
-                stack.enter_context(replaced(owner, name, meter.measured(stage, real)))
+                stack.enter_context(patched(owner, name, profiler.measured(stage, real)))
         try:
             yield
         finally:
-            meter.count()
+            profiler.count()
 
 
 @contextlib.contextmanager
-def replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+def patched(owner: Any, name: str, value: object) -> Iterator[None]:
     """Put `value` in the place of an attribute, or of a dict's entry, in this context."""
-    held = owner if isinstance(owner, dict) else vars(owner)
-    own, before = name in held, held.get(name)
+    attributes = owner if isinstance(owner, dict) else vars(owner)
+    own, before = name in attributes, attributes.get(name)
     put = owner.__setitem__ if isinstance(owner, dict) else functools.partial(setattr, owner)
     put(name, value)
     try:

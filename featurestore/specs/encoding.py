@@ -27,7 +27,7 @@ ToFloat16 = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """How values are stored: ``float32``, ``float16``, or ``uint8`` (affine over a spec's range).
+    """Encoding of stored values: ``float32``, ``float16``, or ``uint8`` (affine over a range).
 
     Methods that take `value_range` take what `Spec.value_range` says.
 
@@ -52,7 +52,7 @@ class Encoding:
 
     @property
     def fill_value(self) -> float | int:
-        """What stands where there are no values."""
+        """Stored value of rows that are not ready."""
         return 255 if self.name == "uint8" else float("nan")
 
     def affine(self, value_range: Range) -> tuple[float, float] | None:
@@ -210,7 +210,7 @@ def _is_filled(
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Codec:
-    """How a chunk's bytes are packed: by Blosc, mostly with shuffled bits, or not at all.
+    """Compression of a chunk's bytes: by Blosc, mostly with shuffled bits, or none.
 
     Raises
     ------
@@ -294,7 +294,7 @@ class Codec:
             raise CorruptDataError("a chunk's blocks do not fill it")
 
     def zarr_codecs(self, dtype: np.dtype[Any]) -> list[Any]:
-        """The same as zarr-python's codecs, each chunk closed by its crc32c."""
+        """The equivalent codecs of zarr-python, each chunk closed by its crc32c."""
         from zarr.codecs import BloscCodec, Crc32cCodec
 
         if self.name == "none":

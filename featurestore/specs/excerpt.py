@@ -63,7 +63,7 @@ class Excerpt:
         return self.stride(sr) - (self.take == "all")
 
     def stretch(self, n_samples: int, sr: int) -> tuple[int, int]:
-        """What is wanted of a track of `n_samples` samples at `sr`: first sample, and how many."""
+        """First sample and length of the excerpt of a track of `n_samples` samples at `sr`."""
         if self.take == "all":
             return 0, n_samples
         stride = self.stride(sr)

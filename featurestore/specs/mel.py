@@ -169,7 +169,7 @@ class FeatureSpec:
 
     @property
     def edges(self) -> npt.NDArray[np.float64]:
-        """Where filters begin, peak and end [Hz], ``(n_mels + 2,)``, as `mel_edges` gives them."""
+        """Begin, peak and end of the filters [Hz], ``(n_mels + 2,)``; see `mel_edges`."""
         return mel_edges(self.n_mels, self.fmin, self._upper_edge)
 
     @property
@@ -184,12 +184,12 @@ class FeatureSpec:
 
     @property
     def long_name(self) -> str:
-        """What the values are, in words. The format says law where melgrid says scaling."""
-        return f"mel power, {self.log} law"
+        """Meaning of the values and their scaling, for people."""
+        return f"mel power, {self.log} scaling"
 
     @property
     def value_range(self) -> Range:
-        """What ``uint8`` keeps, see `VALUE_RANGE`."""
+        """Range of values that ``uint8`` can store, see `VALUE_RANGE`."""
         return VALUE_RANGE[self.log]
 
     @property
@@ -254,7 +254,7 @@ class FeatureSpec:
         }
 
     def derivation(self, stored: Spec) -> Derivation | None:
-        """How this spec's values follow from those of `stored`; None if they do not.
+        """Derivation of this spec's values from those of `stored`; None if there is none.
 
         A hop multiple is every k-th frame, exactly. The ``log`` scaling follows from ``db``. The
         other way is not offered: near silence, where 10000 P is far below 1, decibels cannot be
@@ -279,7 +279,7 @@ class FeatureSpec:
 
     @property
     def name(self) -> str:
-        """What the spec is, in a word that `parse` reads back; fields off their default show."""
+        """Name that `parse` reads back; it shows fields that are off their default."""
         hop = f"x{self.hop}" if isinstance(self.hop, int) else f"hop{self.hop_length}"
         parts = [f"sr{self.sr}", f"mel{self.n_mels}", hop, self.log]
         if self.n_fft != 512:

@@ -15,7 +15,7 @@ T = TypeVar("T", int, npt.NDArray[np.int64])
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Coordinate:
-    """Where the bands or the frames of an array lie.
+    """Positions of an array's bands or frames along an axis.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ class Coordinate:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Derivation:
-    """How one spec's values follow from those of another.
+    """Derivation of one spec's values from those of another.
 
     Parameters
     ----------
@@ -82,7 +82,7 @@ class Spec(Protocol):
 
     @property
     def name(self) -> str:
-        """What the spec is, in a word that `parse` reads back."""
+        """Name that `parse` reads back."""
 
     @classmethod
     def parse(cls, name: str) -> Self:
@@ -104,7 +104,7 @@ class Spec(Protocol):
 
     @property
     def long_name(self) -> str:
-        """What the values are, in words, as CF writes it."""
+        """Meaning of the values, for people: the ``long_name`` of CF."""
 
     @property
     def value_range(self) -> Range:
@@ -131,10 +131,10 @@ class Spec(Protocol):
         """Shape of a clip of `n_samples` samples at `sr`: (n_bands, n_frames)."""
 
     def coordinates(self, n_frames: int) -> tuple[Coordinate, Coordinate]:
-        """Where bands and frames lie, in the order of `axes`; frames in seconds."""
+        """Coordinates of bands and frames, in the order of `axes`; frames in seconds."""
 
     def fields(self) -> dict[str, str | int | float]:
         """Say what `name` says as plain values, for readers that do not know melgrid's names."""
 
     def derivation(self, stored: "Spec") -> Derivation | None:
-        """How this spec's values follow from those of `stored`; None if they do not."""
+        """Derivation of this spec's values from those of `stored`; None if there is none."""

@@ -13,7 +13,7 @@ S = TypeVar("S", bound=Spec)
 
 
 def derivable(stored: Spec, wanted: Spec) -> bool:
-    """Whether `wanted` is `stored`, or can be derived from it."""
+    """Return whether `wanted` is `stored`, or can be derived from it."""
     return wanted.derivation(stored) is not None
 
 
@@ -43,7 +43,7 @@ def minimal_basis(wanted: Iterable[S], there: Collection[Spec] = ()) -> tuple[S,
 
 
 def derivation(stored: Spec, wanted: Spec) -> Derivation:
-    """How `wanted` follows from `stored`.
+    """Derivation of `wanted` from `stored`.
 
     Raises
     ------

@@ -47,7 +47,7 @@ class Files(abc.ABC):
         return f"{type(self).__name__}({self.root!r})"
 
     def path(self, key: str) -> str:
-        """Where `key` lies: a local path, or a URL."""
+        """Local path or URL of `key`."""
         parts = key.split("/")
         if any(part in ("", ".", "..") for part in parts) and key:
             raise StoreFormatError(f"{key!r} is not a key below {self.root}")
@@ -107,11 +107,11 @@ class Files(abc.ABC):
 
     @abc.abstractmethod
     def exists(self) -> bool:
-        """Whether there is anything at the root."""
+        """Return whether there is anything at the root."""
 
     @abc.abstractmethod
     def is_file(self) -> bool:
-        """Whether the root is a file, not a folder."""
+        """Return whether the root is a file, not a folder."""
 
     @abc.abstractmethod
     def remove(self, key: str) -> bool:

@@ -237,11 +237,11 @@ class LocalFiles(Files):
                     yield os.path.getsize(os.path.join(path, name))
 
     def exists(self) -> bool:
-        """Whether there is anything at the root."""
+        """Return whether there is anything at the root."""
         return os.path.lexists(self.root)
 
     def is_file(self) -> bool:
-        """Whether the root is a file, not a folder."""
+        """Return whether the root is a file, not a folder."""
         return os.path.lexists(self.root) and not os.path.isdir(self.root)
 
     def remove(self, key: str) -> bool:

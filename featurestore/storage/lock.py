@@ -234,7 +234,7 @@ class RunLease:
 
 
 def lock_of(files: Files) -> RunLock | RunLease:
-    """What keeps other runs from writing there."""
+    """Make the lock that keeps other runs from writing to a store."""
     if isinstance(files, LocalFiles):
         return RunLock(files)
     assert isinstance(files, RemoteFiles), f"files are {files}"

@@ -154,11 +154,11 @@ class RemoteFiles(Files):
         yield from (entry["size"] for entry in found.values())
 
     def exists(self) -> bool:
-        """Whether there is anything at the root."""
+        """Return whether there is anything at the root."""
         return self.is_file() or bool(self.names(""))
 
     def is_file(self) -> bool:
-        """Whether the root is a file, not a folder."""
+        """Return whether the root is a file, not a folder."""
         with file_system(self.root) as (filesystem, path):
             return bool(filesystem.isfile(path))
 

@@ -50,8 +50,8 @@ def file_system(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
     except (TypeError, AttributeError, LookupError, NameError, AssertionError):
         raise  # mistakes of ours
     except Exception as error:
-        told = " ".join(str(error).split()).rstrip(".")  # in one line
-        reason = _without_secrets(told) or type(error).__name__
+        message = " ".join(str(error).split()).rstrip(".")  # in one line
+        reason = _without_secrets(message) or type(error).__name__
         raise StorageError(
             f"{url} cannot be used: {reason}; look at the address, the credentials and the endpoint"
         ) from None

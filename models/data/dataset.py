@@ -40,7 +40,7 @@ class Clip(NamedTuple):
 
 
 class BandStatistics(NamedTuple):
-    """Of the values of each band, over the valid frames of some clips.
+    """Mean and standard deviation of each band, over the valid frames of some clips.
 
     Attributes
     ----------
@@ -153,7 +153,7 @@ class ClipDataset(Dataset[Clip]):
 
     @property
     def spec(self) -> FeatureSpec:
-        """What the values are."""
+        """Spec of the values."""
         return require_mel(self._array.spec, "networks take")
 
     @property
@@ -168,7 +168,7 @@ class ClipDataset(Dataset[Clip]):
 
     @property
     def cached(self) -> bool:
-        """Whether the values are in memory."""
+        """Return whether the values are in memory."""
         return self._cached is not None
 
     def preload(self) -> None:

@@ -92,7 +92,7 @@ class ClipLoader:
             ) from None
 
     def state_dict(self) -> dict[str, Any]:
-        """Where the order stands after the last batch that was taken; JSON can hold it."""
+        """State of the order after the last batch that was taken, as JSON values."""
         epoch, batch = self._taken
         return {"epoch": epoch, "batch": batch, "order": self._order_state()}
 
@@ -107,7 +107,7 @@ class ClipLoader:
         for field, value in self._order_state().items():
             if state["order"].get(field) != value:
                 raise TrainingError(
-                    f"the order of clips cannot be taken up: its {field} was "
+                    f"cannot continue the order of clips: its {field} was "
                     f"{state['order'].get(field)}, and is {value} now"
                 )
         self._next = self._taken = state["epoch"], state["batch"]

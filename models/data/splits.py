@@ -163,12 +163,12 @@ def training_data(
 
 
 def is_split(store: "FeatureStore") -> bool:
-    """Whether the store has splits of its own."""
+    """Return whether the store has splits of its own."""
     return bool(store.clips["split"].isin(SPLITS).any())
 
 
 def has_folds(store: "FeatureStore") -> bool:
-    """Whether the store has folds of its own."""
+    """Return whether the store has folds of its own."""
     return bool(_folds(store.clips))
 
 

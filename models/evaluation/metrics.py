@@ -31,7 +31,7 @@ from featurestore.errors import TrainingError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaggingScores:
-    """What a tagger reached on a set of clips. PR AUC chooses the best epoch.
+    """Scores of a tagger on a set of clips. PR AUC chooses the best epoch.
 
     Attributes
     ----------
@@ -105,7 +105,7 @@ def validate(truth: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) ->
 
 
 def scorable(truth: npt.NDArray[np.generic]) -> npt.NDArray[np.bool_]:
-    """Whether each tag has both classes, ``(n_tags,)``."""
+    """Return whether each tag has both classes, ``(n_tags,)``."""
     return np.asarray((truth == 1).any(axis=0) & (truth == 0).any(axis=0))
 
 
@@ -161,7 +161,7 @@ class Stratum:
     place: npt.NDArray[np.int64]
 
     def draws(self) -> Iterator[npt.NDArray[np.int64]]:
-        """How often each clip is drawn, ``(n_clips,)``, without end.
+        """Yield how often each clip is drawn, ``(n_clips,)``, without end.
 
         A draw in which no tag has both classes is drawn anew, if there is a tag that has.
         """

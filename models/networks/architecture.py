@@ -87,7 +87,7 @@ class Architecture:
             )
         if not self.has_width and width != 1:
             raise TrainingSettingsError(
-                f"width is {width}; {self.name} cannot be scaled: leave it at 1"
+                f"invalid width {width}: {self.name} has one width; leave it at 1"
             )
 
     def new(

@@ -60,7 +60,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a network costs for one clip.
+    """Cost of a network per clip.
 
     Attributes
     ----------
@@ -191,7 +191,7 @@ def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 2
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MacsRow:
-    """What a network costs at a spec.
+    """Cost of a network at a spec.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class MacsRow:
     cost: Cost
 
     def json(self) -> dict[str, Any]:
-        """As plain values, without the layers."""
+        """Return the fields as plain values, without the layers."""
         return {
             "spec": self.spec.name,
             "model": self.model,
@@ -242,7 +242,7 @@ class MacsRow:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class MacsTable:
-    """What networks cost at specs.
+    """Costs of networks at specs.
 
     Attributes
     ----------
@@ -261,7 +261,7 @@ class MacsTable:
     layers: bool
 
     def json(self) -> list[dict[str, Any]]:
-        """As plain values."""
+        """Return the fields as plain values."""
         if not self.layers:
             return [row.json() for row in self.rows]
         return [

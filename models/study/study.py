@@ -204,7 +204,7 @@ def _outcomes(
     progress: bool,
 ) -> Generator[tuple[Run, Row | MelgridError], None, None]:
     if scheduler is not None and runs:
-        yield from workers.on_dask(_train_on_worker, runs, scheduler=scheduler, say=say)
+        yield from workers.on_dask(_train_on_worker, runs, scheduler=scheduler, notify=say)
     elif jobs > 1:
         yield from workers.in_processes(_Trainer, runs, jobs=jobs)
     else:

@@ -8,17 +8,15 @@ An error of another kind is raised here.
 import contextlib
 import multiprocessing
 import os
-import signal
-import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any, TypeVar
 
 from featurestore.errors import MelgridError, RunError
+from featurestore.process.spawn import sigint_blocked, start_resource_tracker
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -108,32 +106,15 @@ def _send(connection: Connection, task: object) -> None:
 
 
 def _start(make: Callable[[int], Callable[[T], R]], number: int) -> tuple[SpawnProcess, Connection]:
-    _start_tracker()
+    start_resource_tracker()
     context = multiprocessing.get_context("spawn")  # the one start that CUDA and threads survive
     ours, theirs = context.Pipe()
     # Not a daemon: PyTorch's loader has processes of its own.
     process = context.Process(target=_serve, args=(make, number, theirs), daemon=False)
-    # A terminal sends Ctrl-C to all of its processes: these inherit that it is blocked, and end
-    # when they are told to, in silence.
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
+    with sigint_blocked():
         process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        theirs.close()  # so that the end of the process is the end of the connection
+    theirs.close()  # so that the end of the process is the end of the connection
     return process, ours
-
-
-def _start_tracker() -> None:
-    """Start what frees the semaphores of killed processes, and have it do so without a warning.
-
-    It starts before Ctrl-C is held, which it would let go.
-    """
-    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        sys.warnoptions.pop()
 
 
 def _serve(
@@ -170,7 +151,7 @@ def on_dask(
     tasks: Sequence[T],
     *,
     scheduler: str,
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
     timeout: float = 10.0,
 ) -> Iterator[tuple[T, R | MelgridError]]:
     """Do them on the workers of a Dask scheduler.
@@ -185,8 +166,8 @@ def on_dask(
     scheduler : str
         Address, such as ``tcp://host:8786``. For ``tls://`` the certificate is the one of Dask's
         configuration, ``distributed.comm.tls``.
-    say : callable
-        Is told when there are no workers.
+    notify : callable
+        Called with a message when there are no workers.
     timeout : float
         How long the scheduler may take to answer [s].
 
@@ -208,7 +189,7 @@ def on_dask(
         ) from None
     with client:
         if not client.nthreads():
-            say("no Dask worker is there: waiting for one (Ctrl-C to stop)")
+            notify("no Dask worker is there: waiting for one (Ctrl-C to stop)")
         # Not pure: the same task again shall run again.
         futures = {client.submit(work, task, pure=False): task for task in tasks}
         for future in as_completed(futures):

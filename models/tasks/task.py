@@ -8,7 +8,7 @@ import torch
 
 
 class Scores(Protocol):
-    """What a network reached on a set of clips: a frozen dataclass of what its task measures.
+    """Scores of a network on a set of clips: a frozen dataclass of what its task measures.
 
     Attributes
     ----------

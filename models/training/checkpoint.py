@@ -75,7 +75,7 @@ class Trained:
 
     @property
     def task(self) -> Task:
-        """What it has learnt."""
+        """Task that the network was trained for."""
         return self.settings.new_task(self.tags)
 
 

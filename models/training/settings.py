@@ -27,7 +27,7 @@ _CHOICES = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TrainSettings:
-    """How a network is trained.
+    """Settings of a training.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ class TrainSettings:
         return device
 
     def autocast(self) -> bool:
-        """Whether to compute in bfloat16 where that is safe."""
+        """Context that computes in bfloat16 where that is safe, if asked for."""
         if self.amp != "auto":
             return self.amp == "bf16"
         if self.torch_device().type == "cuda":

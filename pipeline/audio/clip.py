@@ -47,7 +47,7 @@ class Clip:
         """Frames at that rate and hop whose centre is audio; those of the overhang count too."""
         return n_valid_frames(self.n_valid, self.source.sr, sr, hop_length)
 
-    def framed(self, sr: int, n_fft: int) -> Samples:
+    def padded(self, sr: int, n_fft: int) -> Samples:
         """The clip's samples at a rate, with half a frame before and after.
 
         What lies beyond the source is silence, be it the rest of a short clip or the frames'
@@ -62,9 +62,9 @@ class Clip:
         length = window.n_samples(sr) + n_fft
         there = source[max(0, first) : first + length]
         before = max(0, -first)
-        framed = np.zeros(length, np.float32)
-        framed[before : before + len(there)] = there
-        return framed
+        padded = np.zeros(length, np.float32)
+        padded[before : before + len(there)] = there
+        return padded
 
 
 class Source:
@@ -97,7 +97,7 @@ class Source:
         return self._resampled[sr]
 
 
-class Cutter:
+class Cropper:
     """Cuts clips out of one track.
 
     Parameters

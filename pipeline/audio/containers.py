@@ -18,7 +18,7 @@ _UNKNOWN = 0x7FFFF000
 
 
 class AudioChunk(NamedTuple):
-    """Where a file's audio lies.
+    """Position of a file's audio.
 
     Attributes
     ----------
@@ -67,7 +67,7 @@ def require_whole(descriptor: int) -> bool:
 
 
 def audio_chunk(descriptor: int) -> AudioChunk | None:
-    """Where a file's audio lies; None if the file is of another kind, or has no audio."""
+    """Find a file's audio; None if the file is of another kind, or has no audio."""
     size = os.fstat(descriptor).st_size
     head = os.pread(descriptor, 64, 0)
     if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:12] == b"WAVE":

@@ -98,7 +98,7 @@ class FfmpegStream:
             raise AudioError("DecodeError", f"PyAV: {error}") from None
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
-        """As `Stream.read`."""
+        """See `Stream.read`."""
         samples, n_samples = crop(self._blocks(first, first + length), first, length)
         if not self._is_guessed:
             require_announced(n_samples, self.n_samples, self.sr, exact=self._is_exact)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import fsspec
 
 _FETCHED = 2**25
-"""Bytes of a remote file that are held in memory; more of it lie in the folder for such files."""
+"""Bytes of a remote file that are kept in memory; more of it lie in the folder for such files."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)

@@ -72,7 +72,7 @@ class SoundFileStream:
             self.is_certain = self._is_exact and not unknown
             self.n_samples = file.frames
         if unknown and not self.n_samples:
-            raise AudioError("DecodeError", "its length is not told")
+            raise AudioError("DecodeError", "its header does not give its length")
 
     @contextlib.contextmanager
     def _part(self, link: Link | None) -> Iterator[int]:
@@ -87,7 +87,7 @@ class SoundFileStream:
             yield file.fileno()
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
-        """As `Stream.read`."""
+        """See `Stream.read`."""
         if self.is_certain:
             length = min(length, self.n_samples - first)
             if length < 1:
@@ -147,9 +147,9 @@ def _decoding(descriptor: int) -> Iterator[soundfile.SoundFile]:
             with _Reader(descriptor, closefd=False) as file:
                 yield file
         except soundfile.LibsndfileError as error:
-            said = chatter()
+            log = chatter()
             detail = error.error_string.rstrip(".")
-            raise AudioError("DecodeError", f"{detail}{f' ({said})' if said else ''}") from None
+            raise AudioError("DecodeError", f"{detail}{f' ({log})' if log else ''}") from None
 
 
 @contextlib.contextmanager

@@ -132,7 +132,7 @@ class MpegStream:
         raise AudioError("TruncatedAudio", f"{there} there of {whole} announced")
 
     def read(self, first: int, length: int) -> tuple[Samples, int]:
-        """As `Stream.read`; the same bits, wherever a run of frames begins."""
+        """See `Stream.read`; the same bits, wherever a run of frames begins."""
         length = min(length, self.n_samples - first)
         if length < 1:
             return np.zeros(0, np.float32), self.n_samples

@@ -28,7 +28,7 @@ HEADER_NBYTES = 4
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Kind:
-    """What all frames of a stream share."""
+    """Properties that all frames of a stream share."""
 
     version: int  # 3 is MPEG-1, 2 is MPEG-2, 0 is MPEG-2.5
     layer: int
@@ -36,7 +36,7 @@ class Kind:
 
     @property
     def samples_per_frame(self) -> int:
-        """Of each channel."""
+        """Samples of each channel in a frame."""
         if self.layer == 1:
             return 384
         return 1152 if self.layer == 2 or self.version == 3 else 576
@@ -92,7 +92,7 @@ def bits_of(data: bytes, position: int) -> int:
 
 
 def is_mono(header: bytes) -> bool:
-    """Whether a frame that begins with `header` has one channel."""
+    """Return whether a frame that begins with `header` has one channel."""
     return header[3] >> 6 == 3
 
 
@@ -233,7 +233,7 @@ def _in_words(kind: Kind) -> str:
 
 @dataclasses.dataclass(frozen=True, kw_only=True, slots=True)
 class Announced:
-    """What the first frame says of the file.
+    """Facts about a file, announced by its first frame.
 
     A frame that says so holds no audio. LAME's tag, which FFmpeg writes too, says how many
     samples the encoder added at both ends.

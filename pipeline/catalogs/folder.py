@@ -91,7 +91,7 @@ def list_folder(folder: str, *, tags: bool | None = None) -> Catalog:
 
 
 def ending_of(name: str) -> str:
-    """What a file is counted as, such as ``.jpg``."""
+    """Kind that a file is counted as, such as ``.jpg``."""
     found = _ENDING.search(name.lower())
     return found[0] if found else NO_ENDING
 

@@ -36,7 +36,7 @@ from pipeline.features.statistics import summarise
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Plan:
-    """How to compute some specs together.
+    """Plan for computing some specs together.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class Plan:
         """
         mel_power = load_backend(backend).mel_power
         for stft, specs in self.stfts:
-            power = mel_power(clip.framed(stft.sr, stft.n_fft), stft)
+            power = mel_power(clip.padded(stft.sr, stft.n_fft), stft)
             if not np.isfinite(power.sum()) and not np.isfinite(power).all():
                 raise AudioError("NonFinite", "the samples' power overflows")
             for log in ("db", "log"):

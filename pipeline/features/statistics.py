@@ -11,7 +11,7 @@ from featurestore.format.statistics import Statistics
 def summarise(
     values: npt.NDArray[np.float32], steps: Collection[int], limits: tuple[float, float]
 ) -> dict[int, Statistics]:
-    """Mean, spread and share beyond the limits of every band, over every k-th frame.
+    """Mean, standard deviation and share beyond the limits of every band, over every k-th frame.
 
     By sums of NumPy's, which do not hang on what else is summed: a spec's statistics are the same
     bits whichever other specs are computed with it. A matrix product with one column a hop is
@@ -30,8 +30,8 @@ def summarise(
     Returns
     -------
     dict of int to np.ndarray [shape=(3, n_bands), dtype=float32]
-        By step, as `featurestore.format.layout.STATISTICS` names them. Spread is good to a
-        thousandth of the range of the values, and exactly 0 where a band is constant.
+        By step, as `featurestore.format.layout.STATISTICS` names them. The standard deviation is
+        good to a thousandth of the range of the values, and exactly 0 where a band is constant.
     """
     first = values[:, 0]
     moved = values - first[:, None]  # small numbers, and 0 where a band is constant

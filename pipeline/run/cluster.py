@@ -1,4 +1,4 @@
-"""Tasks over Dask workers: a bounded window of futures, and workers that may die.
+"""Connect to a Dask cluster: one on this machine, for this run, or one that is there.
 
 Who can connect to a Dask scheduler, worker or nanny can have it run code, and loopback is open to
 every user of the machine. So all that a cluster of `connect` listens on asks for a certificate
@@ -15,40 +15,22 @@ end the run.
 
 import contextlib
 import errno
-import functools
-import itertools
 import logging
 import os
 import shutil
-import signal
 import stat
 import sys
 import tempfile
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-from featurestore.errors import RunError, StorageError, StoreLockedError, StoreNotFoundError
+from featurestore.errors import RunError
 from featurestore.process.sockets import keep_sockets_short
+from featurestore.process.spawn import sigint_blocked, start_resource_tracker
 from featurestore.storage.atomic import output_errors
-from pipeline.run.task import Job, ShardResult, ShardTask, compute_shard, probe_clip
 
 if TYPE_CHECKING:
-    from distributed import Client, Future
-
-T = TypeVar("T")
-R = TypeVar("R")
-
-_TRIES = 3
-"""How often a shard is tried whose worker died though none of its clips is to blame."""
-
-_PATIENCE = 10.0
-"""How long nothing may end before it is looked whether there are workers [s]."""
-
-
-class WorkerDiedError(Exception):
-    """A task's worker died while it was at it; Dask has given the task up."""
+    from distributed import Client
 
 
 @contextlib.contextmanager
@@ -96,7 +78,7 @@ def connect(
     with contextlib.ExitStack() as stack:
         # Dask logs its last messages whole, each with its task's graph: 54 kB a task, not 1.
         stack.enter_context(dask.config.set({"distributed.admin.low-level-log-length": 0}))
-        # What matters of this, `each` and `compute` say.
+        # What matters of this, `pipeline.run.compute` reports.
         stack.enter_context(silence_logging_cmgr(logging.CRITICAL))
         if scheduler is None:
             client = _start(stack, workers, dashboard=dashboard, profile=report is not None)
@@ -105,77 +87,6 @@ def connect(
         if report is not None:
             stack.enter_context(_reported(report))
         yield client
-
-
-def compute(
-    client: "Client", job: Job, tasks: Iterable[ShardTask], say: Callable[[str], None]
-) -> Iterator[ShardResult]:
-    """Results of tasks as they end; at any time no more are submitted than keep workers busy.
-
-    Tasks whose worker died come last, one at a time, when nothing else is there that could end
-    a worker: then it is found which clips do, and the task is done without them.
-
-    Parameters
-    ----------
-    client : distributed.Client
-    job : Job
-    tasks : iterable of ShardTask
-    say : callable
-        Is told what the user should know.
-
-    Raises
-    ------
-    RunError
-        If the store cannot be written to, if the scheduler is gone, or if workers keep dying for
-        no clip's fault.
-    StorageError, StoreLockedError, StoreNotFoundError
-        If object storage fails, or another run has taken the store over.
-    """
-    suspects = []
-    for task, result in each(client, functools.partial(compute_shard, job), tasks, say):
-        if isinstance(result, WorkerDiedError):
-            suspects.append(task)
-        else:
-            yield result
-    for task in suspects:
-        yield _compute_suspect(client, job, task, say)
-
-
-def each(
-    client: "Client", call: Callable[[T], R], arguments: Iterable[T], say: Callable[[str], None]
-) -> Iterator[tuple[T, R | WorkerDiedError]]:
-    """What `call` gives for each argument on the workers, as they end; a dead worker is an answer.
-
-    Raises
-    ------
-    RunError, StorageError, StoreLockedError, StoreNotFoundError
-        As `compute` says.
-    """
-    from distributed import as_completed
-
-    waiting = iter(arguments)
-    running: dict[Future[Any], T] = {}
-    missed = False
-    while True:
-        n_threads = sum(client.nthreads().values())
-        if not n_threads and not missed:
-            say("no Dask worker is there: waiting for one (Ctrl-C to stop)")
-        missed = not n_threads
-        completed = as_completed(running, timeout=_PATIENCE)
-        while True:
-            room = max(0, 2 * n_threads + 2 - len(running))
-            for argument in itertools.islice(waiting, room):
-                # Not pure: the same task again shall run again.
-                future = client.submit(call, argument, pure=False)
-                running[future] = argument
-                completed.add(future)
-            if not running:
-                return
-            try:
-                future = next(completed)
-            except TimeoutError:
-                break
-            yield running.pop(future), _outcome(future)
 
 
 def _start(
@@ -199,7 +110,7 @@ def _start(
                 "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
                 # Dask looks at each worker's stack a hundred times a second, for the report.
                 "distributed.worker.profile.enabled": profile,
-                # A dead worker is looked into (`_compute_suspect`): Dask need not try again.
+                # A dead worker is looked into (`compute`): Dask need not try again.
                 "distributed.scheduler.allowed-failures": 0,
                 # A worker gets a task when it is free, so that its death concerns few tasks.
                 "distributed.scheduler.worker-saturation": 1.0,
@@ -212,8 +123,8 @@ def _start(
     )
     keep_sockets_short()
     get_mp_context().set_forkserver_preload(["distributed", "pipeline.run.task"])
-    _start_tracker()
-    with _sigint_held():
+    start_resource_tracker()
+    with sigint_blocked():
         try:
             cluster = LocalCluster(
                 n_workers=workers,
@@ -280,7 +191,7 @@ def _not_started(error: BaseException) -> RunError:
     elif cause.errno == errno.EMFILE:
         remedy = "allow more open files (ulimit -n), or take fewer --workers"
     else:
-        remedy = "mend that, or take fewer --workers"
+        remedy = "correct that, or take fewer --workers"
     return RunError(f"Dask's workers cannot be started: {cause}; {remedy}")
 
 
@@ -303,42 +214,6 @@ def _reported(path: str) -> Iterator[None]:
                     shutil.copyfile(made, path)
 
 
-def _start_tracker() -> None:
-    """Start what frees the semaphores of killed processes, and have it do so without a warning.
-
-    It does so before Ctrl-C is held, which it would let go.
-    """
-    from multiprocessing import resource_tracker
-
-    sys.warnoptions.append("ignore::UserWarning:multiprocessing.resource_tracker")
-    try:
-        resource_tracker.ensure_running()
-    finally:
-        sys.warnoptions.pop()
-
-
-@contextlib.contextmanager
-def _sigint_held() -> Iterator[None]:
-    """Let Ctrl-C wait, and let processes and threads that are started now never see it.
-
-    A cluster half started cannot be stopped. And a terminal sends Ctrl-C to workers too, which
-    are to end when their driver tells them, in silence: they inherit that it is blocked.
-    """
-    held: list[int] = []
-    in_main = threading.current_thread() is threading.main_thread()
-    if in_main:  # where Python handles signals, whatever thread the system gives them to
-        handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        if in_main:
-            signal.signal(signal.SIGINT, handler)
-        if held:
-            signal.raise_signal(signal.SIGINT)
-
-
 def _client_of(scheduler: str, timeout: float) -> "Client":
     from distributed import Client
 
@@ -351,75 +226,3 @@ def _client_of(scheduler: str, timeout: float) -> "Client":
             "distributed.comm.tls in Dask's configuration if it is a tls:// one, "
             "or leave --scheduler out to use this machine"
         ) from None
-
-
-def _outcome(future: "Future[Any]") -> Any:
-    """A future's result, or a `WorkerDiedError`."""
-    from distributed.scheduler import KilledWorker
-
-    if future.cancelled():
-        raise RunError(
-            "the connection to the Dask scheduler is lost; what is done is kept: "
-            "run again to continue"
-        )
-    error = future.exception()
-    if error is None:
-        return future.result()
-    if isinstance(error, KilledWorker):
-        return WorkerDiedError()
-    if isinstance(error, StorageError | StoreLockedError | StoreNotFoundError):
-        raise error
-    if isinstance(error, OSError):
-        raise RunError(
-            f"cannot write to the store: {error}; what is done is kept: "
-            "make room or give permission, and run again to continue"
-        ) from None
-    if isinstance(error, RuntimeError) and "deserialization" in str(error):
-        raise RunError(
-            "the Dask scheduler cannot read tasks; install the same melgrid there"
-        ) from None
-    if isinstance(error, ImportError):
-        raise RunError(
-            f"the Dask workers cannot run tasks: {error}; install the same melgrid there"
-        ) from None
-    raise error
-
-
-def _compute_suspect(
-    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
-) -> ShardResult:
-    """The result of a task whose worker died, without the clips that are to blame."""
-    for _ in range(_TRIES):
-        task = task.without(_blame(client, job, task, say))
-        [(_, result)] = each(client, functools.partial(compute_shard, job), [task], say)
-        if not isinstance(result, WorkerDiedError):
-            return result
-    raise RunError(
-        f"workers died {_TRIES} times on the clips of shard {task.shard}, and none of these "
-        "alone is to blame: is memory short? What is done is kept; "
-        "run again with fewer --workers to continue"
-    )
-
-
-def _blame(
-    client: "Client", job: Job, task: ShardTask, say: Callable[[str], None]
-) -> dict[int, str]:
-    """Positions of the clips that end their worker when computed alone, and why."""
-    positions: dict[str, list[int]] = {}
-    for position in task.todo(job):
-        positions.setdefault(str(task.paths[position]), []).append(position)
-    probe = functools.partial(probe_clip, job)
-    suspects = [
-        path
-        for path, result in each(client, probe, positions, say)
-        if isinstance(result, WorkerDiedError)
-    ]
-    blamed: dict[int, str] = {}
-    for path in suspects:  # again, alone: its worker may have died of something else
-        began = time.monotonic()
-        [(_, result)] = each(client, probe, [path], say)
-        if isinstance(result, WorkerDiedError):
-            too_long = time.monotonic() - began >= job.timeout
-            reason = f"not done after {job.timeout:g} s" if too_long else "it crashed its process"
-            blamed |= dict.fromkeys(positions[path], reason)
-    return blamed

@@ -20,7 +20,7 @@ _SHARDS = 16
 
 
 def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> Division:
-    """How the rows of a new store are divided.
+    """Choose how the rows of a new store are divided.
 
     The length of a shard follows from the bytes that a clip takes at all specs together. It is
     fixed then: a store that gets many more specs later computes them in several tasks a shard
@@ -33,7 +33,7 @@ def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> 
 
 
 def layouts(specs: Sequence[Spec], settings: RunSettings, division: Division) -> tuple[Layout, ...]:
-    """How the specs are laid out in a store."""
+    """Make the layouts of specs in a store."""
     return tuple(
         Layout(
             spec=spec,

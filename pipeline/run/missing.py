@@ -15,14 +15,14 @@ from featurestore.format.record_table import RecordTable
 from featurestore.store import FeatureStore
 from pipeline.audio.decode import DECODERS, digest_file
 from pipeline.audio.file import Signature, signature_of
-from pipeline.run.rows import Rows
+from pipeline.run.rows import AudioPaths
 from pipeline.run.task import Job, ShardTask
 
 _REQUESTS = 16
 """How many remote files are looked at at the same time."""
 
 
-def invalidate_changed(store: FeatureStore, rows: Rows) -> None:
+def invalidate_changed(store: FeatureStore, rows: AudioPaths) -> None:
     """Invalidate clips whose audio is not what it was, at every spec.
 
     Before anything is computed: a shard's new values must never stand under an old record.
@@ -55,7 +55,7 @@ def invalidate_changed(store: FeatureStore, rows: Rows) -> None:
             records.put(shard, commit)
 
 
-def incomplete(store: FeatureStore, job: Job, rows: Rows) -> dict[int, int]:
+def incomplete(store: FeatureStore, job: Job, rows: AudioPaths) -> dict[int, int]:
     """Shards that lack rows, and how many."""
     records = store.status.records
     todo = np.array([path is not None for path in rows.paths], np.bool_)
@@ -66,7 +66,7 @@ def incomplete(store: FeatureStore, job: Job, rows: Rows) -> dict[int, int]:
 
 
 def are_changed(records: RecordTable, rows: Sequence[int], paths: Sequence[str]) -> list[bool]:
-    """Whether files are others than when rows were made: by their bytes if need be."""
+    """Return whether files changed since their rows were made: by their bytes if need be."""
     if not any("://" in path for path in paths):
         return [_is_changed(records, row, path) for row, path in zip(rows, paths, strict=True)]
     with ThreadPoolExecutor(_REQUESTS) as pool:
@@ -89,8 +89,8 @@ def _is_changed(records: RecordTable, row: int, path: str) -> bool:
         return False  # it cannot be read now: what was made from it stays good
 
 
-def task(store: FeatureStore, shard: int, rows: Rows) -> ShardTask:
-    """What is to be done for a shard."""
+def task(store: FeatureStore, shard: int, rows: AudioPaths) -> ShardTask:
+    """Make the task of a shard."""
     division = store.metadata.division
     first = shard * division.clips_per_shard
     there = slice(first, first + division.clips_per_shard)

@@ -11,8 +11,8 @@ from pipeline.catalogs import Catalog
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Rows:
-    """Where the audio of a store's rows is.
+class AudioPaths:
+    """Paths of the audio of a store's rows.
 
     Parameters
     ----------
@@ -73,15 +73,15 @@ def tile_id(track_id: str, tile: int) -> str:
     return f"{track_id}#{tile:03}"
 
 
-def audio_of(store: FeatureStore, catalog: Catalog, table: ClipTable) -> Rows:
-    """Where the audio of each of the store's rows is, of those that `table` has."""
+def audio_of(store: FeatureStore, catalog: Catalog, table: ClipTable) -> AudioPaths:
+    """Paths of the audio of the store's rows, of those that `table` has."""
     return rows_of(store, table, (f"{catalog.root}/{path}" for path in table.path))
 
 
-def rows_of(store: FeatureStore, table: ClipTable, files: Iterable[str | None]) -> Rows:
-    """The same of any files, one for each clip of `table`; None for one without."""
+def rows_of(store: FeatureStore, table: ClipTable, files: Iterable[str | None]) -> AudioPaths:
+    """Paths of given files by row, one for each clip of `table`; None for one without."""
     row_of = {clip_id: row for row, clip_id in enumerate(store.table.clip_id)}
     paths: list[str | None] = [None] * store.n_clips
     for clip_id, file in zip(table.clip_id, files, strict=True):
         paths[row_of[clip_id]] = file
-    return Rows(paths=paths, tiles=store.table.tile.tolist())
+    return AudioPaths(paths=paths, tiles=store.table.tile.tolist())

@@ -20,10 +20,11 @@ from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
 from pipeline.features.plan import arrange
-from pipeline.run.cluster import compute, connect
+from pipeline.run.cluster import connect
+from pipeline.run.compute import compute
 from pipeline.run.layouts import batches, division_for, layouts, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
-from pipeline.run.rows import Rows, audio_of, clip_table
+from pipeline.run.rows import AudioPaths, audio_of, clip_table
 from pipeline.run.settings import RunSettings
 from pipeline.run.summary import Failure, PlannedSpec, Preview, RunSummary
 from pipeline.run.task import Job, ShardResult, ShardTask
@@ -78,12 +79,12 @@ def run(
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(StoreWriter(path, settings.window))
 
-        def say(text: str) -> None:
+        def notify(text: str) -> None:
             if not quiet:
                 tqdm.write(text, sys.stderr)
 
         if writer.abandoned_by:
-            say(f"going on after {writer.abandoned_by}, which had died")
+            notify(f"going on after {writer.abandoned_by}, which had died")
 
         @cache
         def client() -> "Client":
@@ -92,7 +93,7 @@ def run(
             )
             client = stack.enter_context(connection)
             if dashboard or settings.scheduler is not None:
-                say(f"Dask's dashboard: {client.dashboard_link}")
+                notify(f"Dask's dashboard: {client.dashboard_link}")
             return client
 
         store = writer.store()
@@ -103,7 +104,7 @@ def run(
                 "run melgrid import to go on with it, or give another place with -o"
             )
         began = time.monotonic()
-        table = clip_table(catalog, tiles_of(catalog, store, settings, client, say))
+        table = clip_table(catalog, tiles_of(catalog, store, settings, client, notify))
         stored = stored_specs(specs, settings, store)
         division = (
             store.metadata.division if store.specs else division_for(len(table), stored, settings)
@@ -121,7 +122,7 @@ def run(
         sources = {best_source(spec, store.specs) for spec in specs}
         jobs = jobs_of(store, writer.run_id, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
-            store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, say), quiet=quiet
+            store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, notify), quiet=quiet
         )
         seconds = time.monotonic() - began
         store = writer.publish(store)
@@ -132,7 +133,7 @@ def run(
 def complete(
     store: FeatureStore,
     jobs: Iterable[Job],
-    rows: Rows,
+    rows: AudioPaths,
     do: Callable[[Job, Iterator[ShardTask]], Iterable[ShardResult]],
     *,
     quiet: bool,
@@ -143,7 +144,7 @@ def complete(
     ----------
     store : FeatureStore
     jobs : iterable of Job
-    rows : Rows
+    rows : AudioPaths
     do : callable
         Does tasks of a job; called if there are any.
     quiet : bool
@@ -174,7 +175,7 @@ def complete(
 
 
 def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) -> Preview:
-    """What a run into a new store would make and how; nothing is touched.
+    """Preview what a run into a new store would make; nothing is touched.
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
     """
@@ -239,7 +240,7 @@ def summary_of(
     n_computed: int,
     seconds: float,
 ) -> RunSummary:
-    """How a store stands after a run that computed `n_computed` clips of `table`.
+    """Summarise a run that computed `n_computed` clips of `table`.
 
     `failures` are those of this run, by row.
     """

@@ -1,4 +1,4 @@
-"""How to featurize, apart from what the specs say."""
+"""Settings of a run, apart from the specs."""
 
 import dataclasses
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSettings:
-    """How to featurize, apart from what the specs say.
+    """Settings of a run, apart from the specs.
 
     Parameters
     ----------
@@ -60,7 +60,7 @@ class RunSettings:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class FailureLimit:
-    """How many clips may fail before a run counts as failed.
+    """Number or share of clips that may fail before a run counts as failed.
 
     Parameters
     ----------
@@ -100,5 +100,5 @@ class FailureLimit:
         return f"{100 * self.share:g}%" if self.count is None else str(self.count)
 
     def allows(self, n_failed: int, n_clips: int) -> bool:
-        """Whether a run of `n_clips` clips counts as done with so many failures."""
+        """Return whether a run of `n_clips` clips counts as done with so many failures."""
         return n_failed <= (self.share * n_clips if self.count is None else self.count)

@@ -23,7 +23,7 @@ class Failure:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class RunSummary:
-    """What a run did, and how the store stands.
+    """Summary of a run, and the state of the store.
 
     Parameters
     ----------
@@ -58,7 +58,7 @@ class RunSummary:
     passed_over: Mapping[str, int] | None = None
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         arrays = [self.store[spec] for spec in self.specs]
         facts = {
             "store": self.store.path,
@@ -100,7 +100,7 @@ class RunSummary:
         ]
 
     def warnings(self) -> list[str]:
-        """What may be wrong with the collection, and which clips failed."""
+        """Lines about defects of the collection, and clips that failed."""
         lines = [f"warning: {line}" for line in check(self.store).lines()]
         if self.n_left:
             lines.append(
@@ -138,7 +138,7 @@ class PlannedSpec:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Preview:
-    """What a run into a new store would make.
+    """Preview of a run into a new store.
 
     Parameters
     ----------
@@ -171,7 +171,7 @@ class Preview:
     passed_over: Mapping[str, int]
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return dataclasses.asdict(self)
 
     def lines(self) -> list[str]:

@@ -29,7 +29,7 @@ from featurestore.storage import open_files
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.audio.decode import DECODERS, Track, read_track
 from pipeline.audio.file import signature_of
 from pipeline.features.backends import BackendName
@@ -38,7 +38,7 @@ from pipeline.features.plan import Plan, arrange
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Job:
-    """What all tasks of a run have in common.
+    """Settings that all tasks of a run share.
 
     Parameters
     ----------
@@ -74,7 +74,7 @@ class Job:
 
     @property
     def encoding(self) -> Encoding:
-        """How values are kept: one way in all layouts, as a run has one."""
+        """Encoding of the values: the same in all layouts of a run."""
         return self.layouts[0].encoding
 
 
@@ -102,7 +102,7 @@ class ShardTask:
     unreadable: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
     def without(self, unreadable: Mapping[int, str]) -> "ShardTask":
-        """The same task, with more positions whose audio must not be touched."""
+        """Return the task with more positions whose audio must not be touched."""
         return dataclasses.replace(self, unreadable={**self.unreadable, **unreadable})
 
     def todo(self, job: Job) -> list[int]:
@@ -119,7 +119,7 @@ class ShardTask:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardResult:
-    """What a task did.
+    """Result of a task.
 
     Parameters
     ----------
@@ -141,10 +141,10 @@ class ShardResult:
 _WRITES = 8
 """Specs written at the same time: most of it is waiting, for the disk or for object storage."""
 
-_Row = tuple[bytes, Statistics]
+EncodedClip = tuple[bytes, Statistics]
 """One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
 
-Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, _Row]]]
+Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, EncodedClip]]]
 """Makes one clip: from a path, a tile and what is wanted, to its record and rows.
 
 It raises `AudioError` for what is the clip's fault.
@@ -230,7 +230,7 @@ def write_specs(
     files: Files,
     layouts: Sequence[Layout],
     shard: int,
-    rows: Mapping[Spec, Sequence[_Row | None]],
+    rows: Mapping[Spec, Sequence[EncodedClip | None]],
 ) -> dict[str, Checksums]:
     """Write one shard of several specs at the same time; the checksums of their rows, by name."""
     with ThreadPoolExecutor(_WRITES) as pool:
@@ -244,9 +244,9 @@ def probe_clip(job: Job, path: str) -> None:
         _Tracks(job).compute(path, 0, job.layouts)
 
 
-def _kept(files: Files, layout: Layout, task: ShardTask) -> list[_Row | None]:
+def _kept(files: Files, layout: Layout, task: ShardTask) -> list[EncodedClip | None]:
     """A spec's rows that stay: ready according to the record, and undamaged."""
-    kept: list[_Row | None] = [None] * len(task.paths)
+    kept: list[EncodedClip | None] = [None] * len(task.paths)
     ready = [p for p in range(len(kept)) if task.before.is_ready(layout.spec.name, p)]
     key, statistics_key = layout.shard_key(task.shard), layout.statistics_key(task.shard)
     stored, packed = files.read_several([key, statistics_key]) if ready else (None, None)
@@ -282,7 +282,7 @@ class _Tracks:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[Spec, _Row]]:
+    ) -> tuple[ClipRecord, dict[Spec, EncodedClip]]:
         """What became of one clip, and its row of every spec.
 
         Raises
@@ -291,10 +291,10 @@ class _Tracks:
             If the clip cannot be made.
         """
         by_spec = {layout.spec: layout for layout in layouts}
-        made: dict[Spec, _Row] = {}
+        made: dict[Spec, EncodedClip] = {}
         with time_limit(self._job.timeout), _memory_errors_told():
-            track, cutter = self._open(path)
-            clip = cutter.clip(tile)
+            track, cropper = self._open(path)
+            clip = cropper.clip(tile)
             plan = _plan(tuple(by_spec))
             for spec, values, statistics in plan.compute(
                 clip, self._job.backend, self._job.encoding
@@ -314,11 +314,11 @@ class _Tracks:
         )
         return record, made
 
-    def _open(self, path: str) -> tuple[Track, Cutter]:
+    def _open(self, path: str) -> tuple[Track, Cropper]:
         if path != self._path:
             self._path = ""  # what follows may fail
             track = read_track(path, self._job.window)
-            self._cutter = Cutter(
+            self._cropper = Cropper(
                 track.samples,
                 track.sr,
                 self._job.window,
@@ -327,7 +327,7 @@ class _Tracks:
             )
             self._track = track
             self._path = path
-        return self._track, self._cutter
+        return self._track, self._cropper
 
 
 @contextlib.contextmanager

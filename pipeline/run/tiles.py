@@ -9,7 +9,7 @@ from featurestore.specs.excerpt import Excerpt
 from featurestore.store import FeatureStore
 from pipeline.audio.decode import read_length
 from pipeline.catalogs import Catalog
-from pipeline.run.cluster import WorkerDiedError, each
+from pipeline.run.compute import WorkerDiedError, each
 from pipeline.run.missing import are_changed
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import time_limit
@@ -25,9 +25,9 @@ def tiles_of(
     store: FeatureStore,
     settings: RunSettings,
     client: Callable[[], "Client"],
-    say: Callable[[str], None],
+    notify: Callable[[str], None],
 ) -> dict[str, int] | None:
-    """How many rows each track becomes, by its id; None where each is one.
+    """Count the rows that each track becomes, by its id; None where each is one.
 
     What the store knows is not counted again, unless the track's file has changed.
 
@@ -38,8 +38,8 @@ def tiles_of(
     settings : RunSettings
     client : callable
         Gives a Dask client; called only if there is something to count.
-    say : callable
-        Is told what the user should know.
+    notify : callable
+        Called with each message for the user.
     """
     if settings.window.take != "all":
         return None
@@ -64,7 +64,7 @@ def tiles_of(
         if not is_changed:
             del unknown[track_id]
     if unknown:
-        counted = _count_all(client(), settings, list(unknown.values()), say)
+        counted = _count_all(client(), settings, list(unknown.values()), notify)
         for track_id, path in unknown.items():
             # Rows stay: those beyond the end of a track that got shorter fail as too short.
             counts[track_id] = max(counted[path], counts.get(track_id, 0))
@@ -72,7 +72,7 @@ def tiles_of(
 
 
 def _count_all(
-    client: "Client", settings: RunSettings, paths: Sequence[str], say: Callable[[str], None]
+    client: "Client", settings: RunSettings, paths: Sequence[str], notify: Callable[[str], None]
 ) -> dict[str, int]:
     """How many consecutive clips each track becomes: found by decoding it, for headers lie.
 
@@ -85,13 +85,13 @@ def _count_all(
     ]
     counts: dict[str, int] = {}
     suspects: list[str] = []
-    for batch, result in each(client, count, batches, say):
+    for batch, result in each(client, count, batches, notify):
         if isinstance(result, WorkerDiedError):
             suspects += batch
         else:
             counts |= zip(batch, result, strict=True)
     for path in suspects:  # alone: its worker may have died of another one
-        [(_, result)] = each(client, count, [(path,)], say)
+        [(_, result)] = each(client, count, [(path,)], notify)
         counts[path] = 1 if isinstance(result, WorkerDiedError) else result[0]
     return counts
 

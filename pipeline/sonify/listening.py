@@ -39,7 +39,7 @@ class ListeningPage:
     nbytes: int
 
     def json(self) -> dict[str, Any]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return {"page": str(self.path), "bytes": self.nbytes}
 
     def lines(self) -> list[str]:

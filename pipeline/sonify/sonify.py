@@ -61,7 +61,7 @@ class Sound:
     gain: float
 
     def turned_down(self, gain: float) -> "Sound":
-        """The same at a lower gain [dB]."""
+        """Return the sounds at a lower gain [dB]."""
         factor = np.float32(10 ** ((gain - self.gain) / 20))
         return dataclasses.replace(self, samples=self.samples * factor, gain=gain)
 
@@ -119,7 +119,7 @@ class SoundFiles:
     files: tuple[SoundFile, ...]
 
     def json(self) -> list[dict[str, Any]]:
-        """As plain values."""
+        """Return the fields as plain values."""
         return [
             {
                 "clip_id": self.clip_id,

@@ -354,7 +354,7 @@ def test_undamaged_values_in_the_place_of_others_are_told(tiny_store):
 def test_a_row_whose_audio_has_changed_since_is_read_once_its_record_is_there(
     make_store, tiny_store
 ):
-    """A run takes the row back, writes the shard, then vouches for it; readers may come anywhen."""
+    """A run invalidates the row, writes the shard, then commits it; readers may come anywhen."""
     layout = tiny_store.layouts[tiny_store.specs[0]]
     array, name = tiny_store[tiny_store.specs[0]], layout.spec.name
     assert array.ready[1]
@@ -367,8 +367,8 @@ def test_a_row_whose_audio_has_changed_since_is_read_once_its_record_is_there(
     with pytest.raises(RowNotReadyError, match="no longer ready: a run has changed"):
         array[1]
     np.testing.assert_array_equal(array[2], make_store.expected(ids[2], layout))
-    vouched = {**commit.specs, name: written}
-    write_commit(tiny_store.files, Division.of(8), 0, dataclasses.replace(commit, specs=vouched))
+    committed = {**commit.specs, name: written}
+    write_commit(tiny_store.files, Division.of(8), 0, dataclasses.replace(commit, specs=committed))
     np.testing.assert_array_equal(array[1], make_store.expected("changed", layout))
 
 

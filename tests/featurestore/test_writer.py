@@ -330,9 +330,9 @@ def test_a_run_killed_in_its_preparations_is_taken_over(make_store, tmp_path):
     with StoreWriter(store.path, WINDOW) as writer:
         assert "process" in writer.abandoned_by
         assert len(writer.store().clips) == 30
-    mended = FeatureStore.open(store.path)
-    assert mended.table.clip_id == IDS
-    assert_rows(mended, make_store, list(range(12)))
+    repaired = FeatureStore.open(store.path)
+    assert repaired.table.clip_id == IDS
+    assert_rows(repaired, make_store, list(range(12)))
 
 
 def test_published_columns_repeat_what_became_of_the_clips(tiny_store):

@@ -22,7 +22,8 @@ from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
 from pipeline.catalogs import open_catalog
-from pipeline.npz import NpzFolder, import_npz
+from pipeline.npz import import_npz
+from pipeline.npz_folder import NpzFolder
 from pipeline.run.layouts import layouts as planned_layouts
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
@@ -343,7 +344,7 @@ def test_what_cannot_be_imported_is_refused_in_a_line(study, tmp_path):
         do_import(study, tmp_path / "s")
     for file in study.rglob("*.npz"):
         file.write_bytes(b"PK\3\4")
-    with pytest.raises(CatalogError, match=r"no npz file of .* is whole"):
+    with pytest.raises(CatalogError, match=r"no npz file of .*; make them again"):
         do_import(study, tmp_path / "s")
 
 

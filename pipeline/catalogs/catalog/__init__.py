@@ -30,8 +30,8 @@ RESERVED = frozenset({
 # fmt: on
 """Columns of the clip table, and of what is exported of it, that a tag may not be called."""
 
-_MOST_TOLD = 8
-"""Kinds of files passed over that are told one by one."""
+_MOST_LISTED = 8
+"""Kinds of files passed over that are listed one by one."""
 
 _DRIVE_OR_URL = re.compile(r"[A-Za-z]:[/\\]|[^/\\]*://")
 
@@ -253,16 +253,16 @@ class Catalog:
         object.__setattr__(self, "meta", meta)
 
     def lines(self) -> list[str]:
-        """What the user should know of the listing, a line each."""
+        """Lines of what the user should know about the listing."""
         if not self.passed_over:
             return []
         ordered = sorted(self.passed_over.items(), key=lambda item: (-item[1], item[0]))
-        told = [f"{n:,} {what}" for what, n in ordered[:_MOST_TOLD]]
-        if left := ordered[_MOST_TOLD:]:
-            told.append(f"{sum(n for _, n in left):,} of {len(left)} other kinds")
+        listed = [f"{n:,} {what}" for what, n in ordered[:_MOST_LISTED]]
+        if left := ordered[_MOST_LISTED:]:
+            listed.append(f"{sum(n for _, n in left):,} of {len(left)} other kinds")
         archives = sum(n for what, n in ordered if what in ARCHIVES)
         unpack = " (what is in archives is not listed: unpack them)" if archives else ""
-        return [f"passed over: {', '.join(told)}{unpack}"]
+        return [f"passed over: {', '.join(listed)}{unpack}"]
 
     def _freeze(self, field: str, array: npt.NDArray[np.generic]) -> None:
         array.setflags(write=False)

@@ -50,7 +50,7 @@ def open_metadata(
 
 
 def has_metadata(folder: str, name: str) -> bool:
-    """Whether `name`, or `name` with ``.gz``, is in `folder`."""
+    """Return whether `name`, or `name` with ``.gz``, is in `folder`."""
     with _found(folder, name) as (_, path):
         return path is not None
 

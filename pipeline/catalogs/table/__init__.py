@@ -48,7 +48,7 @@ READERS: dict[str, Callable[[IO[bytes], str, str, str], Columns]] = {
 
 
 def is_table(path: str) -> bool:
-    """Whether a file is taken for a table of tracks."""
+    """Return whether a file is taken for a table of tracks."""
     return _ending(path) in READERS
 
 

@@ -28,7 +28,7 @@ _NO_TEXT = {
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Columns:
-    """What a table holds, before it is said what any of it means.
+    """Columns of a table, before any of them is interpreted.
 
     Parameters
     ----------

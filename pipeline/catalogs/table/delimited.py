@@ -109,7 +109,7 @@ def _separator(text: str, source: str, path_column: str) -> str:
     if fitting:
         words = " or ".join(SEPARATORS[separator] for separator in fitting)
         raise CatalogError(
-            f"{source}:1: it cannot be told whether {words} separate the columns: the header has "
+            f"{source}:1: ambiguous separator, {words}: the header has "
             f"{path_column!r} by either; put names with a separator in them in quotes"
         )
     if "\0" in text[:1000]:

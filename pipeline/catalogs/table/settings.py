@@ -9,7 +9,7 @@ from featurestore.errors import SettingsError
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TableSettings:
-    """What a table does not say of itself.
+    """Settings for reading a table: what it does not say of itself.
 
     Parameters
     ----------

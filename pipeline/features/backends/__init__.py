@@ -21,7 +21,7 @@ class Backend(Protocol):
     ) -> "npt.NDArray[np.float32]":
         """From samples to mel power ``(sum of n_mels, n_frames)``, the banks stacked.
 
-        The samples bring half a frame of overhang at either end (`Clip.framed`): nothing is padded
+        The samples bring half a frame of overhang at either end (`Clip.padded`): nothing is padded
         here.
         """
 

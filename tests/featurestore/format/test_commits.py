@@ -87,17 +87,17 @@ def test_what_was_never_written_is_an_empty_record(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("spec", "ready", "settled"),
+    ("spec", "ready", "done"),
     [
         ("a", [True, False, False, True], [True, True, False, True]),
         ("b", [True, False, False, False], [True, True, False, False]),
         ("c", [False] * 4, [False] * 4),
     ],
 )
-def test_a_record_says_what_is_ready_and_what_needs_no_computing(spec, ready, settled):
+def test_a_record_says_what_is_ready_and_what_needs_no_computing(spec, ready, done):
     beyond = [False]
     assert [COMMIT.is_ready(spec, position) for position in range(5)] == ready + beyond
-    assert [COMMIT.is_done(spec, position) for position in range(5)] == settled + beyond
+    assert [COMMIT.is_done(spec, position) for position in range(5)] == done + beyond
 
 
 def test_clips_are_of_the_same_audio_only_if_both_are_ready_with_one_digest():

@@ -35,7 +35,7 @@ def test_a_sound_run_of_clips_tells_its_rows_and_the_bytes_read(store):
     assert look(store, 2, quick=True).nbytes < run.nbytes
 
 
-def test_failed_rows_are_settled_and_pending_ones_are_not(shared_store):
+def test_failed_rows_are_done_and_pending_ones_are_not(shared_store):
     spec = shared_store.specs[0].name
     assert look(shared_store, 0).done[spec].all()
     assert list(look(shared_store, 1).done[spec]) == [True] * 5 + [False] + [True] * 2

@@ -96,7 +96,7 @@ def test_a_store_that_has_grown_lost_clips_and_got_specs_is_healthy(make_store, 
         store = writer.publish()
     report = store.verify()
     assert (report.damage, report.unfinished) == ((), ())
-    assert report.n_rows > 4 * 2  # what was pruned is still vouched for
+    assert report.n_rows > 4 * 2  # what was pruned is still committed
 
 
 def test_an_empty_store_is_healthy(make_store):
@@ -214,7 +214,7 @@ def test_damage_while_a_run_changes_the_store_is_not_told_as_damage(make_store):
 
 
 def test_rows_written_and_not_committed_are_no_damage(make_store):
-    """A run that is killed between its shards and the record leaves more rows than it vouches."""
+    """A run killed between its shards and the record leaves more rows than are committed."""
     store = make_store(pending=(9, 13), failed=())
     layout = next(iter(store.layouts.values()))
     rows = [make_store.row(store.table.clip_id[row], layout) for row in range(8, 16)]

@@ -1,4 +1,4 @@
-"""That what is mended equals what was never injured is tested in tests/test_mend.py."""
+"""That a repaired store equals one never damaged is tested in tests/test_repair.py."""
 
 import dataclasses
 from pathlib import Path
@@ -48,11 +48,11 @@ def test_just_the_damaged_rows_are_pending_afterwards(make_store):
         f"{first.name}: 1 row now pending", f"{second.name}: 8 rows now pending"
     )  # fmt: skip
     assert report.is_repaired
-    mended = FeatureStore.open(store.path)
-    assert list((~mended[first].ready).nonzero()[0]) == [0]
-    assert list((~mended[second].ready).nonzero()[0]) == list(range(8, 16))
-    assert mended[third].ready.all()
-    again = mended.verify()
+    repaired = FeatureStore.open(store.path)
+    assert list((~repaired[first].ready).nonzero()[0]) == [0]
+    assert list((~repaired[second].ready).nonzero()[0]) == list(range(8, 16))
+    assert repaired[third].ready.all()
+    again = repaired.verify()
     assert (again.damage, again.unfinished) == ((), ("9 of 60 rows are pending",))
 
 
@@ -76,9 +76,9 @@ def test_a_damaged_record_is_removed_and_its_clips_are_pending(make_store):
     store = make_store(**WHOLE)
     hurt(store, "commits/c/0/1")
     assert repair(store).repaired == ("commits/c/0/1: gone, its clips are pending",)
-    mended = FeatureStore.open(store.path)
-    assert mended.verify().is_healthy
-    assert list(mended.clips["status"]) == ["ready"] * 8 + ["pending"] * 8 + ["ready"] * 4
+    repaired = FeatureStore.open(store.path)
+    assert repaired.verify().is_healthy
+    assert list(repaired.clips["status"]) == ["ready"] * 8 + ["pending"] * 8 + ["ready"] * 4
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,11 @@ from featurestore.process.stages import (
     OTHER,
     Clock,
     Memory,
-    Meter,
-    given_back,
+    Profiler,
+    instrumented,
+    patched,
     process_memory,
-    replaced,
-    watched,
+    trim_at_once,
 )
 
 MB = 2**20
@@ -23,7 +23,7 @@ def count_to(n):
     yield from range(1, n + 1)
 
 
-class Log(Meter):
+class Log(Profiler):
     """Which stage each moment was for, in order."""
 
     def __init__(self, stages):
@@ -50,21 +50,21 @@ def work():
 
 def test_each_moment_is_for_the_innermost_stage(work):
     log = Log(["outer", "inner"])
-    with watched({"outer": [(work, "outer")], "inner": [(work, "inner")]}, log):
+    with instrumented({"outer": [(work, "outer")], "inner": [(work, "inner")]}, log):
         assert work.outer(1) == 20
     assert log.moments == [OTHER, "outer", "inner", "outer", OTHER]
 
 
 def test_a_stage_within_itself_is_that_stage_still(work):
     log = Log(["both"])
-    with watched({"both": [(work, "outer"), (work, "inner")]}, log):
+    with instrumented({"both": [(work, "outer"), (work, "inner")]}, log):
         work.outer(1)
     assert log.moments == [OTHER, "both", OTHER]
 
 
 def test_of_a_generator_each_step_is_counted_and_what_is_done_between_is_not(work):
     log = Log(["steps"])
-    with watched({"steps": [(work, "count_to")]}, log):
+    with instrumented({"steps": [(work, "count_to")]}, log):
         assert list(work.count_to(2)) == [1, 2]
     one = [OTHER, "steps"]
     assert log.moments == [*one, *one, *one, OTHER]  # two steps, the end
@@ -72,14 +72,14 @@ def test_of_a_generator_each_step_is_counted_and_what_is_done_between_is_not(wor
 
 def test_a_stage_ends_when_its_function_raises(work):
     log = Log(["fails"])
-    with watched({"fails": [(work, "fails")]}, log), pytest.raises(ZeroDivisionError):
+    with instrumented({"fails": [(work, "fails")]}, log), pytest.raises(ZeroDivisionError):
         work.fails()
     assert log.moments == [OTHER, "fails", OTHER]
 
 
 def test_other_threads_are_not_counted(work):
     log = Log(["outer"])
-    with watched({"outer": [(work, "outer")]}, log):
+    with instrumented({"outer": [(work, "outer")]}, log):
         thread = threading.Thread(target=work.outer, args=(1,))
         thread.start()
         thread.join()
@@ -91,7 +91,7 @@ def test_functions_are_put_back_even_after_an_error(work):
     table = {"of a dict": work.inner}
     with (
         pytest.raises(ZeroDivisionError),
-        watched({"a": [(work, "fails")], "b": [(table, "of a dict")]}, Log("ab")),
+        instrumented({"a": [(work, "fails")], "b": [(table, "of a dict")]}, Log("ab")),
     ):
         work.fails()
     assert vars(work) == before
@@ -106,7 +106,7 @@ def test_what_was_inherited_is_inherited_again():
     class Child(Parent):
         pass
 
-    with replaced(Child, "speak", lambda self: "child"):
+    with patched(Child, "speak", lambda self: "child"):
         assert (Child().speak(), Parent().speak()) == ("child", "parent")
     assert "speak" not in vars(Child)
     assert Child().speak() == "parent"
@@ -115,7 +115,7 @@ def test_what_was_inherited_is_inherited_again():
 def test_a_clocks_stages_add_up_to_the_time_that_passed(work):
     began = time.perf_counter()
     clock = Clock(["outer", "inner"])
-    with watched({"outer": [(work, "outer")], "inner": [(work, "inner")]}, clock):
+    with instrumented({"outer": [(work, "outer")], "inner": [(work, "inner")]}, clock):
         for n in range(100):
             work.outer(n)
     passed = time.perf_counter() - began
@@ -134,7 +134,7 @@ def test_a_clock_forgets_its_warm_up():
 
 def test_a_clock_waits_for_what_was_begun_elsewhere_before_it_is_read():
     waits = []
-    clock = Clock(["stage"], settle=lambda: waits.append(dict(clock.wall) if waits else None))
+    clock = Clock(["stage"], synchronize=lambda: waits.append(dict(clock.wall) if waits else None))
     with clock.running("stage"):
         pass
     assert len(waits) == 3  # at its start, where the stage begins, where it ends
@@ -146,7 +146,7 @@ needs_linux = pytest.mark.skipif(process_memory() is None, reason="the system ke
 
 @needs_linux
 def test_a_stages_memory_is_the_most_it_held_above_what_there_was():
-    with given_back():
+    with trim_at_once():
         memory = Memory(["large", "small", "none"], process_memory())
         kept = np.ones(16 * MB, np.uint8)
         with memory.running("large"):
@@ -164,7 +164,7 @@ def test_a_stages_memory_is_the_most_it_held_above_what_there_was():
 
 @needs_linux
 def test_a_stages_memory_is_not_that_of_a_stage_within():
-    with given_back():
+    with trim_at_once():
         memory = Memory(["outer", "inner"], process_memory())
         with memory.running("outer"), memory.running("inner"):
             np.ones(64 * MB, np.uint8)
@@ -174,7 +174,7 @@ def test_a_stages_memory_is_not_that_of_a_stage_within():
 
 @needs_linux
 def test_memory_held_before_a_restart_is_no_stages():
-    with given_back():
+    with trim_at_once():
         memory = Memory(["stage"], process_memory())
         kept = np.ones(64 * MB, np.uint8)
         memory.restart()

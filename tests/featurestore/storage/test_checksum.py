@@ -10,7 +10,7 @@ from featurestore.storage.checksum import append_crc32c, verify_crc32c
 
 
 @given(st.binary(max_size=200))
-def test_what_was_appended_to_is_given_back_without_its_checksum(data):
+def test_what_was_appended_to_is_returned_without_its_checksum(data):
     assert bytes(verify_crc32c(append_crc32c(data), "it")) == data
     assert append_crc32c(data)[len(data) :] == google_crc32c.value(data).to_bytes(4, "little")
 

@@ -88,7 +88,7 @@ def test_an_invalid_network_is_refused(model, arguments, message):
 
 def test_a_network_that_cannot_be_scaled_has_a_width_of_1_only():
     MEAN.new(SPEC, n_frames=40, n_outputs=2, width=1)
-    with pytest.raises(TrainingError, match=r"width is 0\.5; mean cannot be scaled: leave it at 1"):
+    with pytest.raises(TrainingError, match=r"invalid width 0\.5: .*leave it at 1"):
         MEAN.new(SPEC, n_frames=40, n_outputs=2, width=0.5)
 
 

@@ -20,7 +20,7 @@ from models.networks.vgg import MEL_POOLS, TIME_POOLS
 
 VGG, MUSICNN = ARCHITECTURES["vgg"], ARCHITECTURES["musicnn"]
 HOPS = (1, 2, 3, 4, 5, 10)
-STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network reads no law
+STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network does not see the scaling
 
 # An independent count of the study's VGG-CNN [GMAC], at the study's frame counts.
 GMAC = {

@@ -8,7 +8,7 @@ from featurestore.specs.grid import ferraro2020
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import frames_of
 
-STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network reads no law
+STUDY = [spec for spec in ferraro2020() if spec.log == "db"]  # a network does not see the scaling
 
 
 @pytest.mark.parametrize("model", ARCHITECTURES)

@@ -102,7 +102,7 @@ def test_processes_end_with_a_parent_that_is_killed(tmp_path):
 def test_on_dask_tasks_are_done_and_a_failure_is_an_outcome(scheduler):
     said = []
     outcomes = by_task(
-        workers.on_dask(square, [1, 2, "refused", 3], scheduler=scheduler, say=said.append)
+        workers.on_dask(square, [1, 2, "refused", 3], scheduler=scheduler, notify=said.append)
     )
     assert {task: outcomes[task] for task in (1, 2, 3)} == {1: 1, 2: 4, 3: 9}
     assert str(outcomes["refused"]) == "no such square"
@@ -110,17 +110,17 @@ def test_on_dask_tasks_are_done_and_a_failure_is_an_outcome(scheduler):
 
 
 def test_on_dask_a_dead_worker_is_its_tasks_outcome(scheduler):
-    outcomes = by_task(workers.on_dask(square, ["killed", 5], scheduler=scheduler, say=print))
+    outcomes = by_task(workers.on_dask(square, ["killed", 5], scheduler=scheduler, notify=print))
     assert str(outcomes["killed"]).startswith("its Dask workers died")
     assert outcomes[5] == 25
 
 
 def test_a_bug_on_dask_is_raised(scheduler):
     with pytest.raises(ZeroDivisionError):
-        list(workers.on_dask(square, ["bug"], scheduler=scheduler, say=print))
+        list(workers.on_dask(square, ["bug"], scheduler=scheduler, notify=print))
 
 
 def test_a_scheduler_that_does_not_answer_is_an_error():
     for address in ("nowhere://1", "tcp://127.0.0.1:1", "tls://127.0.0.1:1"):
         with pytest.raises(RunError, match=f"no Dask scheduler answers at {address}: "):
-            list(workers.on_dask(square, [1], scheduler=address, say=print, timeout=0.1))
+            list(workers.on_dask(square, [1], scheduler=address, notify=print, timeout=0.1))

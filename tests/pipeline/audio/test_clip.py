@@ -6,7 +6,7 @@ from featurestore.errors import AudioError
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.features.plan import arrange
 
 FLOAT32 = Encoding(name="float32")
@@ -21,12 +21,12 @@ def counting(n_samples):
 
 
 def cut(samples, sr, window, tile=0):
-    return Cutter(samples, sr, window).clip(tile)
+    return Cropper(samples, sr, window).clip(tile)
 
 
 def samples_of(clip, sr):
     """The clip without its overhang."""
-    return clip.framed(sr, n_fft=64)[32:-32]
+    return clip.padded(sr, n_fft=64)[32:-32]
 
 
 def test_the_centre_is_counted_in_decoded_samples():
@@ -61,10 +61,10 @@ def test_first_takes_the_beginning():
 
 
 def test_beyond_a_clip_is_silence_even_where_the_track_goes_on():
-    framed = cut(counting(1000), 1000, Excerpt(duration=0.4)).framed(1000, n_fft=64)
-    assert len(framed) == 400 + 64
-    assert not framed[:32].any()
-    assert not framed[-32:].any()
+    padded = cut(counting(1000), 1000, Excerpt(duration=0.4)).padded(1000, n_fft=64)
+    assert len(padded) == 400 + 64
+    assert not padded[:32].any()
+    assert not padded[-32:].any()
 
 
 def test_a_short_track_is_padded_at_its_end():
@@ -104,14 +104,14 @@ def test_tiles_side_by_side_are_the_spectrogram_of_the_whole_track(source):
     specs = grid(sr=[16000, 12000], n_mels=[48, 16], hop=[1, 2, 5], log=["db", "log"])
     window = Excerpt(duration=2.9, take="all").fitted(specs)
     samples = np.random.default_rng(0).uniform(-1, 1, round(9.3 * source)).astype(np.float32)
-    cutter = Cutter(samples, source, window)
+    cropper = Cropper(samples, source, window)
     n_tiles = window.n_tiles(len(samples), source)
     assert n_tiles == 4  # of 2.56 s
     plan = arrange(specs)
-    tiles = [computed(plan, cutter.clip(tile)) for tile in range(n_tiles)]
+    tiles = [computed(plan, cropper.clip(tile)) for tile in range(n_tiles)]
     for sr in (16000, 12000):
         resampled = samples if sr == source else soxr.resample(samples, source, sr, quality="HQ")
-        whole = Cutter(resampled, sr, Excerpt(duration=len(resampled) / sr)).clip()
+        whole = Cropper(resampled, sr, Excerpt(duration=len(resampled) / sr)).clip()
         mine = [spec for spec in specs if spec.sr == sr]
         for spec, expected in computed(arrange(mine), whole).items():
             joined = np.concatenate([tile[spec] for tile in tiles], axis=1)

@@ -200,7 +200,7 @@ def test_quotes_in_the_header_are_respected_when_the_separator_is_looked_for(tmp
 
 
 def test_a_separator_that_cannot_be_told_is_refused(tmp_path):
-    with pytest.raises(CatalogError, match=r"t\.csv:1: it cannot be told whether commas or semic"):
+    with pytest.raises(CatalogError, match=r"t\.csv:1: .*commas or semic"):
         table(tmp_path, "a;path;b,path,c\n1;a.mp3;1,1,1\n")
 
 

@@ -11,7 +11,7 @@ from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020, grid
 from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.features.plan import _encoded, arrange
 
 WINDOW = Excerpt(duration=1.5)
@@ -25,7 +25,7 @@ def clip():
     t = np.arange(2 * 16000) / 16000
     tone = 0.3 * np.sin(2 * np.pi * 300 * t * (1 + 0.1 * t))
     samples = (tone + 0.01 * rng.standard_normal(len(t))).astype(np.float32)
-    return Cutter(samples, 16000, WINDOW).clip()
+    return Cropper(samples, 16000, WINDOW).clip()
 
 
 def computed(plan, clip):
@@ -90,14 +90,14 @@ def test_statistics_are_of_the_specs_own_values_and_the_same_alone(clip):
         ((_, _, alone),) = arrange([spec]).compute(clip, "native", FLOAT32)
         np.testing.assert_array_equal(statistics, alone)
         expected = statistics_of(values)
-        # float32 sums of some hundred values; the spread is a difference of two such
+        # float32 sums of some hundred values; the standard deviation is a difference of two such
         np.testing.assert_allclose(statistics[0], expected[0], rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(statistics[1], expected[1], rtol=2e-3, atol=2e-3)
 
 
 def test_statistics_are_of_what_is_audio_alone():
     rng = np.random.default_rng(1)
-    short = Cutter(rng.standard_normal(8000).astype(np.float32), 16000, WINDOW).clip()
+    short = Cropper(rng.standard_normal(8000).astype(np.float32), 16000, WINDOW).clip()
     for spec, values, statistics in arrange(SHORT).compute(short, "native", FLOAT32):
         valid = values[:, : 1 + 8000 // spec.hop_length]
         np.testing.assert_allclose(statistics[0], valid.mean(axis=1), rtol=1e-5)
@@ -106,7 +106,7 @@ def test_statistics_are_of_what_is_audio_alone():
 
 @pytest.mark.parametrize(("encoding", "expected"), [("uint8", 1), ("float16", 0)])
 def test_what_an_encoding_clips_is_counted(encoding, expected):
-    loud = Cutter(np.full(24000, 1e6, np.float32), 16000, WINDOW).clip()
+    loud = Cropper(np.full(24000, 1e6, np.float32), 16000, WINDOW).clip()
     spec = FeatureSpec(sr=16000, n_mels=8)
     ((_, values, statistics),) = arrange([spec]).compute(loud, "native", Encoding(name=encoding))
     # a constant's power lies in the lowest band, but for the frames that begin and end in silence
@@ -116,7 +116,7 @@ def test_what_an_encoding_clips_is_counted(encoding, expected):
 
 
 def test_samples_whose_power_overflows_are_not_finite():
-    loud = Cutter(np.full(24000, 1e30, np.float32), 16000, WINDOW).clip()
+    loud = Cropper(np.full(24000, 1e30, np.float32), 16000, WINDOW).clip()
     with pytest.raises(AudioError, match="NonFinite: the samples' power overflows"):
         list(arrange([FeatureSpec(sr=16000, n_mels=48)]).compute(loud, "native", FLOAT32))
 

@@ -24,7 +24,8 @@ from featurestore.errors import OutputError, RunError
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
 from pipeline.catalogs import open_catalog
-from pipeline.run.cluster import WorkerDiedError, connect, each
+from pipeline.run.cluster import connect
+from pipeline.run.compute import WorkerDiedError, each
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
@@ -116,7 +117,7 @@ def test_workers_with_several_threads_give_the_same_store(music, tmp_path):
 
 @pytest.mark.slow
 def test_a_run_waits_for_workers_and_says_so(monkeypatch):
-    monkeypatch.setattr("pipeline.run.cluster._PATIENCE", 0.2)
+    monkeypatch.setattr("pipeline.run.compute._PATIENCE", 0.2)
     said = []
     with (
         scheduler_process() as (_, address),
@@ -124,11 +125,11 @@ def test_a_run_waits_for_workers_and_says_so(monkeypatch):
         contextlib.ExitStack() as stack,
     ):
 
-        def say(line):
+        def notify(line):
             said.append(line)
             stack.enter_context(worker_process(address))
 
-        assert sorted(each(client, abs, [-1, -2, -3], say)) == [(-3, 3), (-2, 2), (-1, 1)]
+        assert sorted(each(client, abs, [-1, -2, -3], notify)) == [(-3, 3), (-2, 2), (-1, 1)]
     assert said == ["no Dask worker is there: waiting for one (Ctrl-C to stop)"]
 
 

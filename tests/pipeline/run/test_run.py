@@ -22,7 +22,7 @@ from featurestore.specs.grid import grid
 from featurestore.storage.local import LocalFiles
 from featurestore.writer import StoreWriter
 from pipeline.audio import ffmpeg, libsndfile
-from pipeline.audio.clip import Cutter
+from pipeline.audio.clip import Cropper
 from pipeline.audio.decode import DECODERS, read_track
 from pipeline.catalogs import Catalog
 from pipeline.features.plan import arrange
@@ -97,7 +97,7 @@ def test_values_are_those_of_the_clip_rounded_to_the_encoding(featurize, music):
     store = featurize().store
     for row in (0, 7, 19):
         track = read_track(str(music / f"{row:02}.wav"), Excerpt(take="all"))
-        clip = Cutter(track.samples, track.sr, Excerpt(duration=1.0)).clip()
+        clip = Cropper(track.samples, track.sr, Excerpt(duration=1.0)).clip()
         for spec, values, _ in arrange(SPECS).compute(clip, "native", FLOAT32):
             np.testing.assert_array_equal(store[spec][row], values.astype("f2").astype("f4"))
 
@@ -512,7 +512,7 @@ def test_all_cuts_a_track_into_consecutive_clips(featurize, tmp_path):
         tiles = array.read([0, 1, 2])
         assert tiles.shape[2] == 7680 // spec.hop_length
         track = read_track(str(folder / "a.wav"), Excerpt(take="all"))
-        whole = Cutter(track.samples, SR, Excerpt(duration=2.5)).clip()
+        whole = Cropper(track.samples, SR, Excerpt(duration=2.5)).clip()
         ((_, expected, _),) = arrange([spec]).compute(whole, "native", FLOAT32)
         joined = np.concatenate(list(tiles), axis=1)[:, : expected.shape[1]]
         # float16's rounding of values up to 64 dB

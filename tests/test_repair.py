@@ -105,7 +105,7 @@ def test_swapped_shards_are_computed_again_and_nothing_else(featurize, tmp_path)
 
 
 def test_a_run_does_not_take_swapped_rows_over_as_its_own(featurize, tmp_path):
-    """A shard that is completed keeps the rows that its record vouches for, and no others."""
+    """A shard that is completed keeps the rows that its record commits, and no others."""
     path = tmp_path / "store.zarr"
     featurize("all")
     whole = contents(path)
@@ -114,7 +114,7 @@ def test_a_run_does_not_take_swapped_rows_over_as_its_own(featurize, tmp_path):
     files = LocalFiles(path)
     commit = read_commit(
         files, Division.of(8), 0
-    )  # of which a row is taken back, so that there is work
+    )  # of which a row is invalidated, so that there is work
     specs = {SPECS[0].name: invalidated(commit.specs[SPECS[0].name], [0])}
     write_commit(
         files, Division.of(8), 0, dataclasses.replace(commit, specs={**commit.specs, **specs})
