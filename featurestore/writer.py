@@ -7,14 +7,16 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Self
 
+import numpy as np
+
 from featurestore.errors import StoreFormatError, StoreMismatchError
-from featurestore.format.clips import ClipTable
+from featurestore.format.clips import COLUMNS, ClipTable
 from featurestore.format.columns import TABLE, by_part, chunk_keys
 from featurestore.format.commits import COMMITS, Checksums, commits_metadata
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout, digest_of
 from featurestore.format.metadata import ROOT_KEY, StoreMetadata
-from featurestore.format.parts import PARTS, Part, parts_metadata
+from featurestore.format.parts import PARTS, Part, parts_metadata, table_digest
 from featurestore.format.shard import pack
 from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.format.status import (
@@ -155,7 +157,8 @@ class StoreWriter:
         known = store.layouts
         division = old.division
         layouts = list(layouts)
-        if not known and layouts and self._division is None:
+        is_free = not known and self._division is None and not store.status.records.recorded.any()
+        if is_free and layouts:
             division = Division.of(layouts[0].clips_per_shard)
         wanted = {
             layout.spec: dataclasses.replace(layout, clips_per_shard=division.clips_per_shard)
@@ -225,51 +228,79 @@ def _changes(
     store: FeatureStore, new: StoreMetadata, table: ClipTable
 ) -> tuple[dict[str, bytes], list[str], dict[str, str]]:
     """What is to be written and to be removed for a store to become `new`; and its digests."""
-    old, division = store.metadata, new.division
-    grown = (new.n_clips, new.division) != (old.n_clips, old.division)
-    digests = dict(old.digests)
+    old, division, before = store.metadata, new.division, store.table
+    is_divided_anew = division != old.division  # what there is stays nowhere
+    digests = {} if is_divided_anew else dict(old.digests)
     changes: dict[str, bytes] = {}
 
-    def write(name: str, files: dict[str, bytes]) -> None:
-        if (digest := digest_of(files)) != old.digests.get(name):
+    def write(name: str, files: dict[str, bytes], digest: str) -> None:
+        if digest != digests.get(name):
             digests[name] = digest
             changes.update(files)
 
+    has_grown = is_divided_anew or new.n_clips != old.n_clips
     for layout in new.layouts:
-        if grown or layout not in old.layouts:
-            write(layout.spec.name, layout.files(new.n_clips))
-    write(COMMITS, commits_metadata(division, new.n_clips))
-    write(PARTS, parts_metadata(division, new.n_clips))
-    common, chunks = by_part(table.files(division))
-    write(TABLE, common)
-    before = store.status.parts if division == old.division else ()
-    removed = [f"{TABLE}/{name}" for name in store.table.meta if name not in table.meta]
-    if table.tags != store.table.tags:
+        if has_grown or layout not in old.layouts:
+            files = layout.files(new.n_clips)
+            write(layout.spec.name, files, digest_of(files))
+    for name, files in (
+        (COMMITS, commits_metadata(division, new.n_clips)),
+        (PARTS, parts_metadata(division, new.n_clips)),
+    ):
+        write(name, files, digest_of(files))
+
+    removed = [f"{TABLE}/{name}" for name in before.meta if name not in table.meta]
+    if table.tags != before.tags:
         removed += [f"{TABLE}/tag", f"{TABLE}/labels"]  # none may be left over
-    reshaped = bool(removed)
-    respecified = new.names != old.names
+    if is_divided_anew and old.n_clips:
+        columns = dict.fromkeys((*COLUMNS, *MIRRORED_COLUMNS, *before.meta))
+        removed = [*(f"{TABLE}/{name}" for name in columns), f"{PARTS}/c"]
+    common, chunks = by_part(table.files(division))
+    parts = []
     for number in range(division.n_parts(new.n_clips)):
+        known = None
+        if not is_divided_anew and number < len(store.status.parts):
+            known = store.status.parts[number]
         there = chunks.get(number, {})
-        rows = division.rows_of(number, new.n_clips)
-        known = before[number] if number < len(before) else None
-        part = Part(
-            number=number,
-            n_rows=rows.stop - rows.start,
-            table=digest_of(there),
-            records=known.records if known else (),
-        )
-        is_same = known is not None and (known.n_rows, known.table) == (part.n_rows, part.table)
-        if known and is_same and not respecified:
-            part = dataclasses.replace(part, status=known.status)
-        if not is_same or reshaped:
+        part = _part_of(number, there, store, new, table, known)
+        parts.append(part)
+        if removed or known is None or part.table != known.table:
             changes |= there
         if part != known:
             changes[part.key] = part.to_bytes()
         if known and known.n_rows != part.n_rows:  # `publish` makes them anew, of another length
             removed += chunk_keys(MIRRORED_COLUMNS, number)
-    if grown and STATUS_DIGEST in old.digests:
-        write(STATUS_DIGEST, mirrored_metadata(division, new.n_clips))
+    write(TABLE, common, table_digest(common, parts))
+    if has_grown and STATUS_DIGEST in digests:
+        files = mirrored_metadata(division, new.n_clips)
+        write(STATUS_DIGEST, files, digest_of(files))
     return changes, removed, digests
+
+
+def _part_of(
+    number: int,
+    chunks: dict[str, bytes],
+    store: FeatureStore,
+    new: StoreMetadata,
+    table: ClipTable,
+    known: Part | None,
+) -> Part:
+    """The manifest of a part with other chunks of the clip table.
+
+    What it says of the status of clips stays true unless rows or specs came, or rows were pruned.
+    """
+    rows = new.division.rows_of(number, new.n_clips)
+    part = Part(number=number, n_rows=rows.stop - rows.start, table=digest_of(chunks))
+    if known is None:
+        return part
+    keeps_status = (
+        known.n_rows == part.n_rows
+        and new.names == store.metadata.names
+        and np.array_equal(table.active[rows], store.table.active[rows])
+    )
+    return dataclasses.replace(
+        part, records=known.records, status=known.status if keeps_status else ""
+    )
 
 
 def write_shard(

@@ -30,6 +30,7 @@ from featurestore.format.clips import COLUMNS
 from featurestore.format.columns import TABLE, by_part
 from featurestore.format.layout import digest_of
 from featurestore.format.metadata import _own_digest
+from featurestore.format.parts import table_digest
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.storage.checksum import append_crc32c
 from featurestore.storage.journal import JOURNAL, read_journal
@@ -142,7 +143,7 @@ class Store:
         self._path, self._rng = Path(path), rng
         store = FeatureStore.open(path)
         self._n_clips, self._specs = store.n_clips, store.specs
-        self._part = store.status.parts[0]
+        self._division, self._parts = store.metadata.division, store.status.parts
         self._rows = {spec: np.flatnonzero(store[spec].ready) for spec in store.specs}
         self._values = {spec: store[spec].read(rows) for spec, rows in self._rows.items()}
         self._statistics_of = {
@@ -215,19 +216,22 @@ class Store:
     def _some_spec(self) -> str:
         return self._specs[self._rng.integers(len(self._specs))].name
 
+    def _some_shard(self) -> int:
+        return int(self._rng.integers(self._division.n_shards(self._n_clips)))
+
     def _index(self) -> dict[str, bytes]:
-        key = f"{self._some_spec()}/values/c/{self._rng.integers(3)}/0/0"
+        key = f"{self._some_spec()}/values/c/{self._some_shard()}/0/0"
         data = self._bytes(key)
         tail = len(data) - 8 * 16 - 4
         index = injured(data[tail:-4], self._rng, WIDE, 8)
         return {key: data[:tail] + append_crc32c(index)}
 
     def _statistics(self) -> dict[str, bytes]:
-        key = f"{self._some_spec()}/statistics/c/{self._rng.integers(3)}/0/0"
+        key = f"{self._some_spec()}/statistics/c/{self._some_shard()}/0/0"
         return {key: append_crc32c(injured(self._bytes(key)[:-4], self._rng, NUMBERS, 4))}
 
     def _record(self) -> dict[str, bytes]:
-        key = f"commits/c/0/{self._rng.integers(3)}"
+        key = self._division.commit_key(self._some_shard())
         text = self._bytes(key)[8:-4]
         hurt = self._hurt_json(text)
         head = struct.pack("<II", 1, len(hurt))
@@ -248,15 +252,20 @@ class Store:
             if key.endswith("zarr.json")
             else injured(files[key], self._rng, NUMBERS, 4)
         )
-        common, parts = by_part(files)
+        common, chunks = by_part(files)
+        parts = [
+            dataclasses.replace(part, table=digest_of(chunks.get(part.number, {})))
+            for part in self._parts
+        ]
         fields = self._fields()
-        fields["digests"][TABLE] = digest_of(common)
-        part = dataclasses.replace(self._part, table=digest_of(parts.get(0, {})))
-        return {key: files[key], part.key: part.to_bytes(), "zarr.json": self._root_of(fields)}
+        fields["digests"][TABLE] = table_digest(common, parts)
+        manifests = {part.key: part.to_bytes() for part in parts}
+        return {key: files[key], **manifests, "zarr.json": self._root_of(fields)}
 
     def _manifest(self) -> dict[str, bytes]:
-        text = self._hurt_json(self._bytes(self._part.key)[8:-4])
-        return {self._part.key: append_crc32c(struct.pack("<II", 1, len(text)) + text)}
+        part = self._parts[self._rng.integers(len(self._parts))]
+        text = self._hurt_json(self._bytes(part.key)[8:-4])
+        return {part.key: append_crc32c(struct.pack("<II", 1, len(text)) + text)}
 
     def _root(self) -> dict[str, bytes]:
         return {"zarr.json": self._root_of(json.loads(self._hurt_json(json.dumps(self._fields()))))}

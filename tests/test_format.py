@@ -29,7 +29,9 @@ ENCODINGS = ["float32", "float16", "uint8"]
 
 @pytest.fixture(params=ENCODINGS)
 def store(request, make_store):
-    return make_store(encoding=Encoding(name=request.param))
+    """Of uint8, one of three parts."""
+    shards_per_part = 1 if request.param == "uint8" else None
+    return make_store(encoding=Encoding(name=request.param), shards_per_part=shards_per_part)
 
 
 _OTHERS_READ = """
@@ -103,17 +105,21 @@ def text_of(path, key):
 
 
 @pytest.mark.parametrize("codec", ["zstd", "lz4", "none"])
-@pytest.mark.parametrize("encoding", ENCODINGS)
-def test_bytes_lie_as_the_page_says(make_store, encoding, codec):
+@pytest.mark.parametrize(
+    ("encoding", "per_part"), [("float32", 8192), ("float16", 2), ("uint8", 1)]
+)
+def test_bytes_lie_as_the_page_says(make_store, encoding, per_part, codec):
     """Shards, indices, chunks, statistics, commit records and row checksums, without Zarr."""
-    store = make_store(encoding=Encoding(name=encoding), codec=Codec(name=codec))
+    store = make_store(
+        encoding=Encoding(name=encoding), codec=Codec(name=codec), shards_per_part=per_part
+    )
     path, n_found = Path(store.path), 0
     for spec in store.specs:
         about = json.loads((path / spec.name / "zarr.json").read_text())["attributes"]["melgrid"]
         attrs = json.loads((path / spec.name / "values/zarr.json").read_text())["attributes"]
         length, shape = about["clips_per_shard"], (about["n_mels"], about["n_frames"])
         for shard in range(-(-store.n_clips // length)):
-            record = text_of(path, f"commits/c/0/{shard}")
+            record = text_of(path, f"commits/c/{shard // per_part}/{shard % per_part}")
             assert record["shard"] == shard
             checksums = base64.b64decode(record["specs"][spec.name])
             data = (path / spec.name / f"values/c/{shard}/0/0").read_bytes()
@@ -154,6 +160,17 @@ def digest_over(path, keys):
     return digest.hexdigest()
 
 
+def table_digest(path, common):
+    """Of the clip table: its files of no part, and the digests in the manifests as if files."""
+    files = {key: (path / key).read_bytes() for key in [*common, "clips/zarr.json"]}
+    for key in keys_below(path, "parts/c"):
+        files[key] = text_of(path, key)["table"].encode()
+    digest = hashlib.blake2b(digest_size=16)
+    for key in sorted(files):
+        digest.update(key.encode() + b"\0" + str(len(files[key])).encode() + b"\0" + files[key])
+    return digest.hexdigest()
+
+
 def by_kind(path, columns):
     """Keys of columns: metadata with the chunk of `tag`, and the chunks of rows."""
     keys = [key for column in columns for key in keys_below(path, f"clips/{column}")]
@@ -161,26 +178,38 @@ def by_kind(path, columns):
     return common, [key for key in keys if key not in common]
 
 
+def of_part(chunks, number):
+    """Keys of a part's chunks: the name after `c`."""
+    return [key for key in chunks if key.split("/")[3] == str(number)]
+
+
 def keys_below(path, folder):
     return [str(file.relative_to(path)) for file in (path / folder).rglob("*") if file.is_file()]
 
 
-def test_digests_are_as_the_page_says(shared_store):
-    path = Path(shared_store.path)
+@pytest.mark.parametrize("shards_per_part", [8192, 2, 1])
+def test_digests_are_as_the_page_says(make_store, shards_per_part):
+    store = make_store(shards_per_part=shards_per_part)
+    path, n_parts = Path(store.path), -(-3 // shards_per_part)
     about = json.loads((path / "zarr.json").read_text())["attributes"]["melgrid"]
     own = about.pop("digest")
     text = json.dumps(about, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     assert hashlib.blake2b(text.encode(), digest_size=16).hexdigest() == own
-    for spec in shared_store.specs:
+    for spec in store.specs:
         chunks = (f"{spec.name}/values/c/", f"{spec.name}/statistics/c/")
         keys = [key for key in keys_below(path, spec.name) if not key.startswith(chunks)]
         assert digest_over(path, keys) == about["digests"][spec.name]
     columns = ["clip_id", "path", "split", "artist", "album", "fold", "tile", "active"]
     columns += ["tag", "labels"]
-    part = text_of(path, "parts/c/0")
+    parts = [text_of(path, f"parts/c/{number}") for number in range(n_parts)]
+    assert [part["number"] for part in parts] == [*range(n_parts)]
+    assert [part["n_rows"] for part in parts] == {1: [20], 2: [16, 4], 3: [8, 8, 4]}[n_parts]
+    shards = [shard for part in parts for a, b in part["records"] for shard in range(a, b)]
+    assert shards == [0, 1, 2]
     common, chunks = by_kind(path, columns)
-    assert digest_over(path, [*common, "clips/zarr.json"]) == about["digests"][TABLE]
-    assert digest_over(path, chunks) == part["table"]
+    assert table_digest(path, common) == about["digests"][TABLE]
+    for part in parts:
+        assert digest_over(path, of_part(chunks, part["number"])) == part["table"]
     columns = [
         "status",
         "reason",
@@ -194,7 +223,8 @@ def test_digests_are_as_the_page_says(shared_store):
     ]
     common, chunks = by_kind(path, columns)
     assert digest_over(path, common) == about["digests"]["clips/status"]
-    assert digest_over(path, chunks) == part["status"]
+    for part in parts:
+        assert digest_over(path, of_part(chunks, part["number"])) == part["status"]
     for name in ("commits", "parts"):
         assert digest_over(path, [f"{name}/zarr.json"]) == about["digests"][name]
 
@@ -213,7 +243,7 @@ def test_metadata_lie_and_are_covered_as_the_page_says(make_store):
     columns = ["clip_id", "path", "split", "artist", "album", "fold", "tile", "active", "tag"]
     columns += ["labels", *group["meta"]]
     common, chunks = by_kind(path, columns)
-    assert digest_over(path, [*common, "clips/zarr.json"]) == about["digests"][TABLE]
+    assert table_digest(path, common) == about["digests"][TABLE]
     assert digest_over(path, chunks) == text_of(path, "parts/c/0")["table"]
     for word in (*group, "dimension `clip`", "int64", "float64"):
         assert word in FORMAT.read_text()

@@ -23,6 +23,7 @@ from featurestore.format.clips import COLUMNS
 from featurestore.format.columns import TABLE, by_part
 from featurestore.format.layout import digest_of
 from featurestore.format.metadata import _own_digest
+from featurestore.format.parts import table_digest
 from featurestore.format.shard import index_nbytes, pack, read_index
 from featurestore.specs.encoding import Codec
 from featurestore.storage.checksum import append_crc32c
@@ -88,9 +89,9 @@ def change_table(store, key, data):
         | {"clips/zarr.json": (store / "clips/zarr.json").read_bytes()}
     )
     root = json.loads((store / "zarr.json").read_text())["attributes"]["melgrid"]
-    change_root(store, digests={**root["digests"], TABLE: digest_of(common)})
     part = FeatureStore.open(store).status.parts[0]
     part = dataclasses.replace(part, table=digest_of(parts.get(0, {})))
+    change_root(store, digests={**root["digests"], TABLE: table_digest(common, [part])})
     (store / part.key).write_bytes(part.to_bytes())
 
 
@@ -120,6 +121,7 @@ def test_json_that_is_nested_too_deeply_is_one_line(store, name, key):
     [
         ({"n_clips": 10**18}, "n_clips is 1000000000000000000; it must be"),
         ({"n_clips": 10**8}, "parts/c/0"),
+        ({"n_clips": 10**9, "clips_per_shard": 1, "shards_per_part": 1}, "parts/c/0"),
         ({"n_clips": "20"}, "n_clips is '20'; it must be"),
         ({"specs": [f"sr{8000 + i}-mel8-x2-db" for i in range(20_000)]}, "20,000 specs; 10,000"),
         ({"specs": [7]}, "is damaged: "),
@@ -337,7 +339,11 @@ def test_a_file_of_metadata_that_is_too_long_is_not_read(store):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="guards memory by Linux's means")
-def test_no_injury_ends_a_reader_or_gives_it_what_was_not_there(store, thorough, record_property):
+@pytest.mark.parametrize("shards_per_part", [None, 1])
+def test_no_injury_ends_a_reader_or_gives_it_what_was_not_there(
+    make_store, shards_per_part, thorough, record_property
+):
+    store = Path(make_store(shards_per_part=shards_per_part).path)
     before = {path: path.read_bytes() for path in sorted(store.rglob("*")) if path.is_file()}
     n = 25_000 if thorough else 1000  # four of five are of chunks
     done = subprocess.run(

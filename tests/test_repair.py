@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from featurestore import FeatureStore
+from featurestore.format.clips import ClipTable
 from featurestore.format.commits import invalidated, read_commit, write_commit
 from featurestore.format.division import Division
 from featurestore.maintenance.repair import repair
@@ -15,7 +16,9 @@ from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
 from featurestore.storage.local import LocalFiles
+from featurestore.writer import StoreWriter
 from pipeline.catalogs import open_catalog
+from pipeline.run.layouts import layouts
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
@@ -40,12 +43,18 @@ def music(tmp_path_factory):
 
 @pytest.fixture
 def featurize(music, tmp_path, scheduler):
-    def featurize(take):
+    """Make the store, or go on with it; `division` is that of a store which is made."""
+
+    def featurize(take, division=None):
         settings = RunSettings(
             window=Excerpt(duration=1.0, take=take),
             encoding=Encoding(name="uint8"),
             scheduler=scheduler,
         )
+        settings = dataclasses.replace(settings, window=settings.window.fitted(SPECS))
+        if division is not None:
+            with StoreWriter(tmp_path / "store.zarr", settings.window, division) as writer:
+                writer.prepare(ClipTable.empty(), layouts(SPECS[:1], settings, division))
         return run(open_catalog(str(music)), str(tmp_path / "store.zarr"), SPECS, settings)
 
     return featurize
@@ -68,16 +77,22 @@ def injure(path, key, data, rng):
         (path / key).write_bytes(hurt)
 
 
-@pytest.mark.parametrize("take", ["center", "all"])
+@pytest.mark.parametrize(
+    ("take", "shards_per_part"), [("center", 8192), ("all", 8192), ("center", 1)]
+)
 def test_what_was_injured_repaired_and_featurized_again_equals_what_never_was(
-    featurize, tmp_path, take
+    featurize, tmp_path, take, shards_per_part
 ):
     rng = np.random.default_rng(1)
     path = tmp_path / "store.zarr"
-    n_clips = featurize(take).n_clips
+    division = Division(clips_per_shard=8, shards_per_part=shards_per_part)
+    store = featurize(take, division).store
+    assert store.metadata.division == division
+    n_clips = store.n_clips
     assert FeatureStore.open(path).verify().unfinished == ()
     whole = contents(path)
-    beyond_repair = {"zarr.json", "parts/c/0", *FeatureStore.open(path).table.files(Division.of(8))}
+    manifests = (part.key for part in store.status.parts)
+    beyond_repair = {"zarr.json", *manifests, *store.table.files(division)}
     keys = [key for key in whole if key not in beyond_repair]
     for _ in range(ROUNDS):
         for key in rng.choice(keys, INJURIES, replace=False):

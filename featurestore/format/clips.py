@@ -20,7 +20,7 @@ from featurestore.format.columns import (
 )
 from featurestore.format.division import Division
 from featurestore.format.layout import digest_of, zarr_files
-from featurestore.format.parts import Part
+from featurestore.format.parts import Part, table_digest
 from featurestore.storage.documents import parse
 from featurestore.storage.files import Files
 
@@ -190,7 +190,7 @@ class ClipTable:
         common |= read_there(files, metadata_keys(names))
         there = all(f"{TABLE}/{name}/zarr.json" in common for name in meta)
         stored = dict(common)
-        is_whole = there and digest_of(common) == digest
+        is_whole = there and table_digest(common, parts) == digest
         try:
             tags = column(common, "tag", "string", division, None) if is_whole else []
             chunked = [name for name in names if tags or name != "labels"]

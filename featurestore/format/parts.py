@@ -1,23 +1,27 @@
 """Manifests of the parts: what the files of each block of rows must be.
 
 A text a part, in the Zarr array ``parts``. Whoever changes rows of one part writes the manifest of
-that part, and of no other.
+that part, and of no other. The store's own metadata have a digest over all of them, so that parts
+of which some are of an earlier table than others are not taken for one.
 """
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Self
 
 from featurestore.errors import CorruptDataError
 from featurestore.format.division import Division, Spans, numbers_in, spans_of
-from featurestore.format.layout import zarr_files
+from featurestore.format.layout import digest_of, zarr_files
 from featurestore.format.texts import add_texts, pack_text, unpack_text
 from featurestore.storage.documents import parse
 from featurestore.storage.files import Files
 
 PARTS = "parts"
 """The array, and the name of its digest."""
+
+_AT_ONCE = 256
+"""How many manifests are fetched together."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -104,11 +108,23 @@ def read_parts(files: Files, division: Division, n_clips: int) -> tuple[Part, ..
 
 
 def _read(files: Files, division: Division, n_clips: int) -> Iterator[Part]:
-    keys = [part_key(number) for number in range(division.n_parts(n_clips))]
-    for number, data in enumerate(files.read_several(keys)):
-        if data is None:
-            raise CorruptDataError(f"missing from {files.root}", key=keys[number])
-        yield Part.from_bytes(data, number, division, n_clips)
+    n_parts = division.n_parts(n_clips)
+    # Not all at once: a store may say that it has a thousand million, and end at the first.
+    for first in range(0, n_parts, _AT_ONCE):
+        some = range(first, min(first + _AT_ONCE, n_parts))
+        keys = [part_key(number) for number in some]
+        for number, key, data in zip(some, keys, files.read_several(keys), strict=True):
+            if data is None:
+                raise CorruptDataError(f"missing from {files.root}", key=key)
+            yield Part.from_bytes(data, number, division, n_clips)
+
+
+def table_digest(common: Mapping[str, bytes], parts: Iterable[Part]) -> str:
+    """`digest_of` the clip table: of its files that are of no part, and of what manifests say.
+
+    The latter as if it were a file of that text at the manifest's key.
+    """
+    return digest_of({**common, **{part.key: part.table.encode() for part in parts}})
 
 
 def recorded_shards(parts: Iterable[Part]) -> set[int]:

@@ -126,19 +126,18 @@ class RecordTable:
     def put(self, shard: int, commit: Commit) -> None:
         """Take in a shard's record."""
         first = shard * self.division.clips_per_shard
-        clips = commit.clips[: self.n_clips - first]
-        rows = slice(first, first + len(clips))
+        n_rows = min(self.division.clips_per_shard, self.n_clips - first)
+        # A record may be shorter, of before clips were added, or longer, of after.
+        clips = (*commit.clips, *[PENDING] * (n_rows - len(commit.clips)))[:n_rows]
+        rows = slice(first, first + n_rows)
         for name, column in self._columns.items():
             column[rows] = [getattr(clip, name) for clip in clips]
         is_ready = np.array([clip.status == "ready" for clip in clips], np.bool_)
         for name, ready in self.ready.items():
             self._written[name][shard] = name in commit.specs
-            kept = commit.specs.get(name)
-            checksums = (
-                np.zeros(len(clips), np.uint64)
-                if kept is None
-                else np.frombuffer(kept, "<u8")[: len(clips)]
-            )
+            kept = np.frombuffer(commit.specs.get(name, b""), "<u8")[:n_rows]
+            checksums = np.zeros(n_rows, np.uint64)
+            checksums[: len(kept)] = kept
             ready[rows] = is_ready & (checksums != 0)
             self.checksums[name][rows] = checksums & np.uint64(2**32 - 1)
         self.recorded[shard] = True

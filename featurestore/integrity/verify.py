@@ -19,7 +19,7 @@ from featurestore.format.columns import TABLE
 from featurestore.format.commits import COMMITS, commits_metadata, recorded
 from featurestore.format.layout import digest_of
 from featurestore.format.metadata import ROOT_KEY, StoreMetadata
-from featurestore.format.parts import PARTS, parts_metadata, recorded_shards
+from featurestore.format.parts import PARTS, Part, parts_metadata, read_parts, recorded_shards
 from featurestore.format.status import (
     MIRRORED_COLUMNS,
     STATUS_DIGEST,
@@ -121,10 +121,22 @@ def verify(
     StorageError
         If it cannot be reached.
     """
+    before = _manifests(files, metadata)
     report = inspect(files, metadata, quick=quick, progress=progress)
-    if report.damage and StoreMetadata.read(files) != metadata:
+    # A run that ends writes manifests, and the store's own metadata only if they change.
+    if report.damage and (
+        StoreMetadata.read(files) != metadata or _manifests(files, metadata) != before
+    ):
         raise StoreFormatError(f"{files.root} was changed by a run meanwhile; verify it again")
     return report
+
+
+def _manifests(files: Files, metadata: StoreMetadata) -> tuple[Part, ...] | None:
+    """Manifests of the parts; None if they cannot be read."""
+    try:
+        return read_parts(files, metadata.division, metadata.n_clips)
+    except CorruptDataError:
+        return None
 
 
 def inspect(

@@ -253,11 +253,13 @@ def test_what_a_killed_run_left_of_its_files_is_cleared(tiny_store):
         assert "half" not in files.names(f"{RUN_FOLDER}/partial")
 
 
-def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch):
+@pytest.mark.parametrize("shards_per_part", [None, 1])
+def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch, shards_per_part):
     """Killed after each number of writes: a reader sees the old rows, the new, or is told."""
-    make_store("model", ids=IDS[:12], tags=["a", "b"], failed=(), pending=())
-    model = make_store("model", ids=IDS, tags=["c"], specs=[MORE], failed=(), pending=())
-    old = make_store(ids=IDS[:12], tags=["a", "b"], failed=(), pending=())
+    whole = {"failed": (), "pending": (), "shards_per_part": shards_per_part}
+    make_store("model", ids=IDS[:12], tags=["a", "b"], **whole)
+    model = make_store("model", ids=IDS, tags=["c"], specs=[MORE], **whole)
+    old = make_store(ids=IDS[:12], tags=["a", "b"], **whole)
     write = LocalFiles.write
     writes = 0
 
@@ -292,7 +294,7 @@ def test_a_run_may_die_at_any_write_of_its_preparations(make_store, monkeypatch)
             told.append(str(error))
     assert writes > 0
     assert all("run featurize again" in text for text in told)
-    make_store(ids=IDS, tags=["c"], specs=[MORE], failed=(), pending=())
+    make_store(ids=IDS, tags=["c"], specs=[MORE], **whole)
     assert contents(old.path) == contents(model.path)
 
 

@@ -11,7 +11,7 @@ from featurestore.format.clips import ClipTable, is_meta_name
 from featurestore.format.columns import by_part
 from featurestore.format.division import Division
 from featurestore.format.layout import digest_of
-from featurestore.format.parts import Part
+from featurestore.format.parts import Part, table_digest
 from featurestore.storage.local import LocalFiles
 
 IDS = st.lists(
@@ -48,7 +48,7 @@ def digests(made, n_clips, division=DIVISION):
         Part(number=number, n_rows=part.stop - part.start, table=digest_of(chunks[number]))
         for number, part in enumerate(rows)
     ]
-    return digest_of(common), parts
+    return table_digest(common, parts), parts
 
 
 def stored(table, root, division=DIVISION):
