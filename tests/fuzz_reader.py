@@ -28,6 +28,7 @@ import numpy as np
 from featurestore.errors import CorruptDataError, MelgridError
 from featurestore.format.clips import COLUMNS
 from featurestore.format.columns import TABLE, by_part
+from featurestore.format.commits import commit_key
 from featurestore.format.layout import digest_of
 from featurestore.format.metadata import _own_digest
 from featurestore.format.parts import table_digest
@@ -231,7 +232,7 @@ class Store:
         return {key: append_crc32c(injured(self._bytes(key)[:-4], self._rng, NUMBERS, 4))}
 
     def _record(self) -> dict[str, bytes]:
-        key = self._division.commit_key(self._some_shard())
+        key = commit_key(self._division, self._some_shard())
         text = self._bytes(key)[8:-4]
         hurt = self._hurt_json(text)
         head = struct.pack("<II", 1, len(hurt))

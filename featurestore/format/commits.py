@@ -7,6 +7,7 @@ shard of the part); one that was never written reads as the empty text, and mean
 import base64
 import dataclasses
 import json
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Literal, Self, get_args
 
@@ -214,6 +215,21 @@ COMMITS = "commits"
 """The array, and the name of its digest."""
 
 
+def commit_key(division: Division, shard: int) -> str:
+    """Key of a shard's commit record: a folder a part."""
+    part, index = divmod(shard, division.shards_per_part)
+    return f"{COMMITS}/c/{part}/{index}"
+
+
+def shard_of(division: Division, key: str) -> int | None:
+    """The shard whose commit record has a key; None if none has."""
+    number = "(0|[1-9][0-9]{0,9})"
+    found = re.fullmatch(f"{COMMITS}/c/{number}/{number}", key)
+    if found is None or int(found[2]) >= division.shards_per_part:
+        return None
+    return int(found[1]) * division.shards_per_part + int(found[2])
+
+
 def commits_metadata(division: Division, n_clips: int) -> dict[str, bytes]:
     """Metadata of the array that shows the records to Zarr readers: bytes by key."""
     shape = division.n_parts(n_clips), division.shards_per_part
@@ -229,7 +245,7 @@ def read_commit(files: Files, division: Division, shard: int) -> Commit:
     CorruptDataError
         If its bytes are damaged, or are no record of that shard.
     """
-    return unpack_commit(files.read(division.commit_key(shard)), division, shard)
+    return unpack_commit(files.read(commit_key(division, shard)), division, shard)
 
 
 def unpack_commit(data: bytes | None, division: Division, shard: int) -> Commit:
@@ -242,7 +258,7 @@ def unpack_commit(data: bytes | None, division: Division, shard: int) -> Commit:
     """
     if data is None:
         return Commit()
-    key = division.commit_key(shard)
+    key = commit_key(division, shard)
     try:
         return Commit.from_json(unpack_text(data, key), division.clips_per_shard, shard)
     except StoreFormatError as error:
@@ -254,7 +270,7 @@ def recorded(files: Files, division: Division, n_clips: int) -> Iterator[int]:
     for part in range(division.n_parts(n_clips)):
         shards = division.shards_of(part, n_clips)
         folder = f"{COMMITS}/c/{part}"
-        there = {division.shard_of(f"{folder}/{name}") for name in files.names(folder)}
+        there = {shard_of(division, f"{folder}/{name}") for name in files.names(folder)}
         yield from (shard for shard in shards if shard in there)
 
 
@@ -273,7 +289,7 @@ def read_commits(
     wanted = sorted({*recorded(files, division, n_clips), *expected})
     for first in range(0, len(wanted), _AT_ONCE):
         some = wanted[first : first + _AT_ONCE]
-        keys = [division.commit_key(shard) for shard in some]
+        keys = [commit_key(division, shard) for shard in some]
         for shard, key, data in zip(some, keys, files.read_several(keys), strict=True):
             if data is not None:
                 yield shard, unpack_commit(data, division, shard)
@@ -283,4 +299,4 @@ def read_commits(
 
 def write_commit(files: Files, division: Division, shard: int, commit: Commit) -> None:
     """Put a record in place, at once."""
-    files.write(division.commit_key(shard), pack_text(commit.to_json(shard)))
+    files.write(commit_key(division, shard), pack_text(commit.to_json(shard)))

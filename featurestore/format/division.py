@@ -1,7 +1,6 @@
 """How the rows of a store are divided: clips into shards, shards into parts."""
 
 import dataclasses
-import re
 from collections.abc import Iterable, Sequence
 from typing import Self
 
@@ -78,18 +77,6 @@ class Division:
         """A part's rows."""
         first = part * self.rows_per_part
         return slice(first, min(first + self.rows_per_part, n_clips))
-
-    def commit_key(self, shard: int) -> str:
-        """Key of a shard's commit record: a folder a part."""
-        part, index = divmod(shard, self.shards_per_part)
-        return f"commits/c/{part}/{index}"
-
-    def shard_of(self, key: str) -> int | None:
-        """The shard whose commit record has a key; None if none has."""
-        found = re.fullmatch(r"commits/c/(0|[1-9][0-9]{0,9})/(0|[1-9][0-9]{0,9})", key)
-        if found is None or int(found[2]) >= self.shards_per_part:
-            return None
-        return int(found[1]) * self.shards_per_part + int(found[2])
 
 
 Spans = Sequence[Sequence[int]]

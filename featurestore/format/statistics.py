@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, RowNotReadyError
-from featurestore.format.commits import unpack_commit
+from featurestore.format.commits import commit_key, unpack_commit
 from featurestore.format.division import Division
 from featurestore.format.layout import STATISTICS, Layout
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
@@ -132,7 +132,7 @@ def read_statistics(
     wanted = np.unique(shards).tolist()
     keys = [layout.statistics_key(shard) for shard in wanted]
     found = np.empty((len(rows), len(STATISTICS), layout.spec.n_bands), np.float32)
-    records = files.read_several([division.commit_key(shard) for shard in wanted])
+    records = files.read_several([commit_key(division, shard) for shard in wanted])
     commits = {
         shard: unpack_commit(data, division, shard)
         for shard, data in zip(wanted, records, strict=True)

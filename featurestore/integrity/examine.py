@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, StoreFormatError
-from featurestore.format.commits import Commit, read_commit
+from featurestore.format.commits import Commit, commit_key, read_commit
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
@@ -119,7 +119,7 @@ def examine(
         Whether to leave the chunks themselves unread.
     """
     length = division.clips_per_shard
-    key = division.commit_key(shard)
+    key = commit_key(division, shard)
     first = shard * length
     while True:
         commit = None

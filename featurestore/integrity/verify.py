@@ -16,7 +16,7 @@ import numpy.typing as npt
 from featurestore import result
 from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.format.columns import TABLE
-from featurestore.format.commits import COMMITS, commits_metadata, recorded
+from featurestore.format.commits import COMMITS, commit_key, commits_metadata, recorded
 from featurestore.format.layout import digest_of
 from featurestore.format.metadata import ROOT_KEY, StoreMetadata
 from featurestore.format.parts import PARTS, Part, parts_metadata, read_parts, recorded_shards
@@ -283,7 +283,7 @@ def _clip_table(
         return [Damage(key=TABLE, kind="corrupt", detail=detail, can_repair=False)], []
     missing = [
         Damage(
-            key=metadata.division.commit_key(shard),
+            key=commit_key(metadata.division, shard),
             kind="missing",
             detail="its clips were done before",
         )

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from featurestore.format.columns import TABLE
-from featurestore.format.commits import invalidated, read_commit, write_commit
+from featurestore.format.commits import commit_key, invalidated, read_commit, shard_of, write_commit
 from featurestore.format.layout import digest_of
 from featurestore.format.metadata import ROOT_KEY, StoreMetadata
 from featurestore.format.parts import without_records
@@ -64,10 +64,10 @@ def _invalidate(files: Files, metadata: StoreMetadata, damage: Sequence[Damage])
             shard, position = divmod(row, division.clips_per_shard)
             damaged.setdefault(shard, {}).setdefault(found.spec, set()).add(position)
     done = []
-    lost = {number for key in keys if (number := division.shard_of(key)) is not None}
+    lost = {number for key in keys if (number := shard_of(division, key)) is not None}
     for shard in sorted({*lost, *damaged}):
         if shard in lost:
-            key = division.commit_key(shard)
+            key = commit_key(division, shard)
             files.remove(key)
             done.append(f"{key}: gone, its clips are pending")
         else:
@@ -106,7 +106,7 @@ def _restore(files: Files, metadata: StoreMetadata, damage: Sequence[Damage]) ->
 
 def _forget_records(files: Files, store: FeatureStore, damage: Sequence[Damage]) -> None:
     """Have the manifests of parts expect no record that is gone, and the status written anew."""
-    shards = {store.metadata.division.shard_of(found.key) for found in damage} - {None}
+    shards = {shard_of(store.metadata.division, found.key) for found in damage} - {None}
     for part in store.status.parts:
         new = dataclasses.replace(without_records(part, shards), status="")
         if new != part:

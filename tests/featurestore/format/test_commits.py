@@ -11,10 +11,12 @@ from featurestore.format.commits import (
     PENDING,
     ClipRecord,
     Commit,
+    commit_key,
     commits_metadata,
     invalidated,
     read_commit,
     read_commits,
+    shard_of,
     write_commit,
 )
 from featurestore.format.division import Division
@@ -226,3 +228,19 @@ def test_records_of_several_parts_are_read_in_order(tmp_path):
     assert (tmp_path / "commits/c/3/0").is_file()
     assert [shard for shard, _ in read_commits(files, division, 80)] == [2, 3, 4, 9]
     assert [shard for shard, _ in read_commits(files, division, 40)] == [2, 3, 4]
+
+
+@given(
+    st.builds(Division, clips_per_shard=st.integers(1, 300), shards_per_part=st.integers(1, 50)),
+    st.integers(0, 10**7),
+)
+def test_the_key_of_a_record_says_which_shard_it_is_of(division, shard):
+    assert shard_of(division, commit_key(division, shard)) == shard
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["commits/c/0/8", "commits/c/0/01", "commits/c/0/x", "commits/c/0", "commits/c/0/1/0", ""],
+)
+def test_other_keys_are_no_records(key):
+    assert shard_of(Division(clips_per_shard=8, shards_per_part=8), key) is None

@@ -32,19 +32,6 @@ def test_parts_have_every_shard_and_row_once(division, n_clips):
     assert rows == list(range(n_clips))
 
 
-@given(DIVISIONS, st.integers(0, 10**7))
-def test_the_key_of_a_record_says_which_shard_it_is_of(division, shard):
-    assert division.shard_of(division.commit_key(shard)) == shard
-
-
-@pytest.mark.parametrize(
-    "key",
-    ["commits/c/0/8", "commits/c/0/01", "commits/c/0/x", "commits/c/0", "commits/c/0/1/0", ""],
-)
-def test_other_keys_are_no_records(key):
-    assert Division(clips_per_shard=8, shards_per_part=8).shard_of(key) is None
-
-
 def test_numbers_are_kept_as_spans():
     spans = spans_of([0, 1, 2, 5, 7, 8])
     assert spans == [[0, 3], [5, 6], [7, 9]]
