@@ -32,7 +32,8 @@ from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
 SPECS = tuple(
-    FeatureSpec(sr=16000, n_mels=bands, hop=hop) for bands, hop in ((48, 4), (48, 16), (16, 4), (8, 4))
+    FeatureSpec(sr=16000, n_mels=bands, hop=hop)
+    for bands, hop in ((48, 4), (48, 16), (16, 4), (8, 4))
 )
 """The first is the baseline."""
 
@@ -280,7 +281,3 @@ def _study_all(
         if isinstance(outcome, MelgridError):
             raise outcome
         click.echo(f"{number}/{len(tasks)} draw {half.draw} side {half.side}: {outcome} rows")
-
-
-if __name__ == "__main__":
-    halves()

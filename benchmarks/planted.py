@@ -87,7 +87,9 @@ def make_corpus(folder: Path, seed: int) -> Path:
 
 def _line(seed: int, planted: bool, point: Point, rows: list[Row], old: str) -> tuple[str, ...]:
     low, high = point.loss_interval
-    told = [f"{tag} {loss.verdict}" for tag, loss in point.tag_losses.items() if loss.verdict in _TOLD]
+    told = [
+        f"{tag} {loss.verdict}" for tag, loss in point.tag_losses.items() if loss.verdict in _TOLD
+    ]
     of_tags = ", ".join(f"{tag} {100 * x.loss:+.0f}" for tag, x in point.tag_losses.items())
     return (
         str(seed),
@@ -163,7 +165,3 @@ def planted(folder: str, corpora: int, jobs: int, save: bool) -> None:
         ],
         save,
     )
-
-
-if __name__ == "__main__":
-    planted()

@@ -59,7 +59,9 @@ def main(
     for encoding, resolutions in {"float16": RESOLUTIONS, **others}.items():
         path = f"{folder}/{encoding}.zarr"
         specs = [FeatureSpec(sr=16000, n_mels=bands, hop=hop) for bands, hop in resolutions]
-        settings = RunSettings(window=ClipWindow(duration=duration), encoding=Encoding(name=encoding))
+        settings = RunSettings(
+            window=ClipWindow(duration=duration), encoding=Encoding(name=encoding)
+        )
         run(catalog, path, specs, settings)
         stores.append(FeatureStore.open(path))
     chosen = tags.split(",") if tags else None
