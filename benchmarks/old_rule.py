@@ -1,4 +1,4 @@
-"""What melgrid said of a study before it knew a margin: the cheapest within the noise of the best."""
+"""What melgrid said of a study before it knew a margin: take the cheapest within the noise."""
 
 import dataclasses
 from collections.abc import Sequence

@@ -1,6 +1,7 @@
 """The study on real clips: resolutions and encodings, five folds, three runs, compared.
 
-Not among those that ``python -m benchmarks`` runs: it takes half an hour or more. Interrupted, it goes on.
+Not among those that ``python -m benchmarks`` runs: it takes half an hour or more. Interrupted, it
+goes on.
 """
 
 import time
