@@ -1,6 +1,7 @@
 """The study on real clips: resolutions and encodings, five folds, three runs, compared.
 
-Not among those that ``python -m benchmarks`` runs: it takes half an hour. Interrupted, it goes on.
+Not among those that ``python -m benchmarks`` runs: it takes half an hour or more. Interrupted, it
+goes on.
 """
 
 import time
@@ -34,16 +35,32 @@ RUNS = 3
 @click.option("--tags", metavar="TAG,...", help="Tags to learn.  [all]")
 @click.option("--folder", default="tradeoff", show_default=True, help="For stores and results.")
 @click.option("--width", default=0.125, show_default=True, help="Of the VGG-CNN.")
+@click.option("--recipe", default="ferraro2020", show_default=True, help="How it is trained.")
+@click.option("--epochs", type=int, help="Of a training.  [the recipe's]")
+@click.option("--encodings/--no-encodings", default=True, help="float32 and uint8 too.  [yes]")
+@click.option("--duration", default=29.1, show_default=True, help="Of a clip [s].")
 @click.option("--jobs", default=2, show_default=True, help="Trainings at a time, a thread each.")
 @save_option
-def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, save: bool) -> None:
+def main(
+    audio: str,
+    tags: str | None,
+    folder: str,
+    width: float,
+    recipe: str,
+    epochs: int | None,
+    encodings: bool,
+    duration: float,
+    jobs: int,
+    save: bool,
+) -> None:
     """Featurize, train, judge, print."""
     catalog = open_catalog(audio)
     stores = []
-    for encoding, resolutions in {"float16": RESOLUTIONS, **OTHER_ENCODINGS}.items():
+    others = OTHER_ENCODINGS if encodings else {}
+    for encoding, resolutions in {"float16": RESOLUTIONS, **others}.items():
         path = f"{folder}/{encoding}.zarr"
         specs = [FeatureSpec(sr=16000, n_mels=bands, hop=hop) for bands, hop in resolutions]
-        settings = RunSettings(window=Excerpt(), encoding=Encoding(name=encoding))
+        settings = RunSettings(window=Excerpt(duration=duration), encoding=Encoding(name=encoding))
         run(catalog, path, specs, settings)
         stores.append(FeatureStore.open(path))
     chosen = tags.split(",") if tags else None
@@ -51,7 +68,7 @@ def main(audio: str, tags: str | None, folder: str, width: float, jobs: int, sav
     rows = study(
         stores,
         Path(folder, "results.jsonl"),
-        settings=TrainSettings(width=width),
+        settings=TrainSettings(width=width, recipe=recipe, epochs=epochs),
         runs=RUNS,
         tags=chosen,
         jobs=jobs,
