@@ -99,7 +99,8 @@ def test_a_group_that_is_missing_is_told_with_the_remedy_when_it_is_read(store, 
     result = invoke("verify", store)
     assert result.exit_code == 1
     assert "missing sr8000-mel8-x2-db/zarr.json" in result.output
-    result = invoke("export", store, tmp_path / "out.h5", "--quiet")
+    words = ["export", str(store), f"{tmp_path}/out.h5", "--format", "hdf5", "--quiet"]
+    result = CliRunner().invoke(melgrid, words)
     assert result.exit_code == 1
     assert "sr8000-mel8-x2-db" in result.output
     assert "--repair" in result.output
