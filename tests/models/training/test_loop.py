@@ -201,7 +201,7 @@ def test_a_killed_melgrid_train_goes_on_when_run_again_to_the_very_same_weights(
     assert (tmp_path / "model.pt.state").exists()
 
     again = subprocess.run(command, capture_output=True, text=True, env=one_thread, check=True)
-    assert "kept in" in again.stdout
+    assert "saved in" in again.stdout
     assert b"| 0/" in shown
     assert "| 0/" not in again.stderr  # it did not begin anew
 
