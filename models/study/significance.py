@@ -64,19 +64,12 @@ class Estimate:
     @property
     def p(self) -> float:
         """Two-sided, of the value being 0."""
-        return self._p(abs(self.value), sides=2)
-
-    def p_below(self, limit: float) -> float:
-        """One-sided, of the value being `limit` or more."""
-        return self._p(limit - self.value, sides=1)
-
-    def _p(self, distance: float, *, sides: int) -> float:
-        error = self.standard_error
+        distance, error = abs(self.value), self.standard_error
         if math.isnan(error):
             return math.nan
         if error == 0:
-            return 1.0 if distance <= 0 else 0.0
-        return float(sides * stats.t.sf(distance / error, self.freedom))
+            return 1.0 if distance == 0 else 0.0
+        return float(2 * stats.t.sf(distance / error, self.freedom))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -49,7 +49,7 @@ def study(
 ) -> list[Row]:
     """Train every network on every spec, and add a row a run to a results file.
 
-    A run whose row is in the file is not done again (`results.IDENTITY` says what makes two
+    A run whose row is in the file is not done again (`results.identity` says what makes two
     runs the same), so running again continues what was interrupted: at whatever moment this
     process was killed, the rows are in the end those of an uninterrupted study, none twice. Rows
     are added by this process alone. A run that fails does not end the others.

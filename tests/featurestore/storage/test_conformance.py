@@ -21,16 +21,12 @@ OVER = "No such file or directory|another run has taken .* over"
 
 
 class FilesConformance:
-    """A subclass gives the root of files that there are none of yet.
+    """A subclass has `kind`, and a fixture `root`: where files of that kind lie, none yet.
 
     Their names hold what chains URLs, ``::``, which is not to be taken for that.
     """
 
     kind: type[Files]
-
-    @pytest.fixture
-    def root(self) -> str:
-        raise NotImplementedError
 
     @pytest.fixture
     def files(self, root: str) -> Files:
