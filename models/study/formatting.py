@@ -32,6 +32,11 @@ def percent(loss: float) -> str:
     return f"{round(100 * loss, 2) + 0:+.2f}".replace("-", "−")
 
 
+def percent_plus_minus(mean: float, std: float) -> str:
+    """``89.12 ± 0.23``: a score in percent, as the study gives it."""
+    return f"{100 * mean:.2f}" + ("" if math.isnan(std) else f" ± {100 * std:.2f}")
+
+
 def percent_interval(bounds: tuple[float, float]) -> str:
     """``−0.42 to +1.13``; a dash where it is not known."""
     return "–" if any(map(math.isnan, bounds)) else f"{percent(bounds[0])} to {percent(bounds[1])}"

@@ -15,6 +15,7 @@ def test_numbers_are_said_with_the_digits_that_mean_something():
         "12,346", "274", "65.5", "0.0574", "0"
     ]  # fmt: skip
     assert [formatting.percent(v) for v in (0.0031, -0.0031, -1e-9)] == ["+0.31", "−0.31", "+0.00"]
+    assert formatting.percent_plus_minus(0.8912, 0.0023) == "89.12 ± 0.23"
     assert formatting.percent_interval((-0.01, 0.02)) == "−1.00 to +2.00"
     assert formatting.interval((0.88, 0.931)) == "0.880 to 0.931"
     assert [formatting.probability(p) for p in (0.0004, 0.0123)] == ["< 0.001", "0.012"]
