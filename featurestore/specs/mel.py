@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
+from featurestore.specs.perturbation import CLEAN, Condition, split_name
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
 Log = Literal["db", "log"]
@@ -66,6 +67,8 @@ class FeatureSpec:
         Lower and upper edge of the filter bank [Hz], to 0.001 Hz. An `fmax` of None is ``sr / 2``.
     window : {'hann', 'hann-symmetric'}
         The periodic Hann window, or the symmetric one that Essentia used in the study.
+    condition : Condition
+        What is done to the audio before.
 
     Raises
     ------
@@ -91,6 +94,7 @@ class FeatureSpec:
     fmin: float = 0.0
     fmax: float | None = None
     window: Window = "hann"
+    condition: Condition = CLEAN
 
     def __post_init__(self) -> None:
         for field, low, high, unit in (
@@ -251,6 +255,7 @@ class FeatureSpec:
             "fmax": self._upper_edge,
             "window": self.window,
             "log": self.log,
+            "condition": self.condition.name,
         }
 
     def derivation(self, stored: Spec) -> Derivation | None:
@@ -275,7 +280,13 @@ class FeatureSpec:
     @property
     def _filtered(self) -> tuple[object, ...]:
         """All fields that the mel power hangs on, but for the hop."""
-        return self.sr, self.n_mels, self.n_fft, self.fmin, self.fmax, self.window
+        return (
+            self.sr, self.n_mels, self.n_fft, self.fmin, self.fmax, self.window, self.condition
+        )  # fmt: skip
+
+    def under(self, condition: Condition) -> Self:
+        """The same of audio under another condition."""
+        return dataclasses.replace(self, condition=condition)
 
     @property
     def name(self) -> str:
@@ -290,7 +301,7 @@ class FeatureSpec:
             parts.append(f"fmax{_hertz(self.fmax)}")
         if self.window == "hann-symmetric":
             parts.append("symmetric")
-        return "-".join(parts)
+        return "-".join(parts) + self.condition.suffix
 
     def __str__(self) -> str:
         return self.name
@@ -304,7 +315,8 @@ class FeatureSpec:
         SpecError
             If `name` is not the name that some spec has.
         """
-        match = _NAME.fullmatch(name)
+        own, condition = split_name(name)
+        match = _NAME.fullmatch(own)
         if match is None:
             raise SpecError(f"{name!r} is not a spec's name, such as sr16000-mel48-x2-db")
         f = match.groupdict()
@@ -319,6 +331,7 @@ class FeatureSpec:
                 fmin=float(f["fmin"] or 0),
                 fmax=float(f["fmax"]) if f["fmax"] else None,
                 window="hann-symmetric" if f["symmetric"] else "hann",
+                condition=condition,
             )
         except SpecError:
             raise

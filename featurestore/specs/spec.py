@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.specs.encoding import EncodingName, Range
+from featurestore.specs.perturbation import Condition
 
 T = TypeVar("T", int, npt.NDArray[np.int64])
 
@@ -95,6 +96,13 @@ class Spec(Protocol):
         """
 
     @property
+    def condition(self) -> Condition:
+        """What is done to the audio before."""
+
+    def under(self, condition: Condition) -> Self:
+        """The same of audio under another condition."""
+
+    @property
     def sr(self) -> int:
         """Sample rate of the audio that the spec is computed from [Hz]."""
 
@@ -124,7 +132,7 @@ class Spec(Protocol):
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames that are audio and not padding, where the first `n_valid` samples at `sr` are.
 
-        For at least one sample.
+        Samples after `condition`, which may have made them fewer or more. For at least one sample.
         """
 
     def shape(self, n_samples: int) -> tuple[int, int]:

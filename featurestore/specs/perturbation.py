@@ -1,0 +1,258 @@
+"""Names of perturbations: what is done to a clip's audio before a spec is computed from it.
+
+What each one does is in the file of its name in `pipeline/perturb`; a store is read without them.
+"""
+
+import dataclasses
+import math
+import re
+from typing import Self
+
+from featurestore.errors import SpecError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Amount:
+    """A number that a perturbation takes: how much of it.
+
+    Parameters
+    ----------
+    meaning : str
+    unit : str
+        Empty where it has none.
+    low, high : float
+        Smallest and largest.
+    """
+
+    meaning: str
+    unit: str = ""
+    low: float
+    high: float
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Kind:
+    """What is known of a perturbation without computing it.
+
+    Parameters
+    ----------
+    meaning : str
+        In a line.
+    amounts : tuple of Amount
+        In the order of the name.
+    speed : int, optional
+        Place of the amount that audio is made faster by; None where the speed stays.
+    """
+
+    meaning: str
+    amounts: tuple[Amount, ...] = ()
+    speed: int | None = None
+
+
+_RATE = Amount(meaning="how many times faster", low=0.25, high=4)
+_CUTOFF = Amount(meaning="cut-off frequency", unit="Hz", low=10, high=384_000)
+
+# A line a perturbation; the file in `pipeline/perturb` is called by its word.
+PERTURBATIONS: dict[str, Kind] = {
+    "gauss": Kind(
+        meaning="Gaussian noise is added",
+        amounts=(Amount(meaning="standard deviation", low=0, high=1),),
+    ),
+    "noise": Kind(
+        meaning="Gaussian noise, as loud as the clip's largest sample, is mixed in",
+        amounts=(Amount(meaning="share of the noise", low=0, high=1),),
+    ),
+    "stretch": Kind(
+        meaning="faster at the same pitch, by phase vocoder", amounts=(_RATE,), speed=0
+    ),
+    "tempo": Kind(meaning="faster at the same pitch, by overlap-add", amounts=(_RATE,), speed=0),
+    "pitch": Kind(
+        meaning="higher at the same speed",
+        amounts=(Amount(meaning="how much", unit="semitones", low=-24, high=24),),
+    ),
+    "drc-music": Kind(meaning="dynamic range compression, Dolby E's music standard"),
+    "drc-speech": Kind(meaning="dynamic range compression, Dolby E's speech"),
+    "lowpass": Kind(meaning="a low-pass filter of two poles", amounts=(_CUTOFF,)),
+    "highpass": Kind(meaning="a high-pass filter of two poles", amounts=(_CUTOFF,)),
+    "echo": Kind(
+        meaning="an echo",
+        amounts=(
+            Amount(meaning="gain before", low=0, high=1),
+            Amount(meaning="gain after", low=0, high=1),
+            Amount(meaning="delay", unit="ms", low=1, high=5000),
+            Amount(meaning="decay", low=0, high=1),
+        ),
+    ),
+    "bundle": Kind(
+        meaning="a low-pass filter of one pole, another tempo, and two echoes",
+        amounts=(_CUTOFF, _RATE),
+        speed=1,
+    ),
+    "gain": Kind(
+        meaning="louder",
+        amounts=(Amount(meaning="how much", unit="dB", low=-100, high=40),),
+    ),
+    "mp3": Kind(
+        meaning="encoded as MP3, and decoded",
+        amounts=(Amount(meaning="bit rate", unit="kbit/s", low=8, high=320),),
+    ),
+}
+"""By the word that a perturbation's name begins with."""
+
+_WORD = re.compile(
+    "(?P<word>" + "|".join(sorted(PERTURBATIONS, key=len, reverse=True)) + ")(?P<rest>.*)", re.ASCII
+)
+_NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Perturbation:
+    """A perturbation and how much of it: ``noise0.1``, ``pitch-1``, ``drc-music``.
+
+    Parameters
+    ----------
+    word : str
+        One of `PERTURBATIONS`.
+    amounts : tuple of float
+
+    Raises
+    ------
+    SpecError
+        If there is none of that word, or if an amount is out of range.
+    """
+
+    word: str
+    amounts: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.word not in PERTURBATIONS:
+            raise SpecError(
+                f"there is no perturbation {self.word!r}; there are {', '.join(PERTURBATIONS)}"
+            )
+        wanted = PERTURBATIONS[self.word].amounts
+        if len(self.amounts) != len(wanted):
+            needs = ", ".join(_described(amount) for amount in wanted) or "no number"
+            raise SpecError(f"{self.name!r}: {self.word} takes {needs}")
+        for value, amount in zip(self.amounts, wanted, strict=True):
+            if not amount.low <= value <= amount.high:
+                raise SpecError(
+                    f"{self.name!r}: the {_described(amount)} is {value:g}; "
+                    f"it must be from {amount.low:g} to {amount.high:g}"
+                )
+        object.__setattr__(self, "amounts", tuple(round(float(v), 6) for v in self.amounts))
+
+    @property
+    def name(self) -> str:
+        """The word, then the amounts; a word that ends in a digit is set off by a hyphen."""
+        numbers = "_".join(_number(value) for value in self.amounts)
+        hyphen = "-" if numbers and self.word[-1].isdigit() else ""
+        return f"{self.word}{hyphen}{numbers}"
+
+    @property
+    def speed(self) -> float:
+        """How many times faster the audio becomes."""
+        place = PERTURBATIONS[self.word].speed
+        return 1.0 if place is None else self.amounts[place]
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a perturbation from its `name`.
+
+        Raises
+        ------
+        SpecError
+            If there is none of that name.
+        """
+        match = _WORD.fullmatch(name)
+        if match is None:
+            raise SpecError(
+                f"{name!r} is no perturbation; there are {', '.join(PERTURBATIONS)}, "
+                "with their amounts: noise0.1, pitch-1"
+            )
+        word, rest = match["word"], match["rest"]
+        if rest and word[-1].isdigit():
+            rest = rest.removeprefix("-")
+        numbers = rest.split("_") if rest else []
+        if not all(_NUMBER.fullmatch(number) for number in numbers):
+            raise SpecError(f"{name!r} is no perturbation: {rest!r} is no number, such as 0.1")
+        return cls(word=word, amounts=tuple(map(float, numbers)))
+
+    def __str__(self) -> str:
+        return self.name
+
+
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """Perturbations, one after the other; none is the clean condition.
+
+    Parameters
+    ----------
+    perturbations : tuple of Perturbation
+    """
+
+    perturbations: tuple[Perturbation, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """``clean``, or the perturbations' names with a tilde between."""
+        return "~".join(p.name for p in self.perturbations) or "clean"
+
+    @property
+    def suffix(self) -> str:
+        """What a spec's name ends with: ``~noise0.1``; nothing where it is clean."""
+        return "".join(f"~{p.name}" for p in self.perturbations)
+
+    @property
+    def speed(self) -> float:
+        """How many times faster the audio becomes."""
+        return math.prod(p.speed for p in self.perturbations)
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Read a condition from its `name`.
+
+        Raises
+        ------
+        SpecError
+            If there is none of that name.
+        """
+        if name == "clean":
+            return cls()
+        return cls(tuple(Perturbation.parse(part) for part in name.split("~")))
+
+    def __bool__(self) -> bool:
+        return bool(self.perturbations)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CLEAN = Condition()
+"""No perturbation."""
+
+
+def split_name(name: str) -> tuple[str, Condition]:
+    """A spec's name without its condition, and the condition.
+
+    Raises
+    ------
+    SpecError
+        If what follows the first tilde is no condition.
+    """
+    own, tilde, condition = name.partition("~")
+    if not tilde:
+        return own, CLEAN
+    parsed = Condition.parse(condition)
+    if not parsed or parsed.suffix != tilde + condition:
+        raise SpecError(f"{name!r} is not a spec's name; {own + parsed.suffix!r} is")
+    return own, parsed
+
+
+def _described(amount: Amount) -> str:
+    return f"{amount.meaning} [{amount.unit}]" if amount.unit else amount.meaning
+
+
+def _number(value: float) -> str:
+    """The shortest decimal that reads back, without an exponent."""
+    text = f"{value:.6f}".rstrip("0").rstrip(".")
+    return "0" if text in ("", "-0") else text
