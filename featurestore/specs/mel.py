@@ -255,7 +255,6 @@ class FeatureSpec:
             "fmax": self._upper_edge,
             "window": self.window,
             "log": self.log,
-            "condition": self.condition.name,
         }
 
     def derivation(self, stored: Spec) -> Derivation | None:

@@ -12,6 +12,7 @@ from featurestore.format.layout import Layout
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.kinds import KINDS, parse_spec
 from featurestore.specs.mel import require_mel
+from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation
 from featurestore.specs.views import best_source, derivable, derivation, minimal_basis
 
@@ -30,6 +31,10 @@ class Loudness:
 
     sr: int
     block: int
+    condition: Condition = CLEAN
+
+    def under(self, condition):
+        return dataclasses.replace(self, condition=condition)
 
     @property
     def name(self):
