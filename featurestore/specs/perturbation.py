@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import math
 import re
+from collections.abc import Iterable
 from typing import Self
 
 import numpy as np
@@ -275,6 +276,15 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
 tagging models* (SMC 2020), whose stretches are by the root of 2, and the part of them that a later
 report on MagnaTagATune took.
 """
+
+
+def by_condition(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of conditions by the name of the clean spec, of specs' names."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        clean, _, condition = name.partition("~")
+        found.setdefault(clean, []).append(condition or "clean")
+    return found
 
 
 def split_name(name: str) -> tuple[str, Condition]:

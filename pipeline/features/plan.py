@@ -5,10 +5,12 @@ what specs of a kind share, see `ANALYSES`.
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from featurestore import result
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
@@ -78,7 +80,13 @@ class Plan:
                 if names == ["clean"]:
                     lines += [f"    {step}" for step in steps]
                 else:
-                    lines.append(f"    for each condition: {', '.join(names)}")
+                    lines += textwrap.wrap(
+                        f"{len(names)} conditions: {', '.join(names)}",
+                        result.WIDTH,
+                        initial_indent=" " * 4,
+                        subsequent_indent=" " * 8,
+                        break_on_hyphens=False,
+                    )
                     lines += [f"      {step}" for step in steps]
         return lines
 
