@@ -58,83 +58,79 @@ class Spectra:
     def of(cls, samples: Samples) -> Self:
         """Those of samples, with silence before and after: 1.5 times the size of their STFT."""
         n_frames = 1 + len(samples) // HOP
-        padded = np.zeros((n_frames - 1) * HOP + N_FFT, np.float32)
-        reached = samples[: len(padded) - N_FFT // 2]
-        padded[N_FFT // 2 :][: len(reached)] = reached
-        frames = np.lib.stride_tricks.sliding_window_view(padded, N_FFT)[::HOP]
-        magnitudes = np.empty((n_frames + 1, _BINS), np.float32)
-        magnitudes[-1] = 0
+        magnitudes = np.zeros((n_frames + 1, _BINS), np.float32)
         advances = np.empty((n_frames, _BINS))
-        first_phase = None
         phases = np.zeros((_BLOCK + 1, _BINS), np.float32)
+        framed = np.empty((_BLOCK, N_FFT))
         for first in range(0, n_frames, _BLOCK):
-            spectra = np.fft.rfft(frames[first : first + _BLOCK] * _WINDOW)
-            # Apart, in single precision as librosa has them: arctan2 is thrice as fast.
-            real, imag = spectra.real.astype(np.float32), spectra.imag.astype(np.float32)
-            last = len(real)
-            np.arctan2(imag, real, out=phases[1 : last + 1])
-            if first:
-                _advance(phases[: last + 1], advances[first - 1 : first + last - 1])
-            else:
+            n = min(_BLOCK, n_frames - first)
+            _frame(samples, first * HOP - N_FFT // 2, framed[:n])
+            # In double precision, then rounded: librosa's values to the bit.
+            spectra = np.fft.rfft(framed[:n]).astype(np.complex64)
+            np.abs(spectra, out=magnitudes[first : first + n])
+            # NumPy is thrice as fast where numbers lie side by side.
+            np.arctan2(spectra.imag.copy(), spectra.real.copy(), out=phases[1 : n + 1])
+            if first == 0:
                 start = phases[1].copy()
-                _advance(phases[1 : last + 1], advances[: last - 1])
-            phases[0] = phases[last]
-            real *= real
-            imag *= imag
-            real += imag
-            np.sqrt(real, out=magnitudes[first : first + last])
+                _advance(phases[1 : n + 1], advances[: n - 1])
+            else:
+                _advance(phases[: n + 1], advances[first - 1 : first + n - 1])
+            phases[0] = phases[n]
         phases[1] = 0
         _advance(phases[:2], advances[-1:])
         return cls(magnitudes=magnitudes, advances=advances, phase=start)
 
     def stretched(self, rate: float, n_samples: int) -> Samples:
         """So many samples at `rate` times the speed, as `librosa.effects.time_stretch`."""
-        steps = np.arange(0, len(self.advances), rate)[: -(-(n_samples + N_FFT // 2) // HOP)]
+        n_frames = -(-(n_samples + N_FFT // 2) // HOP)
+        steps = np.arange(0, len(self.advances), rate)[:n_frames]
         overlapping = np.zeros((len(steps) + _OVERLAP - 1, HOP), np.float32)
         phases = np.empty((_BLOCK + 1, _BINS), np.float32)
         phases[0] = self.phase
         for first in range(0, len(steps), _BLOCK):
             block = steps[first : first + _BLOCK]
+            n = len(block)
             columns = block.astype(np.int64)
-            for place, column in enumerate(columns.tolist()):
-                np.add(
-                    phases[place], self.advances[column], out=phases[place + 1], casting="same_kind"
-                )
-            spectra = self._interpolated(columns, block - columns, phases[: len(block)])
+            for before, advance, after in zip(
+                phases, self.advances[columns], phases[1:], strict=False
+            ):
+                advance += before
+                after[...] = advance
+            spectra = _phasors(self._magnitudes(columns, block - columns), phases[:n])
+            phases[0] = phases[n]
             frames = np.fft.irfft(spectra).astype(np.float32, copy=False)
             frames *= _SYNTHESIS
             for part in range(_OVERLAP):
-                place = first + part
-                overlapping[place : place + len(block)] += frames[:, part * HOP : (part + 1) * HOP]
-            phases[0] = phases[len(block)]
+                overlapping[first + part :][:n] += frames[:, part * HOP : (part + 1) * HOP]
         _even_out(overlapping, len(steps))
         return overlapping.reshape(-1)[N_FFT // 2 :][:n_samples]
 
-    def _interpolated(
-        self,
-        columns: npt.NDArray[np.int64],
-        parts: npt.NDArray[np.float64],
-        phases: npt.NDArray[np.float32],
-    ) -> npt.NDArray[np.complex64]:
+    def _magnitudes(
+        self, columns: npt.NDArray[np.int64], parts: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """Magnitudes so far on the way from a frame to the next."""
         magnitudes = self.magnitudes[columns]
         further = self.magnitudes[columns + 1]
         further -= magnitudes
         further *= parts.astype(np.float32)[:, None]
         magnitudes += further
-        # NumPy is fast at small angles only.
-        turns = phases.astype(np.float64)
-        turns *= 1 / _TURN
-        turns -= np.rint(turns)
-        turns *= _TURN
-        angles = turns.astype(np.float32)
-        spectra = np.empty(phases.shape, np.complex64)
-        np.multiply(magnitudes, np.cos(angles), out=spectra.real)
-        np.multiply(magnitudes, np.sin(angles), out=spectra.imag)
-        return spectra
+        return magnitudes
+
+
+def _frame(samples: Samples, start: int, out: npt.NDArray[np.float64]) -> None:
+    """Windowed frames ``(n_frames, 2048)`` from a place on, with silence before and after."""
+    n_blocks = len(out) + _OVERLAP - 1
+    blocks = np.zeros((n_blocks, HOP))
+    reached = samples[max(0, start) : max(0, start + n_blocks * HOP)]
+    blocks.reshape(-1)[max(0, -start) :][: len(reached)] = reached
+    for part, window in enumerate(_WINDOW.reshape(_OVERLAP, HOP)):
+        np.multiply(
+            blocks[part : part + len(out)], window, out=out[:, part * HOP : (part + 1) * HOP]
+        )
 
 
 def _advance(phases: npt.NDArray[np.float32], out: npt.NDArray[np.float64]) -> None:
-    """Advances between successive frames' phases, the nearest to that of the bin's own frequency."""
+    """From each frame's phase to the next one's, the way nearest to the bin's own frequency."""
     np.subtract(phases[1:], phases[:-1], out=out)
     out -= _ADVANCE
     turns = out / _TURN
@@ -142,6 +138,21 @@ def _advance(phases: npt.NDArray[np.float32], out: npt.NDArray[np.float64]) -> N
     turns *= _TURN
     out -= turns
     out += _ADVANCE
+
+
+def _phasors(
+    magnitudes: npt.NDArray[np.float32], phases: npt.NDArray[np.float32]
+) -> npt.NDArray[np.complex64]:
+    # Whole turns are taken off in double precision: NumPy's cosine is slow at large angles.
+    turns = phases.astype(np.float64)
+    turns *= 1 / _TURN
+    turns -= np.rint(turns)
+    turns *= _TURN
+    angles = turns.astype(np.float32)
+    phasors = np.empty(phases.shape, np.complex64)
+    np.multiply(magnitudes, np.cos(angles), out=phasors.real)
+    np.multiply(magnitudes, np.sin(angles), out=phasors.imag)
+    return phasors
 
 
 def _even_out(overlapping: Samples, n_frames: int) -> None:
