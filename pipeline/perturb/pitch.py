@@ -1,5 +1,7 @@
 """``pitch-1``: so many semitones higher at the same speed, as `librosa.effects.pitch_shift`."""
 
+import math
+
 import numpy as np
 import soxr
 
@@ -12,13 +14,18 @@ def perturb(
     amounts: tuple[float, ...],
     generator: np.random.Generator,  # noqa: ARG001
 ) -> Samples:
-    """As many samples as there were: stretched, then resampled."""
+    """As many samples as there were: stretched by ``2 ** (-semitones / 12)``, then resampled."""
     (semitones,) = amounts
     rate = 2 ** (-semitones / 12)
     n_samples = len(audio.samples)
     stretched = audio.spectra.stretched(rate, round(n_samples / rate))
-    shifted = np.zeros(n_samples, np.float32)
-    if len(stretched):
-        resampled = soxr.resample(stretched, audio.sr / rate, audio.sr, "HQ")[:n_samples]
-        shifted[: len(resampled)] = resampled
-    return shifted
+    sr = audio.sr / rate
+    if sr == audio.sr or not len(stretched):
+        shifted = stretched
+    else:
+        shifted = soxr.resample(stretched, sr, audio.sr, "HQ")
+    # soxr rounds lengths its own way: what it has beyond the end is left out, as librosa does.
+    n_shifted = min(n_samples, math.ceil(len(stretched) * (audio.sr / sr)), len(shifted))
+    out = np.zeros(n_samples, np.float32)
+    out[:n_shifted] = shifted[:n_shifted]
+    return out

@@ -20,7 +20,7 @@ HOP = N_FFT // 4
 _BINS = N_FFT // 2 + 1
 _OVERLAP = N_FFT // HOP
 
-_BLOCK = 32
+_BLOCK = 48
 """Frames done at a time: what is computed of them stays in the cache."""
 
 _WINDOW = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, N_FFT + 1)[:-1])
