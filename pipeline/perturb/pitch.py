@@ -12,7 +12,7 @@ from pipeline.perturb.audio import Audio
 def perturb(
     audio: Audio,
     amounts: tuple[float, ...],
-    generator: np.random.Generator,  # noqa: ARG001
+    generator: np.random.Generator,
 ) -> Samples:
     """As many samples as there were: stretched by ``2 ** (-semitones / 12)``, then resampled."""
     (semitones,) = amounts

@@ -10,7 +10,7 @@ from pipeline.perturb.vocoder import HOP, N_FFT
 def perturb(
     audio: Audio,
     amounts: tuple[float, ...],
-    generator: np.random.Generator,  # noqa: ARG001
+    generator: np.random.Generator,
 ) -> Samples:
     """As many samples as there were over the rate, rounded; a half to the even number."""
     (rate,) = amounts
