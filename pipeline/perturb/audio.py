@@ -1,8 +1,10 @@
 """Samples that are perturbed, and what several perturbations share of them."""
 
 import dataclasses
+from functools import cached_property
 
 from pipeline.audio.stream import Samples
+from pipeline.perturb.vocoder import Spectra
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -18,3 +20,8 @@ class Audio:
 
     samples: Samples
     sr: int
+
+    @cached_property
+    def spectra(self) -> Spectra:
+        """What the phase vocoder makes all stretches and pitches of these samples from."""
+        return Spectra.of(self.samples)

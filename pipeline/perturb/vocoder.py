@@ -1,0 +1,166 @@
+"""The phase vocoder: audio made faster or slower at the same pitch, as librosa 0.11 does it.
+
+Of the STFT's frames, magnitudes are interpolated and phase advances added up. librosa adds them up
+in single precision, where a phase soon counts millions of radians and is rounded to a sixteenth:
+what it returns for float32 is as far from what it returns for float64 as two strangers, though
+they sound alike. To equal it, sums are rounded here as there, and the analysis is by NumPy's FFT,
+bit for bit.
+"""
+
+import dataclasses
+from typing import Self
+
+import numpy as np
+import numpy.typing as npt
+
+from pipeline.audio.stream import Samples
+
+N_FFT = 2048
+HOP = N_FFT // 4
+_BINS = N_FFT // 2 + 1
+_OVERLAP = N_FFT // HOP
+
+_BLOCK = 48
+"""Frames done at a time: what is computed of them stays in the cache."""
+
+_WINDOW = 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, N_FFT + 1)[:-1])
+"""Hann's, periodic; as SciPy computes it, to the bit."""
+
+_SQUARES = (_WINDOW**2).reshape(_OVERLAP, HOP)
+_SYNTHESIS = (_WINDOW / np.tile(_SQUARES.sum(axis=0), _OVERLAP)).astype(np.float32)
+"""The window over the sum of the squares of those that overlap."""
+
+_ADVANCE = HOP * np.fft.rfftfreq(N_FFT, 1 / (2 * np.pi))
+"""How far a bin's own frequency turns from frame to frame [rad], ``(1025,)``."""
+
+_TURN = 2 * np.pi
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Spectra:
+    """What the phase vocoder needs of samples, whatever the rate.
+
+    Parameters
+    ----------
+    magnitudes : np.ndarray [shape=(n_frames + 1, 1025), dtype=float32]
+        Zero in the last one.
+    advances : np.ndarray [shape=(n_frames, 1025), dtype=float64]
+        How far the phase turns to the next frame [rad].
+    phase : np.ndarray [shape=(1025,), dtype=float32]
+        Of the first frame [rad].
+    """
+
+    magnitudes: npt.NDArray[np.float32]
+    advances: npt.NDArray[np.float64]
+    phase: npt.NDArray[np.float32]
+
+    @classmethod
+    def of(cls, samples: Samples) -> Self:
+        """Those of samples, with silence before and after: 1.5 times the size of their STFT."""
+        n_frames = 1 + len(samples) // HOP
+        magnitudes = np.zeros((n_frames + 1, _BINS), np.float32)
+        advances = np.empty((n_frames, _BINS))
+        phases = np.zeros((_BLOCK + 1, _BINS), np.float32)
+        framed = np.empty((_BLOCK, N_FFT))
+        for first in range(0, n_frames, _BLOCK):
+            n = min(_BLOCK, n_frames - first)
+            _frame(samples, first * HOP - N_FFT // 2, framed[:n])
+            # In double precision, then rounded: librosa's values to the bit.
+            spectra = np.fft.rfft(framed[:n]).astype(np.complex64)
+            np.abs(spectra, out=magnitudes[first : first + n])
+            # NumPy is thrice as fast where numbers lie side by side.
+            np.arctan2(spectra.imag.copy(), spectra.real.copy(), out=phases[1 : n + 1])
+            if first == 0:
+                start = phases[1].copy()
+                _advance(phases[1 : n + 1], advances[: n - 1])
+            else:
+                _advance(phases[: n + 1], advances[first - 1 : first + n - 1])
+            phases[0] = phases[n]
+        phases[1] = 0
+        _advance(phases[:2], advances[-1:])
+        return cls(magnitudes=magnitudes, advances=advances, phase=start)
+
+    def stretched(self, rate: float, n_samples: int) -> Samples:
+        """So many samples at `rate` times the speed, as `librosa.effects.time_stretch`."""
+        n_frames = -(-(n_samples + N_FFT // 2) // HOP)
+        steps = np.arange(0, len(self.advances), rate)[:n_frames]
+        overlapping = np.zeros((len(steps) + _OVERLAP - 1, HOP), np.float32)
+        phases = np.empty((_BLOCK + 1, _BINS), np.float32)
+        phases[0] = self.phase
+        for first in range(0, len(steps), _BLOCK):
+            block = steps[first : first + _BLOCK]
+            n = len(block)
+            columns = block.astype(np.int64)
+            for before, advance, after in zip(
+                phases, self.advances[columns], phases[1:], strict=False
+            ):
+                advance += before
+                after[...] = advance
+            spectra = _phasors(self._magnitudes(columns, block - columns), phases[:n])
+            phases[0] = phases[n]
+            frames = np.fft.irfft(spectra).astype(np.float32, copy=False)
+            frames *= _SYNTHESIS
+            for part in range(_OVERLAP):
+                overlapping[first + part :][:n] += frames[:, part * HOP : (part + 1) * HOP]
+        _even_out(overlapping, len(steps))
+        return overlapping.reshape(-1)[N_FFT // 2 :][:n_samples]
+
+    def _magnitudes(
+        self, columns: npt.NDArray[np.int64], parts: npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.float32]:
+        """Magnitudes so far on the way from a frame to the next."""
+        magnitudes = self.magnitudes[columns]
+        further = self.magnitudes[columns + 1]
+        further -= magnitudes
+        further *= parts.astype(np.float32)[:, None]
+        magnitudes += further
+        return magnitudes
+
+
+def _frame(samples: Samples, start: int, out: npt.NDArray[np.float64]) -> None:
+    """Windowed frames ``(n_frames, 2048)`` from a place on, with silence before and after."""
+    n_blocks = len(out) + _OVERLAP - 1
+    blocks = np.zeros((n_blocks, HOP))
+    reached = samples[max(0, start) : max(0, start + n_blocks * HOP)]
+    blocks.reshape(-1)[max(0, -start) :][: len(reached)] = reached
+    for part, window in enumerate(_WINDOW.reshape(_OVERLAP, HOP)):
+        np.multiply(
+            blocks[part : part + len(out)], window, out=out[:, part * HOP : (part + 1) * HOP]
+        )
+
+
+def _advance(phases: npt.NDArray[np.float32], out: npt.NDArray[np.float64]) -> None:
+    """From each frame's phase to the next one's, the way nearest to the bin's own frequency."""
+    np.subtract(phases[1:], phases[:-1], out=out)
+    out -= _ADVANCE
+    turns = out / _TURN
+    np.rint(turns, out=turns)
+    turns *= _TURN
+    out -= turns
+    out += _ADVANCE
+
+
+def _phasors(
+    magnitudes: npt.NDArray[np.float32], phases: npt.NDArray[np.float32]
+) -> npt.NDArray[np.complex64]:
+    # Whole turns are taken off in double precision: NumPy's cosine is slow at large angles.
+    turns = phases.astype(np.float64)
+    turns *= 1 / _TURN
+    turns -= np.rint(turns)
+    turns *= _TURN
+    angles = turns.astype(np.float32)
+    phasors = np.empty(phases.shape, np.complex64)
+    np.multiply(magnitudes, np.cos(angles), out=phasors.real)
+    np.multiply(magnitudes, np.sin(angles), out=phasors.imag)
+    return phasors
+
+
+def _even_out(overlapping: Samples, n_frames: int) -> None:
+    """Make up for the windows that are missing in the sum at both ends."""
+    whole = _SQUARES.sum(axis=0)
+    for place in {2, n_frames, n_frames + 1, n_frames + 2}:
+        if place < len(overlapping):
+            there = _SQUARES[max(0, place - n_frames + 1) : place + 1].sum(axis=0)
+            overlapping[place] *= np.divide(
+                whole, there, out=np.ones(HOP), where=there > np.finfo(np.float32).tiny
+            )
