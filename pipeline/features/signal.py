@@ -13,8 +13,8 @@ from pipeline.audio.stream import Samples
 from pipeline.perturb import apply
 from pipeline.perturb.audio import Audio
 
-_MARGIN = 4096
-"""How many samples more than its speed says a faster condition is given: frames that overlap."""
+_MARGIN = 2048
+"""Samples more at either speed that a faster condition is given: frames that overlap."""
 
 
 class Signal:
@@ -98,7 +98,7 @@ def n_needed(n_samples: int, condition: Condition) -> int:
     """Samples that a condition needs to make `n_samples`."""
     if condition.speed <= 1:
         return n_samples
-    return math.ceil(n_samples * condition.speed) + _MARGIN
+    return math.ceil((n_samples + _MARGIN) * condition.speed) + _MARGIN
 
 
 def reach(specs: Iterable[Spec], window: Excerpt) -> float:
