@@ -104,7 +104,7 @@ def test_a_name_is_read_by_its_own_kind(loudness):
 
 
 def test_a_kind_that_is_not_known_is_refused_with_those_that_are():
-    with pytest.raises(SpecError, match=r"no kind 'loudness'; kinds are mel$"):
+    with pytest.raises(SpecError, match=r"no kind 'loudness'; kinds are mel, stft, fbank$"):
         parse_spec(LOUDNESS.name)
     with pytest.raises(SpecError, match="'nonsense' is not a spec's name"):
         parse_spec("nonsense")
