@@ -9,8 +9,12 @@ from pipeline.perturb.audio import Audio
 def perturb(
     audio: Audio,
     amounts: tuple[float, ...],
-    generator: np.random.Generator,  # noqa: ARG001
+    generator: np.random.Generator,
 ) -> Samples:
     """Samples times ``10 ** (decibels / 20)``."""
     (decibels,) = amounts
     return audio.samples * np.float32(10 ** (decibels / 20))
+
+
+def require(sr: int, amounts: tuple[float, ...]) -> None:
+    """Nothing depends on the rate."""
