@@ -30,7 +30,9 @@ def stretch(samples: Samples, sr: int, rate: float) -> Samples:
     hop = scipy.fft.next_fast_len(max(2, round(HOP * sr)), real=True)
     reach = hop // 2
     n_hops = math.ceil(length / hop)
-    starts = np.round(np.arange(n_hops) * (hop * rate)).astype(int)  # less `reach`: see `padded`
+    # A piece is two hops long; its middle belongs where the speed puts it.
+    middles = np.round(np.arange(1, n_hops + 1) * (hop * rate)).astype(int)
+    starts = np.maximum(middles - hop, 0)  # in `padded`, where the search for each begins
 
     padded = np.zeros(max(starts[-1:], default=0) + len(samples) + 2 * reach + 2 * hop, np.float32)
     padded[reach : reach + len(samples)] = samples
