@@ -8,8 +8,8 @@ from pipeline.perturb.audio import Audio
 SR = 16000
 
 
-def test_at_the_same_tempo_it_is_ffmpegs_filter_and_two_echoes(music, ffmpeg):
-    audio = Audio(samples=music, sr=SR)
+def test_at_the_same_tempo_it_is_ffmpegs_filter_and_two_echoes(piece, ffmpeg):
+    audio = Audio(samples=piece, sr=SR)
     ours = bundle.perturb(audio, (600, 1), np.random.default_rng(0))
     theirs = ffmpeg(audio, "lowpass=frequency=600:poles=1,aecho=0.8:0.9:200|400:0.3|0.3")
     np.testing.assert_allclose(ours, theirs[: len(ours)], atol=3e-6)

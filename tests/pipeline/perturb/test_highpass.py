@@ -7,8 +7,8 @@ from pipeline.perturb.audio import Audio
 
 
 @pytest.mark.parametrize(("sr", "cutoff"), [(16000, 1000), (8000, 3999), (48000, 1500)])
-def test_it_is_the_filter_of_ffmpeg(music, sr, cutoff, ffmpeg):
-    audio = Audio(samples=music, sr=sr)
+def test_it_is_the_filter_of_ffmpeg(piece, sr, cutoff, ffmpeg):
+    audio = Audio(samples=piece, sr=sr)
     ours = highpass.perturb(audio, (cutoff,), np.random.default_rng(0))
     # FFmpeg computes in float32, which in the feedback costs some digits.
     np.testing.assert_allclose(ours, ffmpeg(audio, f"highpass=frequency={cutoff}"), atol=1e-5)

@@ -13,16 +13,16 @@ def recoded(samples, sr, bit_rate):
 
 
 @pytest.mark.parametrize(("sr", "bit_rate"), EACH)
-def test_the_file_has_the_bit_rate_that_was_asked_for(music, sr, bit_rate):
-    short, long = (len(mp3.encode(Audio(samples=music[: n * sr], sr=sr), bit_rate)) for n in (0, 2))
-    seconds = len(music[: 2 * sr]) / sr
+def test_the_file_has_the_bit_rate_that_was_asked_for(piece, sr, bit_rate):
+    short, long = (len(mp3.encode(Audio(samples=piece[: n * sr], sr=sr), bit_rate)) for n in (0, 2))
+    seconds = len(piece[: 2 * sr]) / sr
     # What is there besides two seconds, a frame or two, is at most 8 % of them.
     assert (long - short) * 8 / 1000 / seconds == pytest.approx(bit_rate, rel=0.12)
 
 
 @pytest.mark.parametrize(("sr", "bit_rate"), EACH)
-def test_samples_are_where_they_were(music, sr, bit_rate):
-    given = music[: 2 * sr]
+def test_samples_are_where_they_were(piece, sr, bit_rate):
+    given = piece[: 2 * sr]
     result = recoded(given, sr, bit_rate)
     assert result.shape == given.shape
     correlation = np.fft.irfft(
@@ -32,17 +32,17 @@ def test_samples_are_where_they_were(music, sr, bit_rate):
 
 
 @pytest.mark.parametrize("sr", [16000, 22050, 44100])
-def test_a_higher_bit_rate_loses_less(music, sr):
+def test_a_higher_bit_rate_loses_less(piece, sr):
     low, *_, high = mp3.BIT_RATES[sr]
-    errors = [np.square(recoded(music, sr, rate) - music).mean() for rate in (low, 64, high)]
+    errors = [np.square(recoded(piece, sr, rate) - piece).mean() for rate in (low, 64, high)]
     assert errors == sorted(errors, reverse=True)
     assert errors[-1] > 0
 
 
 @pytest.mark.parametrize("n_samples", [0, 1, 575, 1105, 1152])
 @pytest.mark.parametrize("bit_rate", [8, 64])
-def test_the_shortest_are_encoded_too(music, n_samples, bit_rate):
-    assert recoded(music[:n_samples], 16000, bit_rate).shape == (n_samples,)
+def test_the_shortest_are_encoded_too(piece, n_samples, bit_rate):
+    assert recoded(piece[:n_samples], 16000, bit_rate).shape == (n_samples,)
 
 
 @pytest.mark.parametrize(

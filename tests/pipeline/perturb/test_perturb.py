@@ -63,8 +63,8 @@ def test_its_name_reads_back(name):
 
 @every
 @rates
-def test_music_keeps_its_length_but_for_the_speed(name, sr, music):
-    result = perturbed(name, music[:30_001], sr)
+def test_music_keeps_its_length_but_for_the_speed(name, sr, piece):
+    result = perturbed(name, piece[:30_001], sr)
     assert result.dtype == np.float32
     assert result.shape == (n_perturbed(name, 30_001),)
     assert np.isfinite(result).all()
@@ -73,8 +73,8 @@ def test_music_keeps_its_length_but_for_the_speed(name, sr, music):
 @every
 @rates
 @pytest.mark.parametrize("n_samples", [1, 2, 3, 100, 1601])
-def test_the_shortest_clips_keep_their_length_too(name, sr, n_samples, music):
-    result = perturbed(name, music[20_000 : 20_000 + n_samples], sr)
+def test_the_shortest_clips_keep_their_length_too(name, sr, n_samples, piece):
+    result = perturbed(name, piece[20_000 : 20_000 + n_samples], sr)
     assert result.dtype == np.float32
     assert result.shape == (n_perturbed(name, n_samples),)
     assert np.isfinite(result).all()
@@ -102,31 +102,31 @@ def test_full_scale_is_borne(name, sr):
 
 
 @every
-def test_the_same_seed_gives_the_same_bits_in_any_thread(name, music):
-    alone = perturbed(name, music[:30_000])
+def test_the_same_seed_gives_the_same_bits_in_any_thread(name, piece):
+    alone = perturbed(name, piece[:30_000])
     with ThreadPoolExecutor(4) as pool:
-        others = list(pool.map(lambda _: perturbed(name, music[:30_000]), range(8)))
+        others = list(pool.map(lambda _: perturbed(name, piece[:30_000]), range(8)))
     assert {other.tobytes() for other in others} == {alone.tobytes()}
 
 
 @every
-def test_chance_comes_from_the_generator_alone(name, music):
-    first, second = (perturbed(name, music[:30_000], seed=seed) for seed in (1, 2))
+def test_chance_comes_from_the_generator_alone(name, piece):
+    first, second = (perturbed(name, piece[:30_000], seed=seed) for seed in (1, 2))
     draws = name.startswith(DRAWN) and Perturbation.parse(name).amounts != (0,)
     assert (first.tobytes() != second.tobytes()) == draws
 
 
 @every
-def test_the_samples_given_are_not_changed(name, music):
-    given = music[:30_000].copy()
+def test_the_samples_given_are_not_changed(name, piece):
+    given = piece[:30_000].copy()
     given.flags.writeable = False
     result = perturbed(name, given)
     assert not np.shares_memory(result, given)
-    np.testing.assert_array_equal(given, music[:30_000])
+    np.testing.assert_array_equal(given, piece[:30_000])
 
 
-def test_perturbations_follow_one_another(music):
-    audio = Audio(samples=music[:30_000], sr=16000)
+def test_perturbations_follow_one_another(piece):
+    audio = Audio(samples=piece[:30_000], sr=16000)
     condition = Condition.parse("gain-6~lowpass1000~tempo1.5")
     result = pipeline.perturb.apply(audio, condition, np.random.default_rng(0))
     quiet = perturbed("lowpass1000", perturbed("gain-6", audio.samples))

@@ -6,8 +6,8 @@ from pipeline.perturb.audio import Audio
 
 
 @pytest.mark.parametrize("rate", [0.6, 1.6])
-def test_the_spectrum_is_that_of_ffmpegs_atempo_though_the_samples_are_not(music, rate, ffmpeg):
-    audio = Audio(samples=music, sr=16000)
+def test_the_spectrum_is_that_of_ffmpegs_atempo_though_the_samples_are_not(piece, rate, ffmpeg):
+    audio = Audio(samples=piece, sr=16000)
     ours = tempo.perturb(audio, (rate,), np.random.default_rng(0))
     theirs = ffmpeg(audio, f"atempo={rate}")
 

@@ -41,7 +41,7 @@ def test_one_pole_falls_to_one_e_th_in_the_time_constant_of_the_cut_off():
     assert response.sum() == pytest.approx(1, abs=0.01)
 
 
-def test_one_pole_is_that_of_ffmpeg(music, ffmpeg):
-    theirs = ffmpeg(Audio(samples=music, sr=16000), "lowpass=frequency=600:poles=1")
+def test_one_pole_is_that_of_ffmpeg(piece, ffmpeg):
+    theirs = ffmpeg(Audio(samples=piece, sr=16000), "lowpass=frequency=600:poles=1")
     # FFmpeg computes in float32.
-    np.testing.assert_allclose(Biquad.one_pole_lowpass(16000, 600).filter(music), theirs, atol=2e-6)
+    np.testing.assert_allclose(Biquad.one_pole_lowpass(16000, 600).filter(piece), theirs, atol=2e-6)

@@ -67,8 +67,8 @@ def test_a_rate_at_which_a_time_is_shorter_than_a_sample_follows_at_once():
     np.testing.assert_allclose(decibels(result), np.add(gains, [0, -20, 0]), atol=1e-5)
 
 
-def test_compiled_the_level_follows_as_the_python_that_it_is_compiled_from(music):
-    samples = music[:20_000].astype(float)  # NumPy would keep to float32
+def test_compiled_the_level_follows_as_the_python_that_it_is_compiled_from(piece):
+    samples = piece[:20_000].astype(float)  # NumPy would keep to float32
     compiled = compand._follow(samples, 6e-4, 2e-4)
     interpreted = compand._follow_samples(samples, 6e-4, 2e-4)
     np.testing.assert_array_equal(compiled, interpreted)

@@ -14,28 +14,28 @@ from pipeline.audio.stream import Samples
 from pipeline.demo.demo import compose
 from pipeline.perturb.audio import Audio
 
-REALMUSIC = Path(__file__).parents[4] / "shared" / "data" / "realmusic" / "audio"
+REALMUSIC = Path(__file__).parents[3] / "shared" / "data" / "realmusic" / "audio"
 
 Program = Callable[[Audio, str], Samples]
 
 
 @pytest.fixture(scope="session")
-def music() -> Samples:
+def piece() -> Samples:
     """8 s at 16 kHz, its peak at full scale."""
     tags = frozenset({"bass", "drums", "plucked", "voice"})
-    piece = compose(tags, np.random.default_rng(0))[: 8 * 16000]
-    return piece / np.abs(piece).max()
+    samples = compose(tags, np.random.default_rng(0))[: 8 * 16000]
+    return samples / np.abs(samples).max()
 
 
 @pytest.fixture(scope="session")
-def corpus(music: Samples) -> list[Samples]:
+def corpus(piece: Samples) -> list[Samples]:
     """Music at 16 kHz: as it is, in a loud and a quiet half, and real music where it is here."""
-    halves = music * np.repeat(np.float32([1, 0.003]), len(music) // 2)
+    halves = piece * np.repeat(np.float32([1, 0.003]), len(piece) // 2)
     real = []
     for path in sorted(REALMUSIC.glob("*.mp3"))[::17]:
         samples, sr = soundfile.read(path, dtype="float32", always_2d=True)
         real.append(soxr.resample(samples.mean(axis=1), sr, 16000))
-    return [music, halves, *real]
+    return [piece, halves, *real]
 
 
 @pytest.fixture
