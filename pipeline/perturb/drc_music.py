@@ -23,7 +23,7 @@ def perturb(
     amounts: tuple[float, ...],
     generator: np.random.Generator,
 ) -> Samples:
-    """Samples, compressed; what goes beyond full scale is kept, where sox clips."""
+    """Samples, compressed; clipped at full scale before and after, as sox's are."""
     return COMPANDER.compress(audio.samples, audio.sr)
 
 

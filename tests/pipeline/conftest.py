@@ -29,13 +29,13 @@ def piece() -> Samples:
 
 @pytest.fixture(scope="session")
 def corpus(piece: Samples) -> list[Samples]:
-    """Music at 16 kHz: as it is, in a loud and a quiet half, and real music where it is here."""
+    """Music at 16 kHz: as it is, a loud and a quiet half, too loud, and real where it is here."""
     halves = piece * np.repeat(np.float32([1, 0.003]), len(piece) // 2)
     real = []
     for path in sorted(REALMUSIC.glob("*.mp3"))[::17]:
         samples, sr = soundfile.read(path, dtype="float32", always_2d=True)
         real.append(soxr.resample(samples.mean(axis=1), sr, 16000))
-    return [piece, halves, *real]
+    return [piece, halves, piece * np.float32(1.5), *real]
 
 
 @pytest.fixture

@@ -37,9 +37,10 @@ class Compander:
     def compress(self, samples: Samples, sr: int) -> Samples:
         """Samples times their gain, ``(n,)`` float32.
 
-        The level begins at full scale, as sox's does. What goes beyond full scale is kept, where
-        sox clips; at the presets' gains that takes a lone peak in a quiet passage.
+        The level begins at full scale. What is beyond full scale, before or after, is clipped.
+        Both are sox's ways; samples beyond full scale are what a lossy file decodes to.
         """
+        samples = np.clip(samples, -1, 1)
         inputs, outputs = np.array(self.transfer).T
         level = _follow(samples, _step(self.attack, sr), _step(self.decay, sr))
         # Below the lowest input the gain is constant, so that the level's floor changes nothing.
@@ -51,7 +52,7 @@ class Compander:
         np.multiply(samples[: len(samples) - late], gain[late:], out=result[: len(samples) - late])
         if late:
             np.multiply(samples[-late:], gain[-1], out=result[-late:])
-        return result
+        return np.clip(result, -1, 1, out=result)
 
 
 def _step(seconds: float, sr: int) -> float:

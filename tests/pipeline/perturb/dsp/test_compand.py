@@ -54,10 +54,15 @@ def test_clips_about_as_short_as_the_delay_are_compressed_too(n_samples):
     np.testing.assert_allclose(result, given, rtol=1e-6)
 
 
-def test_what_goes_beyond_full_scale_is_kept():
+def test_a_lone_peak_that_the_gain_lifts_beyond_full_scale_is_clipped():
     lone = constant(-62.5, 8)
-    lone[-1] = 1
-    assert COMPANDER.compress(lone, SR)[-1] > 2
+    lone[-2:] = 0.9, -0.9
+    assert COMPANDER.compress(lone, SR)[-2:].tolist() == [1, -1]
+
+
+def test_samples_beyond_full_scale_count_as_full_scale():
+    loud, full = constant(6), constant(0)
+    np.testing.assert_array_equal(COMPANDER.compress(loud, SR), COMPANDER.compress(full, SR))
 
 
 def test_a_rate_at_which_a_time_is_shorter_than_a_sample_follows_at_once():
