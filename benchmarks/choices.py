@@ -134,7 +134,7 @@ def products(samples: Array, rounds: int) -> list[list[str]]:
     """The product with the seven banks of the grid, by their few weights and by all."""
     [stft] = [a.stft for a in arrange_spectra([s for s in ferraro2020() if s.sr == 16000])]
     window, sparse = native._constants(stft)
-    power = native._power(_frames(samples, stft), window)
+    power = native.power_of_frames(_frames(samples, stft), stft.n_fft, lambda block: block * window)
     dense, column = torch.from_numpy(sparse.todense()), torch.from_numpy(power)
     off = np.abs((dense @ column).numpy() / (sparse @ power) - 1).max()
     return compared(

@@ -8,7 +8,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import soxr
 
@@ -28,7 +28,7 @@ from featurestore.specs.mel import FeatureSpec
 from featurestore.writer import StoreWriter
 from pipeline.audio import decode
 from pipeline.audio.clip import Clip, Cropper
-from pipeline.features import plan, spectra
+from pipeline.features import plan, signal, spectra
 from pipeline.features.backends import BackendName, load_backend
 from pipeline.run.cluster import connect
 from pipeline.run.compute import WorkerDiedError, each
@@ -47,18 +47,16 @@ T = TypeVar("T")
 
 def stages_of(backend: BackendName) -> Stages:
     """The stages of a task and their functions, in the order in which a clip goes through them."""
-    module, spectrum = load_backend(backend), dict[str, tuple[tuple[Any, str], ...]]()
-    if backend == "native":
-        spectrum = {"STFT": ((module, "_power"),), "mel product": ((module, "mel_power"),)}
-    else:
-        spectrum = {"STFT, mel product": ((module, "mel_power"),)}
+    module = load_backend(backend)
     return {
         "read": ((pipeline.run.task, "read_track"),),
         "digest": ((decode, "_digest"),),
         "decode": ((decode, "_any_decoder"),),
         "crop": ((pipeline.run.task, "Cropper"), (Cropper, "clip"), (Clip, "padded")),
         "resample": ((soxr, "resample"),),
-        **spectrum,
+        "perturb": ((signal, "apply"),),
+        "STFT": ((module, "power"),),
+        "mel product": ((module, "filtered"),),
         "amplitude": ((spectra, "compress"),),
         "statistics": ((spectra, "summarise"),),
         "encode": ((spectra, "encoded"),),

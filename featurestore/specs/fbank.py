@@ -3,7 +3,6 @@
 import dataclasses
 import math
 import re
-from collections.abc import Mapping
 from fractions import Fraction
 from typing import ClassVar, Self
 
@@ -201,7 +200,6 @@ class FbankSpec:
             "preemphasis": PREEMPHASIS,
             "log": "ln",
             "floor": FLOOR,
-            "condition": self.condition.name,
         }
 
     def derivation(self, stored: Spec) -> Derivation | None:
@@ -244,9 +242,11 @@ class FbankSpec:
         SpecError
             If `name` is not the name that some spec has.
         """
-
-        def build(groups: Mapping[str, str | None], condition: Condition) -> Self:
-            return cls(
+        return read_name(
+            name,
+            _NAME,
+            "sr16000-fbank128-hop160",
+            lambda groups, condition: cls(
                 sr=int(groups["sr"] or 0),
                 n_mels=int(groups["n_mels"] or 0),
                 hop_length=int(groups["hop_length"] or 0),
@@ -254,9 +254,8 @@ class FbankSpec:
                 fmin=float(groups["fmin"] or 20),
                 fmax=float(groups["fmax"]) if groups["fmax"] else None,
                 condition=condition,
-            )
-
-        return read_name(name, _NAME, "sr16000-fbank128-hop160", build)
+            ),
+        )
 
 
 def to_mel(hz: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

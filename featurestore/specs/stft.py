@@ -79,7 +79,7 @@ class StftSpec:
     @property
     def frequencies(self) -> npt.NDArray[np.float64]:
         """Frequency of each bin [Hz], ``(1 + n_fft // 2,)``."""
-        return np.fft.rfftfreq(self.n_fft, 1 / self.sr)
+        return np.arange(self.n_bands, dtype=np.float64) * (self.sr / self.n_fft)
 
     @property
     def hop_length(self) -> int:
@@ -152,7 +152,6 @@ class StftSpec:
             "hop_length": self.hop_length,
             "window": self.window,
             "log": "db",
-            "condition": self.condition.name,
         }
 
     def derivation(self, stored: Spec) -> Derivation | None:
@@ -192,15 +191,21 @@ class StftSpec:
         SpecError
             If `name` is not the name that some spec has.
         """
-
-        def build(groups: Mapping[str, str | None], condition: Condition) -> Self:
-            hop, hop_length = groups["hop"], groups["hop_length"]
-            return cls(
+        return read_name(
+            name,
+            _NAME,
+            "sr16000-stft512-x1-db",
+            lambda groups, condition: cls(
                 sr=int(groups["sr"] or 0),
                 n_fft=int(groups["n_fft"] or 0),
-                hop=int(hop) if hop else Fraction(int(hop_length or 0), HOP_UNIT),
+                hop=_hop_of(groups),
                 window="hann-symmetric" if groups["symmetric"] else "hann",
                 condition=condition,
-            )
+            ),
+        )
 
-        return read_name(name, _NAME, "sr16000-stft512-x1-db", build)
+
+def _hop_of(groups: Mapping[str, str | None]) -> int | Fraction:
+    """A hop as a name gives it, by its groups ``hop`` and ``hop_length``."""
+    hop = groups["hop"]
+    return int(hop) if hop else Fraction(int(groups["hop_length"] or 0), HOP_UNIT)

@@ -3,6 +3,8 @@
 Kaldi's own code was not used; what it does was read in torchaudio's `compliance.kaldi`.
 """
 
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -10,8 +12,51 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
+from featurestore.specs.encoding import Encoding
 from featurestore.specs.fbank import FLOOR, PREEMPHASIS, FbankSpec, to_mel
+from featurestore.specs.spec import Spec
+from pipeline.features.analysis import Made
+from pipeline.features.backends import BackendName
 from pipeline.features.backends.native import power_of_frames
+from pipeline.features.signal import Signal
+from pipeline.features.spectra import encoded, require_finite
+from pipeline.features.statistics import summarise
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FbankAnalysis:
+    """A filter bank; two of them share nothing."""
+
+    spec: FbankSpec
+
+    @property
+    def specs(self) -> tuple[FbankSpec, ...]:
+        """The one."""
+        return (self.spec,)
+
+    def compute(
+        self, signal: Signal, backend: BackendName, encodings: Mapping[Spec, Encoding]
+    ) -> Iterator[Made]:
+        """Values of the spec for one clip; the same by any backend. See `Analysis`."""
+        spec, encoding = self.spec, encodings[self.spec]
+        values = fbank(signal.padded(0), spec)
+        require_finite(values)
+        valid = values[:, : spec.n_valid_frames(signal.n_valid, signal.track_sr)]
+        statistics = summarise(valid, {1}, encoding.limits(spec.value_range))[1]
+        yield spec, encoded(values, encoding, spec.value_range), statistics
+
+    def lines(self) -> list[str]:
+        """The steps as lines of text."""
+        spec = self.spec
+        return [
+            f"Kaldi's frames of {spec.win_length} samples, hop {spec.hop_length}: "
+            f"{spec.n_mels} bands"
+        ]
+
+
+def arrange(specs: Sequence[FbankSpec]) -> list[FbankAnalysis]:
+    """Arrange specs: an analysis each."""
+    return [FbankAnalysis(spec=spec) for spec in specs]
 
 
 def fbank(samples: npt.NDArray[np.float32], spec: FbankSpec) -> npt.NDArray[np.float32]:
@@ -53,7 +98,7 @@ def fbank(samples: npt.NDArray[np.float32], spec: FbankSpec) -> npt.NDArray[np.f
 
 def filters(spec: FbankSpec) -> npt.NDArray[np.float64]:
     """The filters, ``(n_mels, 1 + n_fft // 2)``: triangles linear in mel, with a peak of 1."""
-    bins = to_mel(np.fft.rfftfreq(spec.n_fft, 1 / spec.sr))
+    bins = to_mel(np.arange(spec.n_fft // 2 + 1, dtype=np.float64) * (spec.sr / spec.n_fft))
     edges = spec.edges
     lower, centre, upper = (edges[i : len(edges) - 2 + i, None] for i in range(3))
     rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)

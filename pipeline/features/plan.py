@@ -12,11 +12,13 @@ from typing import Any
 
 from featurestore import result
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
+from featurestore.specs.stft import StftSpec
 from pipeline.audio.clip import Clip
-from pipeline.features import spectra
+from pipeline.features import fbank, spectra
 from pipeline.features.analysis import Analysis, Made
 from pipeline.features.backends import BackendName
 from pipeline.features.signal import Signals
@@ -24,6 +26,8 @@ from pipeline.features.signal import Signals
 # A line a kind of spec: what arranges specs of one rate and condition.
 ANALYSES: dict[type[Spec], Callable[[Sequence[Any]], Sequence[Analysis]]] = {
     FeatureSpec: spectra.arrange,
+    StftSpec: spectra.arrange,
+    FbankSpec: fbank.arrange,
 }
 
 
@@ -96,9 +100,9 @@ def arrange(specs: Iterable[Spec]) -> Plan:
     groups = []
     ordered = sorted(specs, key=lambda spec: (spec.sr, spec.condition.suffix))
     for (sr, condition), members in groupby(ordered, key=lambda spec: (spec.sr, spec.condition)):
-        by_kind: dict[type[Spec], list[Spec]] = {}
+        alike: dict[Callable[[Sequence[Any]], Sequence[Analysis]], list[Spec]] = {}
         for spec in members:
-            by_kind.setdefault(type(spec), []).append(spec)
-        analyses = [a for kind, alike in by_kind.items() for a in ANALYSES[kind](alike)]
+            alike.setdefault(ANALYSES[type(spec)], []).append(spec)
+        analyses = [a for arranged, some in alike.items() for a in arranged(some)]
         groups.append((sr, condition, tuple(analyses)))
     return Plan(analyses=tuple(groups))

@@ -14,16 +14,21 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from featurestore import result
 from featurestore.errors import AudioError
-from featurestore.specs.encoding import Encoding
+from featurestore.specs.encoding import Encoding, Range
 from featurestore.specs.mel import HOP_UNIT, FeatureSpec, Window, n_valid_frames
 from featurestore.specs.spec import Spec
+from featurestore.specs.stft import StftSpec
 from pipeline.features.analysis import Made
 from pipeline.features.backends import BackendName, load_backend
 from pipeline.features.backends.stft import FilterBank, SharedStft
 from pipeline.features.scaling import compress
 from pipeline.features.signal import Signal
 from pipeline.features.statistics import summarise
+
+Cut = FeatureSpec | StftSpec
+"""What is cut from spectra."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,58 +38,81 @@ class SpectralAnalysis:
     Parameters
     ----------
     stft : SharedStft
-    specs : tuple of FeatureSpec
+    specs : tuple of (FeatureSpec or StftSpec)
     """
 
     stft: SharedStft
-    specs: tuple[FeatureSpec, ...]
+    specs: tuple[Cut, ...]
 
     def compute(
         self, signal: Signal, backend: BackendName, encodings: Mapping[Spec, Encoding]
     ) -> Iterator[Made]:
-        """Values of every spec for one clip; see `Analysis`.
+        """Values of every spec for one clip; see `Analysis`."""
+        stft, ways = self.stft, load_backend(backend)
+        power = ways.power(signal.padded(stft.n_fft), stft)
+        bins = [spec for spec in self.specs if isinstance(spec, StftSpec)]
+        if bins:
+            require_finite(power)
+            yield from self._cut(compress(power, "db"), bins, signal, encodings)
+        if stft.banks:
+            mel = ways.filtered(power, stft)
+            require_finite(mel)
+            for log in ("db", "log"):
+                bands = [s for s in self.specs if isinstance(s, FeatureSpec) and s.log == log]
+                if bands:
+                    yield from self._cut(compress(mel, log), bands, signal, encodings)
+
+    def _cut(
+        self,
+        values: npt.NDArray[np.float32],
+        specs: Sequence[Cut],
+        signal: Signal,
+        encodings: Mapping[Spec, Encoding],
+    ) -> Iterator[Made]:
+        """Bands and frames of the specs.
 
         Encoding comes before cutting, so that frames which several hops share are encoded once.
         """
         stft = self.stft
-        power = load_backend(backend).mel_power(signal.padded(stft.n_fft), stft)
-        if not np.isfinite(power.sum()) and not np.isfinite(power).all():
-            raise AudioError("NonFinite", "the samples' power overflows")
         n_valid = n_valid_frames(signal.n_valid, signal.track_sr, stft.sr, stft.hop_length)
-        for log in ("db", "log"):
-            wanted = [spec for spec in self.specs if spec.log == log]
-            values = compress(power, log) if wanted else None
-            for (encoding, value_range), alike in _grouped(wanted, encodings).items():
-                assert values is not None
-                steps = {spec: spec.hop_length // stft.hop_length for spec in alike}
-                valid = values[:, :n_valid]
-                statistics = summarise(valid, set(steps.values()), encoding.limits(value_range))
-                stored = encoded(values, encoding, value_range)
-                for spec, step in steps.items():
+        alike: dict[tuple[Encoding, Range], list[Cut]] = {}
+        for spec in specs:
+            alike.setdefault((encodings[spec], spec.value_range), []).append(spec)
+        for (encoding, value_range), some in alike.items():
+            steps = {spec: spec.hop_length // stft.hop_length for spec in some}
+            limits = encoding.limits(value_range)
+            statistics = summarise(values[:, :n_valid], set(steps.values()), limits)
+            stored = encoded(values, encoding, value_range)
+            for spec, step in steps.items():
+                rows = slice(None)
+                if isinstance(spec, FeatureSpec):
                     rows = stft.rows(FilterBank.of(spec))
-                    cut = np.ascontiguousarray(stored[rows, ::step])
-                    yield spec, cut, statistics[step][:, rows]
+                yield spec, np.ascontiguousarray(stored[rows, ::step]), statistics[step][:, rows]
 
     def lines(self) -> list[str]:
         """The steps as lines of text."""
         stft = self.stft
-        bands = [bank.n_mels for bank in stft.banks]
-        lines = [
-            f"STFT of {stft.n_fft} samples, hop {stft.hop_length}, {stft.window}",
-            f"  one product with {sum(bands)} filters: {' + '.join(map(str, bands))} bands",
-        ]
+        lines = [f"STFT of {stft.n_fft} samples, hop {stft.hop_length}, {stft.window}"]
+        bins = [spec for spec in self.specs if isinstance(spec, StftSpec)]
+        lines += _cut_lines("  power of all bins", bins)
+        if stft.banks:
+            bands = [bank.n_mels for bank in stft.banks]
+            filters = f"{sum(bands)} filters: {' + '.join(map(str, bands))} bands"
+            lines.append(f"  one product with {filters}")
         for log in ("log", "db"):
-            cut = [spec for spec in self.specs if spec.log == log]
-            hops = sorted({Fraction(spec.hop) for spec in cut})
-            if cut:
-                lines.append(
-                    f"    {log}: {len(cut)} spec{'s' if len(cut) > 1 else ''}, "
-                    f"hops {', '.join(map(_hop_name, hops))}"
-                )
+            cut = [s for s in self.specs if isinstance(s, FeatureSpec) and s.log == log]
+            lines += _cut_lines(f"    {log}", cut)
         return lines
 
 
-def arrange(specs: Sequence[FeatureSpec]) -> list[SpectralAnalysis]:
+def _cut_lines(what: str, specs: Sequence[Cut]) -> list[str]:
+    if not specs:
+        return []
+    hops = ", ".join(_hop_name(hop) for hop in sorted({Fraction(spec.hop) for spec in specs}))
+    return [f"{what}: {result.count(len(specs), 'spec')}, hops {hops}"]
+
+
+def arrange(specs: Sequence[Cut]) -> list[SpectralAnalysis]:
     """Arrange specs of the same rate and condition into as few STFTs as that takes."""
     analyses = []
     for (sr, n_fft, window), sharing in groupby(sorted(specs, key=_spectrum), key=_spectrum):
@@ -92,24 +120,15 @@ def arrange(specs: Sequence[FeatureSpec]) -> list[SpectralAnalysis]:
         for hop_length in _shared_hops({spec.hop_length for spec in members}):
             cut = tuple(spec for spec in members if spec.hop_length % hop_length == 0)
             members = [spec for spec in members if spec not in cut]
-            banks = tuple(dict.fromkeys(FilterBank.of(spec) for spec in cut))
+            mel = [spec for spec in cut if isinstance(spec, FeatureSpec)]
+            banks = tuple(dict.fromkeys(FilterBank.of(spec) for spec in mel))
             stft = SharedStft(sr=sr, n_fft=n_fft, window=window, hop_length=hop_length, banks=banks)
             analyses.append(SpectralAnalysis(stft=stft, specs=cut))
     return analyses
 
 
-def _grouped(
-    specs: Sequence[FeatureSpec], encodings: Mapping[Spec, Encoding]
-) -> dict[tuple[Encoding, tuple[float, float]], list[FeatureSpec]]:
-    """Specs that are encoded alike."""
-    alike: dict[tuple[Encoding, tuple[float, float]], list[FeatureSpec]] = {}
-    for spec in specs:
-        alike.setdefault((encodings[spec], spec.value_range), []).append(spec)
-    return alike
-
-
 def encoded(
-    values: npt.NDArray[np.float32], encoding: Encoding, value_range: tuple[float, float]
+    values: npt.NDArray[np.float32], encoding: Encoding, value_range: Range
 ) -> npt.NDArray[Any]:
     """Values as they are stored."""
     return encoding.encode(values, value_range, _to_float16)
@@ -121,11 +140,24 @@ def _to_float16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
     return halves
 
 
+def require_finite(values: npt.NDArray[np.float32]) -> None:
+    """Make sure that no value is infinite or nan.
+
+    Raises
+    ------
+    AudioError
+        ``NonFinite``, else.
+    """
+    # A sum is finite only if all terms are; only then is the slower look worth it.
+    if not np.isfinite(values.sum()) and not np.isfinite(values).all():
+        raise AudioError("NonFinite", "the samples' power overflows")
+
+
 def _hop_name(hop: Fraction) -> str:
     return f"x{hop}" if hop.denominator == 1 else str(int(hop * HOP_UNIT))
 
 
-def _spectrum(spec: FeatureSpec) -> tuple[int, int, Window]:
+def _spectrum(spec: Cut) -> tuple[int, int, Window]:
     return spec.sr, spec.n_fft, spec.window
 
 

@@ -1,4 +1,4 @@
-"""Perturbations of audio, a module each, called as `featurestore.specs.perturbation` does."""
+"""Perturbations of audio: a module each, of its word in `featurestore.specs.perturbation`."""
 
 import importlib
 from typing import TYPE_CHECKING, Protocol
@@ -22,12 +22,31 @@ class Perturb(Protocol):
         The samples given are not changed. What is drawn comes from `generator` alone.
         """
 
+    def require(self, sr: int, amounts: tuple[float, ...]) -> None:
+        """Refuse a sample rate [Hz], or amounts at that rate, that audio cannot be perturbed with.
+
+        Raises
+        ------
+        SpecError
+        """
+
 
 def load_perturbation(perturbation: "Perturbation") -> Perturb:
     """Import the module of a perturbation, and with it what it computes with."""
     module = perturbation.word.replace("-", "_")
     found: Perturb = importlib.import_module(f"{__name__}.{module}")
     return found
+
+
+def require(condition: "Condition", sr: int) -> None:
+    """Refuse a condition that audio of that sample rate [Hz] cannot be brought into.
+
+    Raises
+    ------
+    SpecError
+    """
+    for perturbation in condition.perturbations:
+        load_perturbation(perturbation).require(sr, perturbation.amounts)
 
 
 def apply(audio: "Audio", condition: "Condition", generator: "np.random.Generator") -> "Samples":

@@ -4,7 +4,7 @@ import dataclasses
 from functools import cached_property
 
 from pipeline.audio.stream import Samples
-from pipeline.perturb.vocoder import Spectra
+from pipeline.perturb.dsp.vocoder import Spectra
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

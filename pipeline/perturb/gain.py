@@ -14,3 +14,7 @@ def perturb(
     """Samples times ``10 ** (decibels / 20)``."""
     (decibels,) = amounts
     return audio.samples * np.float32(10 ** (decibels / 20))
+
+
+def require(sr: int, amounts: tuple[float, ...]) -> None:
+    """Nothing depends on the rate."""

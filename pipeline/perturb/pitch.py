@@ -29,3 +29,7 @@ def perturb(
     out = np.zeros(n_samples, np.float32)
     out[:n_shifted] = shifted[:n_shifted]
     return out
+
+
+def require(sr: int, amounts: tuple[float, ...]) -> None:
+    """Nothing depends on the rate."""

@@ -4,7 +4,7 @@ import numpy as np
 
 from pipeline.audio.stream import Samples
 from pipeline.perturb.audio import Audio
-from pipeline.perturb.vocoder import HOP, N_FFT
+from pipeline.perturb.dsp.vocoder import HOP, N_FFT
 
 
 def perturb(
@@ -15,6 +15,10 @@ def perturb(
     """As many samples as there were over the rate, rounded; a half to the even number."""
     (rate,) = amounts
     return audio.spectra.stretched(rate, round(len(audio.samples) / rate))
+
+
+def require(sr: int, amounts: tuple[float, ...]) -> None:
+    """Nothing depends on the rate."""
 
 
 def samples_needed(n_samples: int, rate: float) -> int:

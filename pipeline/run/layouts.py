@@ -7,6 +7,7 @@ from featurestore.format.layout import Layout
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source, minimal_basis
 from featurestore.store import FeatureStore
+from pipeline.perturb import require
 from pipeline.run.settings import RunSettings
 
 _TASK_NBYTES = 640 * 2**20
@@ -33,7 +34,15 @@ def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> 
 
 
 def layouts(specs: Sequence[Spec], settings: RunSettings, division: Division) -> tuple[Layout, ...]:
-    """Make the layouts of specs in a store."""
+    """Make the layouts of specs in a store.
+
+    Raises
+    ------
+    SpecError
+        If a condition cannot be at its spec's rate, or a clip is too short for a spec.
+    """
+    for condition, sr in dict.fromkeys((spec.condition, spec.sr) for spec in specs):
+        require(condition, sr)
     return tuple(
         Layout(
             spec=spec,

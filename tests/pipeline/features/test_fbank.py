@@ -165,7 +165,9 @@ def test_the_definition_has_all_ingredients_of_torchaudio():
         {"n_fft": 400},
         {"n_fft": 1024},
     ],
-    ids=str,
+    ids=lambda left_out: "-".join(
+        f"{key}={getattr(value, '__name__', value)}" for key, value in left_out.items()
+    ),
 )
 def test_no_ingredient_can_be_left_out(left_out):
     samples, expected = golden(SPEC)
