@@ -1,6 +1,6 @@
 """Kaldi's filter bank, from a clip's samples to the values stored.
 
-Kaldi's own code was not used; what it does was read in torchaudio's `compliance.kaldi`.
+Kaldi's own code was not used; what it does was read in torchaudio's ``compliance.kaldi``.
 """
 
 from functools import lru_cache
@@ -39,8 +39,8 @@ def fbank(samples: npt.NDArray[np.float32], spec: FbankSpec) -> npt.NDArray[np.f
     window = torch.from_numpy(np.hanning(spec.win_length))
 
     def prepare(block: torch.Tensor) -> torch.Tensor:
-        block = block.to(torch.float64, copy=True)  # frames overlap: never in place
-        block -= block.mean(dim=1, keepdim=True)
+        block = block.double()
+        block = block - block.mean(dim=1, keepdim=True)  # frames overlap: from here on in place
         # The first sample has none before; the window takes it away.
         block[:, 1:] -= PREEMPHASIS * block[:, :-1]
         return block.mul_(window)
@@ -53,7 +53,7 @@ def fbank(samples: npt.NDArray[np.float32], spec: FbankSpec) -> npt.NDArray[np.f
 
 def filters(spec: FbankSpec) -> npt.NDArray[np.float64]:
     """The filters, ``(n_mels, 1 + n_fft // 2)``: triangles linear in mel, with a peak of 1."""
-    bins = to_mel(np.fft.rfftfreq(spec.n_fft, 1 / spec.sr))
+    bins = to_mel(np.arange(1 + spec.n_fft // 2) * spec.sr / spec.n_fft)
     edges = spec.edges
     lower, centre, upper = (edges[i : len(edges) - 2 + i, None] for i in range(3))
     rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
