@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import ClassVar, Self
 
@@ -242,19 +243,18 @@ class FbankSpec:
         SpecError
             If `name` is not the name that some spec has.
         """
-        return read_name(
-            name,
-            _NAME,
-            "sr16000-fbank128-hop160",
-            lambda groups, condition: cls(
-                sr=int(groups["sr"] or 0),
-                n_mels=int(groups["n_mels"] or 0),
-                hop_length=int(groups["hop_length"] or 0),
-                win_length=int(groups["win_length"] or 400),
-                fmin=float(groups["fmin"] or 20),
-                fmax=float(groups["fmax"]) if groups["fmax"] else None,
-                condition=condition,
-            ),
+        return read_name(name, _NAME, "sr16000-fbank128-hop160", cls._of_groups)
+
+    @classmethod
+    def _of_groups(cls, groups: Mapping[str, str | None], condition: Condition) -> Self:
+        return cls(
+            sr=int(groups["sr"] or 0),
+            n_mels=int(groups["n_mels"] or 0),
+            hop_length=int(groups["hop_length"] or 0),
+            win_length=int(groups["win_length"] or 400),
+            fmin=float(groups["fmin"] or 20),
+            fmax=float(groups["fmax"]) if groups["fmax"] else None,
+            condition=condition,
         )
 
 

@@ -79,7 +79,7 @@ class StftSpec:
     @property
     def frequencies(self) -> npt.NDArray[np.float64]:
         """Frequency of each bin [Hz], ``(1 + n_fft // 2,)``."""
-        return np.arange(self.n_bands, dtype=np.float64) * (self.sr / self.n_fft)
+        return np.arange(self.n_bands) * self.sr / self.n_fft
 
     @property
     def hop_length(self) -> int:
@@ -191,21 +191,15 @@ class StftSpec:
         SpecError
             If `name` is not the name that some spec has.
         """
-        return read_name(
-            name,
-            _NAME,
-            "sr16000-stft512-x1-db",
-            lambda groups, condition: cls(
-                sr=int(groups["sr"] or 0),
-                n_fft=int(groups["n_fft"] or 0),
-                hop=_hop_of(groups),
-                window="hann-symmetric" if groups["symmetric"] else "hann",
-                condition=condition,
-            ),
+        return read_name(name, _NAME, "sr16000-stft512-x1-db", cls._of_groups)
+
+    @classmethod
+    def _of_groups(cls, groups: Mapping[str, str | None], condition: Condition) -> Self:
+        hop, hop_length = groups["hop"], groups["hop_length"]
+        return cls(
+            sr=int(groups["sr"] or 0),
+            n_fft=int(groups["n_fft"] or 0),
+            hop=int(hop) if hop else Fraction(int(hop_length or 0), HOP_UNIT),
+            window="hann-symmetric" if groups["symmetric"] else "hann",
+            condition=condition,
         )
-
-
-def _hop_of(groups: Mapping[str, str | None]) -> int | Fraction:
-    """A hop as a name gives it, by its groups ``hop`` and ``hop_length``."""
-    hop = groups["hop"]
-    return int(hop) if hop else Fraction(int(groups["hop_length"] or 0), HOP_UNIT)

@@ -10,10 +10,12 @@ from featurestore import FeatureSpec
 from featurestore.errors import SettingsError, SpecError
 from featurestore.format.layout import Layout
 from featurestore.specs.encoding import Codec, Encoding
+from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.kinds import KINDS, parse_spec
 from featurestore.specs.mel import require_mel
 from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation
+from featurestore.specs.stft import StftSpec
 from featurestore.specs.views import best_source, derivable, derivation, minimal_basis
 
 
@@ -137,6 +139,30 @@ def test_another_kind_is_written_and_read_like_a_mel_spectrogram(loudness, make_
     assert array.read([0, 3], length=2).shape == (2, 1, 2)
     assert array.statistics([0, 3]).mean.shape == (1,)
     assert store.verify().is_healthy
+
+
+@pytest.mark.parametrize("encoding", ["float16", "float32", "uint8"])
+@pytest.mark.parametrize(
+    ("stored", "view"),
+    [
+        (FbankSpec(sr=8000, n_mels=8, hop_length=80), FbankSpec(sr=8000, n_mels=8, hop_length=240)),
+        (StftSpec(sr=8000, n_fft=32), StftSpec(sr=8000, n_fft=32, hop=3)),
+    ],
+    ids=["fbank", "stft"],
+)
+def test_kinds_beside_mel_are_stored_read_back_and_viewed(make_store, stored, view, encoding):
+    store = make_store(specs=[stored], encoding=Encoding(name=encoding))
+    assert store.specs == [stored]
+    assert store.verify().is_healthy
+    every, served = store[stored.name], store[view.name]
+    n_samples = 4000  # of the store's clips
+    assert every.shape == (20, *stored.shape(n_samples))
+    assert served.shape == (20, *view.shape(n_samples))
+    np.testing.assert_array_equal(served.read([0, 3]), every.read([0, 3])[:, :, ::3])
+    for coordinate, length in zip(
+        view.coordinates(view.n_frames(n_samples)), view.shape(n_samples), strict=True
+    ):
+        assert len(coordinate.values) == length
 
 
 def test_an_encoding_that_a_kind_does_not_have_is_refused():
