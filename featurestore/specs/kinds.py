@@ -6,10 +6,12 @@ from functools import lru_cache
 from featurestore.errors import SpecError
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.spec import Spec
+from featurestore.specs.waveform import WaveformSpec
 
 # A line a kind. Names begin with the sample rate, then the kind's word and what it needs.
 KINDS: dict[str, type[Spec]] = {
     FeatureSpec.kind: FeatureSpec,
+    WaveformSpec.kind: WaveformSpec,
 }
 """By the word that follows the sample rate in a spec's name."""
 

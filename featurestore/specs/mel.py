@@ -12,7 +12,7 @@ import numpy.typing as npt
 from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
 from featurestore.specs.perturbation import CLEAN, Condition, split_name
-from featurestore.specs.spec import Coordinate, Derivation, Spec, T
+from featurestore.specs.spec import SAMPLE_RATES, Coordinate, Derivation, Spec, T, parse_whole
 
 Log = Literal["db", "log"]
 Window = Literal["hann", "hann-symmetric"]
@@ -98,16 +98,12 @@ class FeatureSpec:
 
     def __post_init__(self) -> None:
         for field, low, high, unit in (
-            ("sr", 1000, 768_000, " Hz"),
+            ("sr", *SAMPLE_RATES, "Hz"),
             ("n_mels", 1, 4096, ""),
-            ("n_fft", 16, 65536, " samples"),
+            ("n_fft", 16, 65536, "samples"),
         ):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise SpecError(f"{field} is {value!r}; it must be a whole number")
-            if not low <= value <= high:
-                raise SpecError(f"{field} is {value}{unit}; it must be from {low} to {high}{unit}")
-            object.__setattr__(self, field, int(value))
+            value = parse_whole(field, getattr(self, field), low, high, unit)
+            object.__setattr__(self, field, value)
         self._parse_hop()
         self._parse_edges()
         for field, choices in (("log", get_args(Log)), ("window", get_args(Window))):
@@ -219,6 +215,10 @@ class FeatureSpec:
     def n_frames(self, n_samples: int) -> int:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
         return 1 + n_samples // self.hop_length
+
+    def chunk_frames(self, n_frames: int) -> int:
+        """All: a clip is one chunk."""
+        return n_frames
 
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames whose centre is within the first `n_valid` samples at `sr`; at least one is."""

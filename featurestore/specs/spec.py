@@ -8,6 +8,7 @@ from typing import ClassVar, Protocol, Self, TypeVar
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
 from featurestore.specs.perturbation import Condition
 
@@ -129,6 +130,12 @@ class Spec(Protocol):
     def n_frames(self, n_samples: int) -> int:
         """Length of the second axis for a clip of `n_samples` samples at `sr`."""
 
+    def chunk_frames(self, n_frames: int) -> int:
+        """Frames of a chunk of a clip of `n_frames`: of the smallest stretch that is read alone.
+
+        All of them where a clip is one chunk. Part of the format: what a kind says stays.
+        """
+
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames that are audio and not padding, where the first `n_valid` samples at `sr` are.
 
@@ -146,3 +153,32 @@ class Spec(Protocol):
 
     def derivation(self, stored: "Spec") -> Derivation | None:
         """Derivation of this spec's values from those of `stored`; None if there is none."""
+
+
+def parse_whole(field: str, value: object, low: int, high: int, unit: str = "") -> int:
+    """Make sure that a spec's parameter is a whole number in a range.
+
+    Parameters
+    ----------
+    field : str
+        The parameter's name.
+    value : object
+    low, high : int
+    unit : str
+        Put behind numbers; empty where there is none.
+
+    Raises
+    ------
+    SpecError
+        If it is not.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer):
+        raise SpecError(f"{field} is {value!r}; it must be a whole number")
+    unit = unit and f" {unit}"
+    if not low <= value <= high:
+        raise SpecError(f"{field} is {value}{unit}; it must be from {low} to {high}{unit}")
+    return int(value)
+
+
+SAMPLE_RATES = 1000, 768_000
+"""Lowest and highest [Hz]."""
