@@ -14,6 +14,7 @@ import soxr
 
 import pipeline.run.task
 from featurestore.errors import RunError, SettingsError
+from featurestore.format import layout
 from featurestore.process.profile import Profile, StageCost
 from featurestore.process.stages import (
     Clock,
@@ -62,7 +63,7 @@ def stages_of(backend: BackendName) -> Stages:
         "encode": ((spectra, "encoded"),),
         "cut": ((plan.Plan, "compute"),),
         "compress": ((Codec, "compress"),),
-        "checksum": ((pipeline.run.task, "append_crc32c"),),
+        "checksum": ((layout, "append_crc32c"),),
         "write": ((pipeline.run.task, "write_specs"),),
         "commit": ((pipeline.run.task, "write_commit"),),
     }

@@ -14,11 +14,11 @@ from featurestore.format.clips import ClipTable
 from featurestore.format.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
+from featurestore.format.shard import Clip
 from featurestore.format.statistics import Statistics, statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.storage.checksum import append_crc32c
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
 
@@ -122,23 +122,24 @@ class StoreMaker:
         )
 
     def values(self, clip_id: str, layout: Layout) -> np.ndarray:
-        """What is put into the store: float32 (n_mels, n_frames)."""
+        """What is put into the store: float32 (n_bands, n_frames)."""
         seed = zlib.crc32(f"{clip_id} {layout.spec.name}".encode())
-        return np.random.default_rng(seed).uniform(-100, 40, layout.chunk_shape).astype(np.float32)
+        low, high = (-100, 40) if layout.spec.kind == "mel" else layout.spec.value_range
+        return np.random.default_rng(seed).uniform(low, high, layout.clip_shape).astype(np.float32)
 
     def expected(self, clip_id: str, layout: Layout) -> np.ndarray:
         """What is read back: the same, rounded to the encoding."""
         stored = layout.encoding.encode(self.values(clip_id, layout), layout.spec.value_range)
-        decoded = np.empty(layout.chunk_shape, np.float32)
+        decoded = np.empty(layout.clip_shape, np.float32)
         layout.encoding.decode(stored, decoded, layout.spec.value_range)
         return decoded
 
-    def row(self, clip_id: str, layout: Layout) -> tuple[bytes, Statistics]:
+    def row(self, clip_id: str, layout: Layout) -> tuple[Clip, Statistics]:
         """What lies in the shard, and its statistics."""
         values = self.values(clip_id, layout)
         stored = layout.encoding.encode(values, layout.spec.value_range)
         n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]), np.array([0]))[0]
-        return append_crc32c(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
+        return layout.chunks_of(stored), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:
         digest = f"{clip_id} digest".encode("ascii", "replace").decode()

@@ -159,6 +159,10 @@ class FbankSpec:
             )
         return 1 + (n_samples - self.win_length) // self.hop_length
 
+    def chunk_frames(self, n_frames: int) -> int:
+        """All: a clip is one chunk."""
+        return n_frames
+
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames that lie within the first `n_valid` samples at `sr`.
 

@@ -120,6 +120,10 @@ class StftSpec:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
         return 1 + n_samples // self.hop_length
 
+    def chunk_frames(self, n_frames: int) -> int:
+        """All: a clip is one chunk."""
+        return n_frames
+
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames whose centre is within the first `n_valid` samples at `sr`; at least one is."""
         return n_valid_frames(n_valid, sr, self.sr, self.hop_length)
