@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from featurestore.process.profile import Profile
     from featurestore.result import Result
     from featurestore.specs.mel import FeatureSpec
+    from featurestore.specs.perturbation import Condition
     from featurestore.store import FeatureStore
     from models.study.runs import Vary
     from pipeline.catalogs import TableSettings
@@ -277,6 +278,22 @@ spec_options = together(
 """Which specs, as `grid`: the product of the values, or a named grid."""
 
 
+def _parse_condition(text: str) -> "tuple[Condition, ...]":
+    from featurestore.specs.perturbation import CONDITIONS, Condition
+
+    return CONDITIONS[text] if text in CONDITIONS else (Condition.parse(text),)
+
+
+condition_options = together(
+    several("--perturb", "CONDITION", "a perturbation", _parse_condition,
+            "Store perturbed audio's values too: noise0.1, pitch-1, lowpass1000~mp3-64 (one "
+            "after the other), or smc2020, mtat. melgrid ls --perturbations lists all."),
+    click.option("--seed", type=int, default=0, show_default=True,
+                 help="What perturbations draw from."),
+)  # fmt: skip
+"""Under which conditions, as `perturb`."""
+
+
 def _table_settings(
     label: list[str], tags: list[str], meta: list[str], path_column: str, root: str | None
 ) -> "TableSettings":
@@ -310,7 +327,7 @@ def _run_settings(encoding: Any, codec: Any, **options: Any) -> "RunSettings":
     of_window = options.keys() & {"duration", "take", "short"}
     return RunSettings(
         window=Excerpt(**{key: options.pop(key) for key in of_window}),
-        encoding=Encoding(name=encoding),
+        encoding=None if encoding is None else Encoding(name=encoding),
         codec=Codec(name=codec),
         **options,
     )
@@ -318,11 +335,11 @@ def _run_settings(encoding: Any, codec: Any, **options: Any) -> "RunSettings":
 
 kept_options = together(
     click.option("--encoding", type=click.Choice(["float32", "float16", "uint8"]),
-                 default="float16", show_default=True, help="How values are stored."),
+                 help="How values are stored.  [float16; waveforms int16]"),
     click.option("--codec", type=click.Choice(["zstd", "lz4", "none"]),
                  default="zstd", show_default=True, help="How bytes are compressed."),
     gathered("settings", _run_settings, "duration", "take", "short", "backend", "workers",
-             "scheduler", "timeout", "views", "prune"),
+             "scheduler", "timeout", "views", "prune", "seed"),
 )  # fmt: skip
 """How values are stored; with what else a command has of a run, as `settings`."""
 
@@ -476,6 +493,7 @@ def melgrid() -> None:
 @click.argument("audio", required=False)
 @output_store_option
 @spec_options
+@condition_options
 @audio_options
 @run_options
 @max_failures_option
@@ -489,6 +507,7 @@ def featurize(
     audio: str | None,
     store: str,
     grid: "tuple[FeatureSpec, ...]",
+    perturb: "list[tuple[Condition, ...]]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -509,9 +528,11 @@ def featurize(
     Run again to continue after an interruption, or to add tracks or specs: only
     what is missing is computed.
     """
+    from featurestore.specs.grid import under
     from pipeline.catalogs import open_catalog
     from pipeline.run.run import preview, run
 
+    specs = under(grid, [condition for several in perturb for condition in several])
     silent = quiet or as_json
     if audio is None:
         if not silent:
@@ -521,9 +542,9 @@ def featurize(
     if not silent:
         print_lines(tracks.lines(), err=True)
     if dry_run:
-        emit(preview(tracks, grid, settings), as_json)
+        emit(preview(tracks, specs, settings), as_json)
         return
-    summary = run(tracks, store, grid, settings, quiet=silent, dashboard=dashboard, report=report)
+    summary = run(tracks, store, specs, settings, quiet=silent, dashboard=dashboard, report=report)
     _emit_run(summary, limit, quiet=quiet, as_json=as_json)
 
 

@@ -33,6 +33,7 @@ from pipeline.features.backends import native
 from pipeline.features.backends.stft import SharedStft
 from pipeline.features.plan import arrange
 from pipeline.features.scaling import compress
+from pipeline.features.spectra import arrange as arrange_spectra
 from pipeline.profile import time_tasks
 from pipeline.run.settings import RunSettings
 
@@ -131,7 +132,7 @@ def _beside_a_sine(power: Way, stft: SharedStft) -> float:
 
 def products(samples: Array, rounds: int) -> list[list[str]]:
     """The product with the seven banks of the grid, by their few weights and by all."""
-    [stft] = [a for a, _ in arrange(ferraro2020()).stfts if a.sr == 16000]
+    [stft] = [a.stft for a in arrange_spectra([s for s in ferraro2020() if s.sr == 16000])]
     window, sparse = native._constants(stft)
     power = native._power(_frames(samples, stft), window)
     dense, column = torch.from_numpy(sparse.todense()), torch.from_numpy(power)
@@ -176,7 +177,7 @@ def codecs(clips: list[Clip], encoding: Encoding, rounds: int) -> list[list[str]
     """Blosc's codecs, block sizes and shuffles: time to pack, and bytes; time to unpack."""
     blosc.set_nthreads(1)
     plan = arrange([FULL])
-    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", encoding)]
+    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", {FULL: encoding})]
     one, out = stored[0], np.empty_like(stored[0])
     ways = {
         "zstd 1, one block, bits shuffled": (b"zstd", 1, blosc.BITSHUFFLE, one.nbytes),
@@ -228,7 +229,7 @@ def chunks(clips: list[Clip], rounds: int) -> list[list[str]]:
     """One chunk a clip, or several along time: what 3 s of a clip gain, what whole clips lose."""
     blosc.set_nthreads(1)
     plan, codec, length = arrange([FULL]), Codec(), FULL.n_frames(3 * FULL.sr)
-    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", Encoding())]
+    stored = [v for clip in clips for _, v, _ in plan.compute(clip, "native", {FULL: Encoding()})]
     n_mels, n_frames = stored[0].shape
     rng = np.random.default_rng(0)
     starts = rng.integers(n_frames - length + 1, size=64).tolist()
@@ -346,7 +347,7 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     corpus = open_corpus(audio)
     tracks = [read_track(file, Excerpt()) for file in corpus.files(clips)]
     cut = [Cropper(track.samples, track.sr, Excerpt()).clip() for track in tracks]
-    [(stft, _)] = arrange([FULL]).stfts
+    [stft] = [a.stft for a in arrange_spectra([FULL])]
     samples = cut[0].padded(stft.sr, stft.n_fft)
     rows = [
         *decoding(corpus.files(1)[0], rounds),

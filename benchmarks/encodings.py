@@ -23,7 +23,8 @@ from featurestore.specs.grid import ferraro2020
 from featurestore.specs.mel import FeatureSpec
 from pipeline.audio.clip import Cropper
 from pipeline.audio.decode import read_track
-from pipeline.features.plan import _encoded, arrange
+from pipeline.features.plan import arrange
+from pipeline.features.spectra import encoded
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
@@ -64,10 +65,11 @@ def npz_nbytes(spec: FeatureSpec) -> int:
 def values_of(corpus: Corpus, specs: list[FeatureSpec]) -> dict[FeatureSpec, list[Array]]:
     """The mel-spectrograms of all of the corpus's clips, float32."""
     plan, found = arrange(specs), {spec: [] for spec in specs}
+    encodings = dict.fromkeys(specs, Encoding(name="float32"))
     for file in corpus.files(len(corpus.paths)):
         track = read_track(file, Excerpt())
         clip = Cropper(track.samples, track.sr, Excerpt()).clip()
-        for spec, values, _ in plan.compute(clip, "native", Encoding(name="float32")):
+        for spec, values, _ in plan.compute(clip, "native", encodings):
             found[spec].append(values)
     return found
 
@@ -79,7 +81,7 @@ def measure(values: list[Array], spec: FeatureSpec, rounds: int) -> tuple[Rounds
     n_timed = min(64, len(values))
     for name in ENCODINGS:
         encoding = Encoding(name=name)
-        stored = [_encoded(clip, encoding, spec.log) for clip in values]
+        stored = [encoded(clip, encoding, spec.value_range) for clip in values]
         for codec, (pack, unpack) in CODECS.items():
             packed = [pack(clip) for clip in stored]
             way = f"{name} {codec}"
@@ -96,7 +98,7 @@ def _pack_some(
     values: list[Array], encoding: Encoding, spec: FeatureSpec, pack: Pack, n: int
 ) -> None:
     for clip in values[:n]:
-        pack(_encoded(clip, encoding, spec.log))
+        pack(encoded(clip, encoding, spec.value_range))
 
 
 def _unpack_some(

@@ -135,6 +135,7 @@ def against_essentia(corpus: Corpus, rounds: int) -> Rounds:
         rate: arrange(spec for spec in ferraro2020("hann-symmetric") if spec.sr == rate)
         for rate in (12000, 16000)
     }
+    encodings = dict.fromkeys(ferraro2020("hann-symmetric"), Encoding(name="float32"))
 
     def some(n: int) -> Iterator[tuple[int, npt.NDArray[np.float32]]]:
         files = list(itertools.islice(itertools.cycle(corpus.files(4)), n))
@@ -143,7 +144,7 @@ def against_essentia(corpus: Corpus, rounds: int) -> Rounds:
     def melgrid(n: int) -> None:
         for rate, samples in some(n):
             clip = Cropper(samples, rate, window).clip()
-            for _ in plans[rate].compute(clip, "native", Encoding(name="float32")):
+            for _ in plans[rate].compute(clip, "native", encodings):
                 pass
 
     def loop(n: int) -> None:

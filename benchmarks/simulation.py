@@ -146,6 +146,7 @@ def overhead(n_tasks: int) -> tuple[float, float]:
         layouts=layouts([SPEC], RunSettings(), Division.of(256)),
         window=RunSettings().window,
         backend="native",
+        seed=0,
         timeout=300.0,
         software={},
     )
@@ -153,7 +154,10 @@ def overhead(n_tasks: int) -> tuple[float, float]:
 
     def tasks(n: int) -> Iterable[ShardTask]:
         tiles = (0,) * len(paths)
-        return (ShardTask(shard=k, paths=paths, tiles=tiles, before=Commit()) for k in range(n))
+        return (
+            ShardTask(shard=k, clip_ids=paths, paths=paths, tiles=tiles, before=Commit())
+            for k in range(n)
+        )
 
     notify: Callable[[str], None] = print
     with (

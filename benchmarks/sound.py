@@ -43,10 +43,10 @@ RANGE = 50
 def stored(clip: Clip, spec: FeatureSpec) -> npt.NDArray[np.float32]:
     """A clip's valid frames as a store gives them back, ``(n_mels, n_frames)``."""
     encoding = Encoding()
-    [(_, values, _)] = arrange([spec]).compute(clip, "native", encoding)
+    [(_, values, _)] = arrange([spec]).compute(clip, "native", {spec: encoding})
     decoded = np.empty(values.shape, np.float32)
     encoding.decode(values, decoded, spec.value_range)
-    return decoded[:, : clip.n_valid_frames(spec.sr, spec.hop_length)]
+    return decoded[:, : spec.n_valid_frames(clip.n_valid, clip.source.sr)]
 
 
 def sounded(clip: Clip, spec: FeatureSpec, method: Method) -> tuple[Power, Power]:

@@ -116,7 +116,9 @@ class FeatureArray:
     @cached_property
     def n_valid_frames(self) -> npt.NDArray[np.int64]:
         """Frames of each row that are audio, ``(n_clips,)``; what comes after them is padding."""
-        stored = self.layout.n_valid_frames(self._status["n_valid"], self._status["sr"])
+        n_valid, sr = self._status["n_valid"], self._status["sr"]
+        n_following = np.maximum(self._status["n_track"] - self._status["start"] - n_valid, 0)
+        stored = self.layout.n_valid_frames(n_valid, sr, n_following)
         return np.where(self.ready, -(-stored // self._derivation.step), 0)
 
     def statistics(

@@ -215,7 +215,7 @@ class NpzFolder:
         return self.specs[0].sr
 
     def compute(
-        self, path: str, tile: int, layouts: Iterable[Layout]
+        self, clip_id: str, path: str, tile: int, layouts: Iterable[Layout]
     ) -> tuple[ClipRecord, dict[Spec, tuple[bytes, Statistics]]]:
         """One clip's record and rows; a `Source` for `compute_shard`.
 

@@ -28,7 +28,7 @@ from featurestore.specs.mel import FeatureSpec
 from featurestore.writer import StoreWriter
 from pipeline.audio import decode
 from pipeline.audio.clip import Clip, Cropper
-from pipeline.features import plan
+from pipeline.features import plan, spectra
 from pipeline.features.backends import BackendName, load_backend
 from pipeline.run.cluster import connect
 from pipeline.run.compute import WorkerDiedError, each
@@ -59,9 +59,9 @@ def stages_of(backend: BackendName) -> Stages:
         "crop": ((pipeline.run.task, "Cropper"), (Cropper, "clip"), (Clip, "padded")),
         "resample": ((soxr, "resample"),),
         **spectrum,
-        "amplitude": ((plan, "compress"),),
-        "statistics": ((plan, "summarise"),),
-        "encode": ((plan, "_encoded"),),
+        "amplitude": ((spectra, "compress"),),
+        "statistics": ((spectra, "summarise"),),
+        "encode": ((spectra, "encoded"),),
         "cut": ((plan.Plan, "compute"),),
         "compress": ((Codec, "compress"),),
         "checksum": ((pipeline.run.task, "append_crc32c"),),
@@ -139,7 +139,7 @@ def profile(
     return Profile(
         work=f"featurize, {specs[0].name if len(specs) == 1 else f'{len(specs)} specs'}",
         settings={
-            "encoding": settings.encoding.name,
+            "encoding": settings.encoding_of(specs[0]).name,
             "codec": settings.codec.name,
             "backend": settings.backend,
             "clips_a_task": times.clips_per_task,

@@ -137,7 +137,7 @@ class StoreMaker:
         """What lies in the shard, and its statistics."""
         values = self.values(clip_id, layout)
         stored = layout.encoding.encode(values, layout.spec.value_range)
-        n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]))[0]
+        n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]), np.array([0]))[0]
         return append_crc32c(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:

@@ -216,6 +216,7 @@ def test_digests_are_as_the_page_says(make_store, shards_per_part):
         "sr",
         "start",
         "n_valid",
+        "n_track",
         "peak",
         "n_clipped",
         "decoder",

@@ -36,6 +36,8 @@ class ClipRecord:
         Where the clip begins in the decoded track [samples at `sr`].
     n_valid : int
         Samples that are audio and not padding [samples at `sr`].
+    n_track : int
+        Samples of the whole track [samples at `sr`].
     peak : float
         Largest magnitude among the clip's samples, down-mixed; 1 is full scale, -1 unknown.
     n_clipped : int
@@ -54,6 +56,7 @@ class ClipRecord:
     sr: int = 0
     start: int = 0
     n_valid: int = 0
+    n_track: int = 0
     peak: float = 0.0
     n_clipped: int = 0
     digest: str = ""
@@ -87,6 +90,7 @@ _LIMITS = {
     "sr": (0, 2**31 - 1),
     "start": (0, 2**40),
     "n_valid": (0, 2**40),
+    "n_track": (0, 2**40),
     "n_clipped": (0, 2**40),
     "size": (0, 2**63 - 1),
     "mtime_ns": (-(2**63), 2**63 - 1),

@@ -122,7 +122,10 @@ class Layout:
         return tuple(f"{self.spec.name}/{name}" for name in names)
 
     def n_valid_frames(
-        self, n_valid: npt.NDArray[np.int64], sr: npt.NDArray[np.int64]
+        self,
+        n_valid: npt.NDArray[np.int64],
+        sr: npt.NDArray[np.int64],
+        n_following: npt.NDArray[np.int64],
     ) -> npt.NDArray[np.int64]:
         """Frames that are audio and not padding, as the spec counts them.
 
@@ -132,7 +135,10 @@ class Layout:
             Samples of each clip that are audio [samples at `sr`]; 0, where there are none, gives 0.
         sr : np.ndarray of int
             Of their tracks [Hz].
+        n_following : np.ndarray of int
+            Samples of their tracks that follow the clips [samples at `sr`].
         """
+        n_valid = self.spec.condition.n_valid(n_valid, n_following)
         inside = self.spec.n_valid_frames(n_valid, np.maximum(sr, 1))
         return np.where(n_valid > 0, np.minimum(inside, self.n_frames), 0)
 
@@ -141,6 +147,8 @@ class Layout:
         return {
             "spec": self.spec.name,
             **self.spec.fields(),
+            "condition": self.spec.condition.name,
+            "speed": self.spec.condition.speed,
             "encoding": self.encoding.name,
             "codec": self.codec.name,
             "clips_per_shard": self.clips_per_shard,

@@ -18,6 +18,7 @@ _KINDS: dict[str, Any] = {
     "sr": np.int64,
     "start": np.int64,
     "n_valid": np.int64,
+    "n_track": np.int64,
     "n_clipped": np.int64,
     "peak": np.float64,
     "digest": "S32",
@@ -43,7 +44,8 @@ class RecordTable:
     ----------
     status, reason, detail, decoder : np.ndarray [shape=(n_clips,), dtype=object]
         As in `ClipRecord`.
-    sr, start, n_valid, n_clipped, size, mtime_ns : np.ndarray [shape=(n_clips,), dtype=int64]
+    sr, start, n_valid, n_track, n_clipped : np.ndarray [shape=(n_clips,), dtype=int64]
+    size, mtime_ns : np.ndarray [shape=(n_clips,), dtype=int64]
     peak : np.ndarray [shape=(n_clips,), dtype=float64]
     digest : np.ndarray [shape=(n_clips,), dtype=S32]
     ready : dict of str to np.ndarray [shape=(n_clips,), dtype=bool]
@@ -77,6 +79,7 @@ class RecordTable:
     sr: npt.NDArray[np.int64]
     start: npt.NDArray[np.int64]
     n_valid: npt.NDArray[np.int64]
+    n_track: npt.NDArray[np.int64]
     n_clipped: npt.NDArray[np.int64]
     size: npt.NDArray[np.int64]
     mtime_ns: npt.NDArray[np.int64]

@@ -9,6 +9,7 @@ import numpy as np
 
 from featurestore import result
 from featurestore.inspect.data_quality import Checks, check, constant_bands
+from featurestore.specs.perturbation import by_condition
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
 
@@ -76,6 +77,7 @@ class SpecInfo:
     Attributes
     ----------
     spec : str
+    condition : str
     view_of : str or None
         The spec that it is served from, if it is not stored itself.
     shape : list of int
@@ -98,6 +100,7 @@ class SpecInfo:
     """
 
     spec: str
+    condition: str
     view_of: str | None
     shape: list[int]
     ready: int
@@ -143,21 +146,36 @@ class SpecList:
         return [spec.json() for spec in self.specs]
 
     def lines(self) -> list[str]:
-        """A table."""
-        if not self.specs:
-            return []
-        return result.table(
-            [
+        """A table with a row for each spec, all of its conditions together, and what these are."""
+        groups: dict[tuple[str, tuple[int, ...], str, bool], list[SpecInfo]] = {}
+        for spec in self.specs:
+            clean = spec.spec.partition("~")[0]
+            key = clean, tuple(spec.shape), spec.encoding, spec.view_of is None
+            groups.setdefault(key, []).append(spec)
+        perturbed = any(spec.condition != "clean" for spec in self.specs)
+        rows = []
+        for (clean, *_), alike in groups.items():
+            rows.append(
                 {
-                    "spec": spec.spec,
-                    "shape": result.shape(spec.shape),
-                    "ready": spec.ready,
-                    "encoding": spec.encoding,
-                    "stored": "view" if spec.view_of else result.size(spec.bytes),
+                    "spec": clean,
+                    "shape": result.shape(alike[0].shape),
+                    "ready": min(spec.ready for spec in alike),
+                    "encoding": alike[0].encoding,
+                    **({"conditions": len(alike)} if perturbed else {}),
+                    "stored": "view"
+                    if alike[0].view_of
+                    else result.size(sum(spec.bytes for spec in alike)),
                 }
-                for spec in self.specs
-            ]
-        )
+            )
+        sets = {tuple(spec.condition for spec in alike) for alike in groups.values()}
+        return [
+            *(result.table(rows) if rows else []),
+            *(
+                line
+                for names in sorted(sets if perturbed else ())
+                for line in result.wrapped(f"{len(names)} conditions: {', '.join(names)}")
+            ),
+        ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -218,7 +236,10 @@ class StoreInfo:
         facts = {
             **dataclasses.asdict(self),
             "checks": "; ".join(self.checks.lines()) or "nothing found",
-            "specs": [spec.spec for spec in self.specs],
+            "specs": [
+                name if conditions == ["clean"] else f"{name} ({len(conditions)} conditions)"
+                for name, conditions in by_condition(spec.spec for spec in self.specs).items()
+            ],
         }
         return [line for key, value in facts.items() for line in result.fact(key, value)]
 
@@ -276,6 +297,7 @@ def describe_spec(store: FeatureStore, spec: Spec | str, *, with_values: bool = 
     nbytes = array.nbytes_stored
     return SpecInfo(
         spec=array.spec.name,
+        condition=array.spec.condition.name,
         view_of=array.view_of,
         shape=list(array.shape),
         ready=n_ready,

@@ -6,6 +6,7 @@ from itertools import groupby, product
 from typing import TypeVar
 
 from featurestore.specs.mel import FeatureSpec, Log, Window
+from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import minimal_basis
 
@@ -38,6 +39,12 @@ def grid(
             for a, b, c, d in product(sr, n_mels, hop, log)
         )
     )
+
+
+def under(specs: Iterable[S], conditions: Iterable[Condition]) -> tuple[S, ...]:
+    """The specs as they are, and then of audio under each of the conditions."""
+    clean = tuple(specs)
+    return tuple(dict.fromkeys((*clean, *(spec.under(c) for c in conditions for spec in clean))))
 
 
 def subsample(specs: Iterable[S], limit: int) -> tuple[S, ...]:

@@ -11,14 +11,15 @@ import numpy.typing as npt
 
 from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
+from featurestore.specs.fields import (
+    HOP_UNIT as HOP_UNIT,
+)  # as before, for those who import it here
+from featurestore.specs.fields import hertz, parse_edges, parse_hop, whole_number
 from featurestore.specs.perturbation import CLEAN, Condition, split_name
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
 Log = Literal["db", "log"]
 Window = Literal["hann", "hann-symmetric"]
-
-HOP_UNIT = 256
-"""Samples in a hop of ``x1``."""
 
 VALUE_RANGE: Mapping[Log, Range] = {"db": (-100.0, 40.0), "log": (0.0, 7.0)}
 """What ``uint8`` keeps of each amplitude scaling; beyond it, values are clipped, and counted.
@@ -102,51 +103,18 @@ class FeatureSpec:
             ("n_mels", 1, 4096, ""),
             ("n_fft", 16, 65536, " samples"),
         ):
-            value = getattr(self, field)
-            if isinstance(value, bool) or not isinstance(value, int | np.integer):
-                raise SpecError(f"{field} is {value!r}; it must be a whole number")
-            if not low <= value <= high:
-                raise SpecError(f"{field} is {value}{unit}; it must be from {low} to {high}{unit}")
-            object.__setattr__(self, field, int(value))
-        self._parse_hop()
-        self._parse_edges()
+            value = whole_number(field, getattr(self, field), low, high, unit)
+            object.__setattr__(self, field, value)
+        object.__setattr__(self, "hop", parse_hop(self.hop))
+        fmin, fmax = parse_edges(self.fmin, self.fmax, self.sr)
+        object.__setattr__(self, "fmin", fmin)
+        object.__setattr__(self, "fmax", fmax)
         for field, choices in (("log", get_args(Log)), ("window", get_args(Window))):
             if getattr(self, field) not in choices:
                 raise SpecError(
                     f"{field} is {getattr(self, field)!r}; it must be one of {', '.join(choices)}"
                 )
         self._refuse_empty_filters()
-
-    def _parse_hop(self) -> None:
-        try:
-            hop = Fraction(self.hop)
-        except (TypeError, ValueError, OverflowError):
-            raise SpecError(
-                f"hop is {self.hop!r}; it must be a multiple of {HOP_UNIT} samples, "
-                f"such as 2 (x2), or Fraction(160, {HOP_UNIT})"
-            ) from None
-        hop_length = hop * HOP_UNIT
-        if hop_length.denominator != 1 or not 1 <= hop_length <= 2**20:
-            raise SpecError(
-                f"hop is {hop}, a hop_length of {hop_length} samples; "
-                f"hop_length must be a whole number of samples from 1 to {2**20}"
-            )
-        object.__setattr__(self, "hop", hop.numerator if hop.denominator == 1 else hop)
-
-    def _parse_edges(self) -> None:
-        fmax = self.sr / 2 if self.fmax is None else self.fmax
-        for field, value in (("fmin", self.fmin), ("fmax", fmax)):
-            if isinstance(value, bool) or not isinstance(value, int | float | np.number):
-                raise SpecError(f"{field} is {value!r}; it must be a frequency in Hz")
-            if round(float(value), 3) != value:
-                raise SpecError(f"{field} is {value} Hz; it must be a multiple of 0.001 Hz")
-        if not 0 <= self.fmin < fmax <= self.sr / 2:
-            raise SpecError(
-                f"fmin is {self.fmin:g} Hz and fmax {fmax:g} Hz; "
-                f"they must satisfy 0 <= fmin < fmax <= sr / 2 = {self.sr / 2:g} Hz"
-            )
-        object.__setattr__(self, "fmin", float(self.fmin))
-        object.__setattr__(self, "fmax", None if fmax == self.sr / 2 else float(fmax))
 
     def _refuse_empty_filters(self) -> None:
         edges = mel_edges(self.n_mels, self.fmin, self._upper_edge)
@@ -255,7 +223,6 @@ class FeatureSpec:
             "fmax": self._upper_edge,
             "window": self.window,
             "log": self.log,
-            "condition": self.condition.name,
         }
 
     def derivation(self, stored: Spec) -> Derivation | None:
@@ -296,9 +263,9 @@ class FeatureSpec:
         if self.n_fft != 512:
             parts.append(f"fft{self.n_fft}")
         if self.fmin != 0:
-            parts.append(f"fmin{_hertz(self.fmin)}")
+            parts.append(f"fmin{hertz(self.fmin)}")
         if self.fmax is not None:
-            parts.append(f"fmax{_hertz(self.fmax)}")
+            parts.append(f"fmax{hertz(self.fmax)}")
         if self.window == "hann-symmetric":
             parts.append("symmetric")
         return "-".join(parts) + self.condition.suffix
@@ -402,7 +369,3 @@ def mel_edges(n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
     mels = np.linspace(to_mel(fmin), to_mel(fmax), n_mels + 2)
     above = knee * np.exp(log_step * np.maximum(mels - knee_mel, 0))
     return np.where(mels < knee_mel, mels * hz_per_mel, above)
-
-
-def _hertz(value: float) -> str:
-    return f"{value:.3f}".rstrip("0").rstrip(".")

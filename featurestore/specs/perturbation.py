@@ -4,9 +4,14 @@ What each one does is in the file of its name in `pipeline/perturb`; a store is 
 """
 
 import dataclasses
+import hashlib
 import math
 import re
+from collections.abc import Iterable
 from typing import Self
+
+import numpy as np
+import numpy.typing as npt
 
 from featurestore.errors import SpecError
 
@@ -207,6 +212,29 @@ class Condition:
         """How many times faster the audio becomes."""
         return math.prod(p.speed for p in self.perturbations)
 
+    def n_valid(
+        self, n_valid: npt.NDArray[np.int64], n_following: npt.NDArray[np.int64]
+    ) -> npt.NDArray[np.int64]:
+        """Samples that are audio after the perturbations.
+
+        Parameters
+        ----------
+        n_valid : np.ndarray of int
+            Samples of each clip that are audio.
+        n_following : np.ndarray of int
+            Those of its track that follow the clip: what makes a clip faster takes them.
+        """
+        if self.speed == 1:
+            return n_valid
+        faster = np.floor((n_valid + n_following) / self.speed).astype(np.int64)
+        return np.where(n_valid > 0, np.maximum(faster, 1), 0)
+
+    def generator(self, clip_seed: int) -> np.random.Generator:
+        """What the perturbations draw from, of a clip: its own for each condition."""
+        words = f"{clip_seed}~{self.name}".encode()
+        digest = hashlib.blake2b(words, digest_size=16).digest()
+        return np.random.default_rng(int.from_bytes(digest, "little"))
+
     @classmethod
     def parse(cls, name: str) -> Self:
         """Read a condition from its `name`.
@@ -229,6 +257,34 @@ class Condition:
 
 CLEAN = Condition()
 """No perturbation."""
+
+
+def _conditions(*names: str) -> tuple[Condition, ...]:
+    return tuple(Condition.parse(name) for name in names)
+
+
+CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "smc2020": _conditions(
+        "stretch0.707", "stretch1.414", "pitch-1", "pitch1", "drc-music", "drc-speech",
+        "noise0.1", "noise0.4",
+    ),
+    "mtat": _conditions(
+        "noise0.1", "noise0.4", "pitch1", "pitch-1", "stretch1.414", "stretch0.707"
+    ),
+}  # fmt: skip
+"""Named sets of test conditions: those of Won et al., *Evaluation of CNN-based automatic music
+tagging models* (SMC 2020), whose stretches are by the root of 2, and the part of them that a later
+report on MagnaTagATune took.
+"""
+
+
+def by_condition(names: Iterable[str]) -> dict[str, list[str]]:
+    """Names of conditions by the name of the clean spec, of specs' names."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        clean, _, condition = name.partition("~")
+        found.setdefault(clean, []).append(condition or "clean")
+    return found
 
 
 def split_name(name: str) -> tuple[str, Condition]:

@@ -142,7 +142,10 @@ class Spec(Protocol):
         """Coordinates of bands and frames, in the order of `axes`; frames in seconds."""
 
     def fields(self) -> dict[str, str | int | float]:
-        """Say what `name` says as plain values, for readers that do not know melgrid's names."""
+        """Say what `name` says as plain values, for readers that do not know melgrid's names.
+
+        Without `condition`, which is said of all kinds.
+        """
 
     def derivation(self, stored: "Spec") -> Derivation | None:
         """Derivation of this spec's values from those of `stored`; None if there is none."""

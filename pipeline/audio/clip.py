@@ -1,13 +1,13 @@
 """A decoded track to the stretch of it that becomes a row, at a sample rate."""
 
 import dataclasses
+import math
 
 import numpy as np
 import soxr
 
 from featurestore.errors import AudioError
 from featurestore.specs.excerpt import Excerpt
-from featurestore.specs.mel import n_valid_frames
 from pipeline.audio.stream import Samples
 
 RESAMPLER = f"soxr {soxr.__version__} HQ"
@@ -26,6 +26,8 @@ class Clip:
         Where it begins in the track [samples at the track's rate].
     n_valid : int
         Samples that are audio and not padding [samples at the track's rate].
+    n_track : int
+        Samples of the whole track [samples at its rate].
     peak : float
         Largest magnitude of its samples; 1 is full scale.
     n_clipped : int
@@ -38,14 +40,16 @@ class Clip:
 
     start: int
     n_valid: int
+    n_track: int
     peak: float
     n_clipped: int
     source: "Source"
     tile: int = 0
 
-    def n_valid_frames(self, sr: int, hop_length: int) -> int:
-        """Frames at that rate and hop whose centre is audio; those of the overhang count too."""
-        return n_valid_frames(self.n_valid, self.source.sr, sr, hop_length)
+    @property
+    def n_following(self) -> int:
+        """Samples of the track that follow the clip [samples at the track's rate]."""
+        return max(0, self.n_track - self.start - self.n_valid)
 
     def padded(self, sr: int, n_fft: int) -> Samples:
         """The clip's samples at a rate, with half a frame before and after.
@@ -66,6 +70,16 @@ class Clip:
         padded[before : before + len(there)] = there
         return padded
 
+    def audio(self, sr: int, n_samples: int) -> Samples:
+        """The clip's audio at a rate, without padding: so many samples, fewer at the track's end.
+
+        What follows the clip is there as far as it was read, see `Cropper`.
+        """
+        if n_samples > self.source.window.n_samples(sr) and self.source.has_following:
+            return self.source.first(sr, n_samples)
+        first = self.tile * self.source.window.stride(sr)
+        return self.source.at(sr)[first : first + n_samples]
+
 
 class Source:
     """Samples that are resampled as a whole, and cut into clips after that.
@@ -76,11 +90,14 @@ class Source:
     sr : int
         Their rate [Hz].
     window : Excerpt
+    following : np.ndarray [shape=(n_following,), dtype=float32]
+        What is known of the track after them.
     """
 
-    def __init__(self, samples: Samples, sr: int, window: Excerpt) -> None:
+    def __init__(self, samples: Samples, sr: int, window: Excerpt, following: Samples) -> None:
         self.window = window
         self._samples = samples
+        self._following = following
         self.sr = sr
         self._resampled: dict[int, Samples] = {}
 
@@ -96,6 +113,23 @@ class Source:
             self._resampled[sr] = resampled
         return self._resampled[sr]
 
+    @property
+    def has_following(self) -> bool:
+        """Return whether something is known of the track after the samples."""
+        return len(self._following) > 0
+
+    def first(self, sr: int, n_samples: int) -> Samples:
+        """The first `n_samples`, of the samples and of what follows them, at another rate.
+
+        Resampled apart, so that the samples' own are the same bits whatever follows, and these
+        are the same however much is known.
+        """
+        longer = np.concatenate([self._samples, self._following])
+        longer = longer[: math.ceil(n_samples * self.sr / sr)]
+        if sr != self.sr:
+            longer = soxr.resample(longer, self.sr, sr, quality="HQ")
+        return longer[:n_samples]
+
 
 class Cropper:
     """Cuts clips out of one track.
@@ -103,7 +137,7 @@ class Cropper:
     Parameters
     ----------
     samples : np.ndarray [shape=(n_samples,), dtype=float32]
-        The track, or what the window wants of it.
+        The track, or what the window wants of it, and what follows.
     sr : int
         Their rate [Hz].
     window : Excerpt
@@ -127,8 +161,9 @@ class Cropper:
         self._n_samples = len(samples) if n_samples is None else n_samples
         self._seconds = self._n_samples / sr
         self._first, length = window.stretch(self._n_samples, sr)
-        self._samples = samples[self._first - first : self._first - first + length]
-        self._source = Source(self._samples, sr, window)
+        begin = self._first - first
+        self._samples = samples[begin : begin + length]
+        self._source = Source(self._samples, sr, window, samples[begin + length :])
 
     def clip(self, tile: int = 0) -> Clip:
         """One of the track's clips.
@@ -150,6 +185,7 @@ class Cropper:
         return Clip(
             start=self._first + start,
             n_valid=n_valid,
+            n_track=self._n_samples,
             peak=peak,
             n_clipped=int(np.count_nonzero(beyond)),
             source=self._source,

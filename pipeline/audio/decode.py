@@ -8,6 +8,7 @@ bits, in memory that does not grow with the file.
 
 import dataclasses
 import hashlib
+import math
 import os
 from collections.abc import Callable, Iterator
 from typing import IO, BinaryIO, TypeVar
@@ -72,8 +73,15 @@ class Track:
     decoder: str
 
 
-def read_track(path: str, window: Excerpt) -> Track:
+def read_track(path: str, window: Excerpt, reach: float = 1) -> Track:
     """Read and decode what a window wants of a track.
+
+    Parameters
+    ----------
+    path : str
+    window : Excerpt
+    reach : float
+        From 1: how many times as much to read from there on, as far as the track goes.
 
     Raises
     ------
@@ -85,7 +93,7 @@ def read_track(path: str, window: Excerpt) -> Track:
     """
     with opened(path) as (file, signature):
         stream, first, samples, n_samples = _any_decoder(
-            file, path, lambda stream: _stretch(stream, window)
+            file, path, lambda stream: _stretch(stream, window, reach)
         )
         file.seek(0)
         digest = _digest(file)
@@ -129,13 +137,14 @@ def _digest(file: IO[bytes]) -> str:
     return digest.hexdigest()
 
 
-def _stretch(stream: Stream, window: Excerpt) -> tuple[Stream, int, Samples, int]:
+def _stretch(stream: Stream, window: Excerpt, reach: float) -> tuple[Stream, int, Samples, int]:
     """What a window wants of a track, around its true centre."""
     n_samples = stream.n_samples
     # A length that is announced may be off by an encoder's delay: a little more saves a second go.
     margin = 0 if stream.is_certain else stream.sr
     while True:
         first, length = window.stretch(n_samples, stream.sr)
+        length = math.ceil(length * reach)
         begin = max(0, first - margin)
         length += first - begin + margin
         require_few(min(length, n_samples), stream.sr)
@@ -143,7 +152,7 @@ def _stretch(stream: Stream, window: Excerpt) -> tuple[Stream, int, Samples, int
         if not n_decoded:
             raise AudioError("EmptyFile", "no audio in it")
         first, length = window.stretch(n_decoded, stream.sr)
-        stop = min(first + length, n_decoded)
+        stop = min(first + math.ceil(length * reach), n_decoded)
         if begin <= first and stop <= begin + len(samples):
             return stream, first, samples[first - begin : stop - begin], n_decoded
         if n_decoded == n_samples:

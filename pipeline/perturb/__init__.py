@@ -1,4 +1,4 @@
-"""Perturbations of audio: a module each, called by its word in `featurestore.specs.perturbation`."""
+"""Perturbations of audio, a module each, called as `featurestore.specs.perturbation` does."""
 
 import importlib
 from typing import TYPE_CHECKING, Protocol

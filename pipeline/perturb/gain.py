@@ -9,7 +9,7 @@ from pipeline.perturb.audio import Audio
 def perturb(
     audio: Audio,
     amounts: tuple[float, ...],
-    generator: np.random.Generator,  # noqa: ARG001
+    generator: np.random.Generator,
 ) -> Samples:
     """Samples times ``10 ** (decibels / 20)``."""
     (decibels,) = amounts

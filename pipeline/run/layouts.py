@@ -37,11 +37,11 @@ def layouts(specs: Sequence[Spec], settings: RunSettings, division: Division) ->
     return tuple(
         Layout(
             spec=spec,
-            encoding=settings.encoding,
+            encoding=settings.encoding_of(spec),
             codec=settings.codec,
             clips_per_shard=division.clips_per_shard,
             n_frames=_n_frames(spec, settings),
-            settings=_origin(settings),
+            settings=_origin(settings, spec),
         )
         for spec in dict.fromkeys(specs)
     )
@@ -61,7 +61,8 @@ def stored_specs(
     alike = [
         spec
         for spec, layout in there.items()
-        if layout.encoding == settings.encoding and layout.settings == _origin(settings)
+        if layout.encoding == settings.encoding_of(spec)
+        and layout.settings == _origin(settings, spec)
     ]
     stored = minimal_basis(specs, alike)
     sources = {spec: best_source(spec, [*stored, *there]) for spec in specs}
@@ -89,12 +90,10 @@ def _n_frames(spec: Spec, settings: RunSettings) -> int:
 
 def _nbytes(spec: Spec, settings: RunSettings) -> int:
     """Size of one clip, not packed [bytes]."""
-    return spec.n_bands * _n_frames(spec, settings) * settings.encoding.dtype.itemsize
+    return spec.n_bands * _n_frames(spec, settings) * settings.encoding_of(spec).dtype.itemsize
 
 
-def _origin(settings: RunSettings) -> dict[str, str]:
+def _origin(settings: RunSettings, spec: Spec) -> dict[str, str]:
     """What a layout says of where its values come from."""
-    return {
-        "backend": settings.backend,
-        "resampler": "soxr HQ",
-    }
+    origin = {"backend": settings.backend, "resampler": "soxr HQ"}
+    return origin | {"seed": str(settings.seed)} if spec.condition else origin

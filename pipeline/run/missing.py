@@ -97,6 +97,7 @@ def task(store: FeatureStore, shard: int, rows: AudioPaths) -> ShardTask:
     is_recorded = store.status.records.recorded[shard]
     return ShardTask(
         shard=shard,
+        clip_ids=tuple(rows.clip_ids[there]),
         paths=tuple(rows.paths[there]),
         tiles=tuple(rows.tiles[there]),
         before=read_commit(store.files, division, shard) if is_recorded else Commit(),

@@ -16,12 +16,14 @@ class AudioPaths:
 
     Parameters
     ----------
+    clip_ids : sequence of str, n_clips
     paths : sequence of str or None, n_clips
         None for a row whose track the catalog does not have.
     tiles : sequence of int, n_clips
         Which of its track's consecutive clips a row is.
     """
 
+    clip_ids: Sequence[str]
     paths: Sequence[str | None]
     tiles: Sequence[int]
 
@@ -84,4 +86,4 @@ def rows_of(store: FeatureStore, table: ClipTable, files: Iterable[str | None]) 
     paths: list[str | None] = [None] * store.n_clips
     for clip_id, file in zip(table.clip_id, files, strict=True):
         paths[row_of[clip_id]] = file
-    return AudioPaths(paths=paths, tiles=store.table.tile.tolist())
+    return AudioPaths(clip_ids=store.table.clip_id, paths=paths, tiles=store.table.tile.tolist())

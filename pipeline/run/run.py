@@ -227,6 +227,7 @@ def jobs_of(
             layouts=batch,
             window=settings.window,
             backend=settings.backend,
+            seed=settings.seed,
             timeout=settings.timeout,
             software=software,
         )

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from featurestore.errors import SettingsError
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.spec import Spec
 
 if TYPE_CHECKING:
     from pipeline.features.backends import BackendName
@@ -18,13 +19,16 @@ class RunSettings:
     Parameters
     ----------
     window : Excerpt
-    encoding : Encoding
+    encoding : Encoding, optional
+        Of specs whose kind may be stored so; None, and others, is their kind's usual one.
     codec : Codec
     backend : {'native', 'librosa', 'essentia'}
     workers : int
         Worker processes of the local cluster, one thread each; None for one a core.
     scheduler : str
         Address of a running Dask scheduler to use instead; None for a local cluster.
+    seed : int
+        What perturbations draw from, with the clips' ids.
     timeout : float
         How long one clip may take [s].
     views : bool
@@ -40,18 +44,27 @@ class RunSettings:
     """
 
     window: Excerpt = Excerpt()
-    encoding: Encoding = Encoding()
+    encoding: Encoding | None = None
     codec: Codec = Codec()
     backend: "BackendName" = "native"
     workers: int | None = None
     scheduler: str | None = None
+    seed: int = 0
     timeout: float = 300.0
     views: bool = False
     prune: bool = False
 
+    def encoding_of(self, spec: Spec) -> Encoding:
+        """How the values of a spec are stored."""
+        if self.encoding is not None and self.encoding.name in spec.encodings:
+            return self.encoding
+        return Encoding(name=spec.encodings[0])
+
     def __post_init__(self) -> None:
         if self.workers is not None and self.workers < 1:
             raise SettingsError(f"workers is {self.workers}; it must be at least 1")
+        if not 0 <= self.seed < 2**63:
+            raise SettingsError(f"seed is {self.seed}; it must be from 0 to 2**63 - 1")
         if not 0 < self.timeout <= 1e9:  # the system's timers know no more
             raise SettingsError(
                 f"timeout is {self.timeout:g} s; it must be more than 0 s, and 1e9 s at most"

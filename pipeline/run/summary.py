@@ -6,6 +6,7 @@ from typing import Any
 
 from featurestore import result
 from featurestore.inspect.data_quality import check
+from featurestore.specs.perturbation import by_condition
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
 
@@ -178,17 +179,7 @@ class Preview:
         """The plan, a table of the specs, and totals."""
         lines = [
             *self.plan,
-            *result.table(
-                [
-                    {
-                        "spec": spec.spec,
-                        "shape": result.shape(spec.shape),
-                        "encoding": spec.encoding,
-                        "per clip": result.size(spec.bytes_per_clip),
-                    }
-                    for spec in self.specs
-                ]
-            ),
+            *result.table(self._rows()),
             *result.wrapped(
                 f"{self.clips:,} clips of {result.size(self.bytes_per_clip)}, about "
                 f"{result.size(self.stored_bytes_per_clip)} compressed; "
@@ -201,3 +192,19 @@ class Preview:
                 f"would take about {result.size(self.without_views_bytes_per_clip)}"
             )
         return lines
+
+    def _rows(self) -> list[dict[str, object]]:
+        """A row for each spec, all of its conditions together."""
+        first = {spec.spec.partition("~")[0]: spec for spec in reversed(self.specs)}
+        conditions = by_condition(spec.spec for spec in self.specs)
+        perturbed = len(conditions) < len(self.specs)
+        return [
+            {
+                "spec": name,
+                "shape": result.shape(first[name].shape),
+                "encoding": first[name].encoding,
+                **({"conditions": len(names)} if perturbed else {}),
+                "per clip": result.size(first[name].bytes_per_clip * len(names)),
+            }
+            for name, names in conditions.items()
+        ]

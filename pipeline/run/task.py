@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import signal
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -22,7 +23,6 @@ from featurestore.format.division import Division
 from featurestore.format.layout import Layout
 from featurestore.format.shard import unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
-from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
 from featurestore.storage import open_files
@@ -34,6 +34,7 @@ from pipeline.audio.decode import DECODERS, Track, read_track
 from pipeline.audio.file import signature_of
 from pipeline.features.backends import BackendName
 from pipeline.features.plan import Plan, arrange
+from pipeline.features.signal import reach
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,8 @@ class Job:
         Of the specs to compute.
     window : Excerpt
     backend : str
+    seed : int
+        What perturbations draw from, with the clips' ids.
     timeout : float
         How long one clip may take before its worker is ended [s].
     software : mapping of str to str
@@ -64,6 +67,7 @@ class Job:
     layouts: tuple[Layout, ...]
     window: Excerpt
     backend: BackendName
+    seed: int
     timeout: float
     software: Mapping[str, str]
 
@@ -71,11 +75,6 @@ class Job:
     def clips_per_shard(self) -> int:
         """Length of a shard."""
         return self.division.clips_per_shard
-
-    @property
-    def encoding(self) -> Encoding:
-        """Encoding of the values: the same in all layouts of a run."""
-        return self.layouts[0].encoding
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,6 +84,7 @@ class ShardTask:
     Parameters
     ----------
     shard : int
+    clip_ids : tuple of str
     paths : tuple of (str or None)
         Where each clip's audio is; None leaves the clip as it is.
     tiles : tuple of int
@@ -96,6 +96,7 @@ class ShardTask:
     """
 
     shard: int
+    clip_ids: tuple[str, ...]
     paths: tuple[str | None, ...]
     tiles: tuple[int, ...]
     before: Commit
@@ -144,8 +145,8 @@ _WRITES = 8
 EncodedClip = tuple[bytes, Statistics]
 """One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
 
-Source = Callable[[str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, EncodedClip]]]
-"""Makes one clip: from a path, a tile and what is wanted, to its record and rows.
+Source = Callable[[str, str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, EncodedClip]]]
+"""Makes one clip: from its id, a path, a tile and what is wanted, to its record and rows.
 
 It raises `AudioError` for what is the clip's fault.
 """
@@ -193,7 +194,8 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
         try:
             if position in task.unreadable:
                 raise AudioError("Unreadable", task.unreadable[position])
-            record, made = compute(path, task.tiles[position], wanted)
+            clip_id, tile = task.clip_ids[position], task.tiles[position]
+            record, made = compute(clip_id, path, tile, wanted)
         except AudioError as error:
             failures[position] = error
             good_elsewhere = any(task.before.is_ready(n, position) for n in task.before.specs)
@@ -241,7 +243,7 @@ def write_specs(
 def probe_clip(job: Job, path: str) -> None:
     """Compute one clip for nothing: to see whether it ends its worker."""
     with contextlib.suppress(AudioError):
-        _Tracks(job).compute(path, 0, job.layouts)
+        _Tracks(job).compute("", path, 0, job.layouts)
 
 
 def _kept(files: Files, layout: Layout, task: ShardTask) -> list[EncodedClip | None]:
@@ -278,10 +280,11 @@ class _Tracks:
 
     def __init__(self, job: Job) -> None:
         self._job = job
+        self._reach = reach([layout.spec for layout in job.layouts], job.window)
         self._path = ""
 
     def compute(
-        self, path: str, tile: int, layouts: Iterable[Layout]
+        self, clip_id: str, path: str, tile: int, layouts: Iterable[Layout]
     ) -> tuple[ClipRecord, dict[Spec, EncodedClip]]:
         """What became of one clip, and its row of every spec.
 
@@ -291,13 +294,14 @@ class _Tracks:
             If the clip cannot be made.
         """
         by_spec = {layout.spec: layout for layout in layouts}
+        encodings = {spec: layout.encoding for spec, layout in by_spec.items()}
         made: dict[Spec, EncodedClip] = {}
         with time_limit(self._job.timeout), _memory_errors_told():
             track, cropper = self._open(path)
             clip = cropper.clip(tile)
             plan = _plan(tuple(by_spec))
             for spec, values, statistics in plan.compute(
-                clip, self._job.backend, self._job.encoding
+                clip, self._job.backend, encodings, _seed(self._job.seed, clip_id)
             ):
                 made[spec] = append_crc32c(by_spec[spec].codec.compress(values)), statistics
         record = ClipRecord(
@@ -305,6 +309,7 @@ class _Tracks:
             sr=track.sr,
             start=clip.start,
             n_valid=clip.n_valid,
+            n_track=clip.n_track,
             peak=clip.peak,
             n_clipped=clip.n_clipped,
             digest=track.digest,
@@ -317,7 +322,7 @@ class _Tracks:
     def _open(self, path: str) -> tuple[Track, Cropper]:
         if path != self._path:
             self._path = ""  # what follows may fail
-            track = read_track(path, self._job.window)
+            track = read_track(path, self._job.window, self._reach)
             self._cropper = Cropper(
                 track.samples,
                 track.sr,
@@ -356,6 +361,12 @@ def time_limit(seconds: float) -> Iterator[None]:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _seed(seed: int, clip_id: str) -> int:
+    """What perturbations of a clip draw from."""
+    digest = hashlib.blake2b(f"{seed}#{clip_id}".encode(), digest_size=16).digest()
+    return int.from_bytes(digest, "little")
 
 
 @lru_cache(maxsize=64)

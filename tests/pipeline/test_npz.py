@@ -183,7 +183,7 @@ def test_damage_of_any_kind_is_a_failed_row(study, tmp_path):
                 data[place] = rng.integers(256)
             (tmp_path / "damaged.npz").write_bytes(data)
             try:
-                source.compute(str(tmp_path / "damaged.npz"), 0, layouts)
+                source.compute("damaged", str(tmp_path / "damaged.npz"), 0, layouts)
             except AudioError as error:
                 n_failed += error.reason == "DecodeError"
     assert n_failed > 250
@@ -238,11 +238,11 @@ def test_an_import_after_a_kill_gives_the_same_store(study, tmp_path):
     class Killed(BaseException):
         pass
 
-    def compute(path, tile, layouts):
+    def compute(clip_id, path, tile, layouts):
         calls.append(path)
         if len(calls) == 10:
             raise Killed
-        return NpzFolder.compute(source, path, tile, layouts)
+        return NpzFolder.compute(source, clip_id, path, tile, layouts)
 
     object.__setattr__(source, "compute", compute)
     with pytest.raises(Killed):

@@ -24,8 +24,8 @@ SPLITS = ("train", "validation", "test")
 # fmt: off
 RESERVED = frozenset({
     "clip_id", "path", "split", "fold", "tile", "active", "artist", "album",
-    "status", "reason", "detail", "start", "n_valid", "sr", "peak", "n_clipped", "decoder",
-    "digest", "row",
+    "status", "reason", "detail", "start", "n_valid", "n_track", "sr", "peak", "n_clipped",
+    "decoder", "digest", "row",
 })
 # fmt: on
 """Columns of the clip table, and of what is exported of it, that a tag may not be called."""

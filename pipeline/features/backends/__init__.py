@@ -1,4 +1,4 @@
-"""Ways to compute the mel power of a clip: same question, same numbers within a tolerance."""
+"""Ways to compute power and mel power of a clip: same question, same numbers in a tolerance."""
 
 import importlib
 from typing import TYPE_CHECKING, Literal, Protocol
@@ -9,21 +9,30 @@ if TYPE_CHECKING:
 
     from pipeline.features.backends.stft import SharedStft
 
-# The one line of a backend: its name is that of the module here that has its `mel_power`.
+# The one line of a backend: its name is that of the module here that has its functions.
 BackendName = Literal["native", "librosa", "essentia"]
 
 
 class Backend(Protocol):
-    """A module that computes mel power."""
+    """A module that computes power spectra, and mel power from them.
+
+    Samples bring half a frame of overhang at either end (`Clip.padded`): nothing is padded here.
+    """
+
+    def power(
+        self, samples: "npt.NDArray[np.float32]", stft: "SharedStft"
+    ) -> "npt.NDArray[np.float32]":
+        """From samples to the power of all bins ``(1 + n_fft // 2, n_frames)``."""
+
+    def filtered(
+        self, power: "npt.NDArray[np.float32]", stft: "SharedStft"
+    ) -> "npt.NDArray[np.float32]":
+        """From power to mel power ``(sum of n_mels, n_frames)``, the banks stacked."""
 
     def mel_power(
         self, samples: "npt.NDArray[np.float32]", stft: "SharedStft"
     ) -> "npt.NDArray[np.float32]":
-        """From samples to mel power ``(sum of n_mels, n_frames)``, the banks stacked.
-
-        The samples bring half a frame of overhang at either end (`Clip.padded`): nothing is padded
-        here.
-        """
+        """From samples to mel power: `filtered` after `power`."""
 
 
 def load_backend(name: BackendName) -> Backend:

@@ -6,8 +6,8 @@ import numpy.typing as npt
 from pipeline.features.backends.stft import SharedStft
 
 
-def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)``."""
+def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
+    """Power of all bins ``(1 + n_fft // 2, n_frames)``."""
     import librosa
 
     spectra = librosa.stft(
@@ -18,6 +18,14 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
         center=False,
         dtype=np.complex128,
     )
+    power: npt.NDArray[np.float32] = (np.abs(spectra) ** 2).astype("f4")
+    return power
+
+
+def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
+    """Mel power ``(sum of n_mels, n_frames)`` of what `power` gave."""
+    import librosa
+
     filters = [
         librosa.filters.mel(
             sr=stft.sr,
@@ -29,5 +37,10 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
         )
         for bank in stft.banks
     ]
-    mel: npt.NDArray[np.float32] = (np.concatenate(filters) @ np.abs(spectra) ** 2).astype("f4")
+    mel: npt.NDArray[np.float32] = (np.concatenate(filters) @ power).astype("f4")
     return mel
+
+
+def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
+    """Mel power ``(sum of n_mels, n_frames)``."""
+    return filtered(power(samples, stft), stft)

@@ -12,6 +12,7 @@ from featurestore.format.layout import Layout
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.kinds import KINDS, parse_spec
 from featurestore.specs.mel import require_mel
+from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation
 from featurestore.specs.views import best_source, derivable, derivation, minimal_basis
 
@@ -30,6 +31,10 @@ class Loudness:
 
     sr: int
     block: int
+    condition: Condition = CLEAN
+
+    def under(self, condition):
+        return dataclasses.replace(self, condition=condition)
 
     @property
     def name(self):
@@ -99,7 +104,7 @@ def test_a_name_is_read_by_its_own_kind(loudness):
 
 
 def test_a_kind_that_is_not_known_is_refused_with_those_that_are():
-    with pytest.raises(SpecError, match=r"no kind 'loudness'; kinds are mel$"):
+    with pytest.raises(SpecError, match=r"no kind 'loudness'; kinds are mel, stft, fbank$"):
         parse_spec(LOUDNESS.name)
     with pytest.raises(SpecError, match="'nonsense' is not a spec's name"):
         parse_spec("nonsense")

@@ -1,3 +1,5 @@
+from collections import defaultdict
+
 import numpy as np
 import pytest
 import soxr
@@ -9,7 +11,7 @@ from featurestore.specs.grid import grid
 from pipeline.audio.clip import Cropper
 from pipeline.features.plan import arrange
 
-FLOAT32 = Encoding(name="float32")
+FLOAT32 = defaultdict(lambda: Encoding(name="float32"))
 
 
 def computed(plan, clip):
@@ -44,10 +46,19 @@ def test_a_clip_knows_its_peak_and_what_is_at_full_scale():
     assert (quiet.peak, quiet.n_clipped) == (0.5, 0)
 
 
-def test_frames_whose_centre_is_audio_count_as_valid():
-    clip = cut(counting(500), 1000, Excerpt(duration=1.0))
-    assert clip.n_valid_frames(1000, 100) == 6
-    assert clip.n_valid_frames(2000, 100) == 11
+def test_a_clip_knows_how_much_of_its_track_follows():
+    assert cut(counting(1000), 1000, Excerpt(duration=0.4)).n_following == 300
+    assert cut(counting(300), 1000, Excerpt(duration=0.4)).n_following == 0
+
+
+def test_audio_beyond_the_clip_is_the_tracks_and_the_clips_own_stays_the_same():
+    window = Excerpt(duration=0.4, take="first")
+    short, long = (Cropper(counting(n), 1000, window, n_samples=900).clip() for n in (400, 900))
+    np.testing.assert_array_equal(long.audio(1000, 700), counting(700))
+    np.testing.assert_array_equal(short.audio(1000, 700), counting(400))
+    np.testing.assert_array_equal(samples_of(short, 500), samples_of(long, 500))
+    more = Cropper(counting(2000), 1000, window, n_samples=2000).clip()
+    np.testing.assert_array_equal(long.audio(500, 350), more.audio(500, 350))
 
 
 def test_an_odd_surplus_leaves_the_odd_sample_at_the_end():

@@ -11,6 +11,7 @@ import pytest
 import soxr
 
 from featurestore.specs.grid import ferraro2020
+from featurestore.specs.stft import StftSpec
 from pipeline.features.backends import load_backend
 from pipeline.features.backends.stft import FilterBank, SharedStft
 from pipeline.features.scaling import compress
@@ -59,7 +60,16 @@ def mel_power(backend, samples, stft):
 
 
 def reference(samples, stft):
-    """The definition, in float64: librosa's filters, NumPy's FFT, frames cut one by one."""
+    """The definition, in float64: librosa's filters, and `reference_power`."""
+    filters = [
+        librosa.filters.mel(sr=stft.sr, n_fft=512, n_mels=bank.n_mels, dtype=np.float64)
+        for bank in stft.banks
+    ]
+    return np.concatenate(filters) @ reference_power(samples, stft)
+
+
+def reference_power(samples, stft):
+    """NumPy's FFT of frames cut one by one, in float64."""
     n = np.arange(stft.n_fft)
     period = stft.n_fft - (stft.window == "hann-symmetric")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * n / period)
@@ -68,12 +78,7 @@ def reference(samples, stft):
         padded[i * stft.hop_length :][: stft.n_fft] * window
         for i in range(1 + len(samples) // stft.hop_length)
     ]
-    power = np.abs(np.fft.rfft(frames)) ** 2
-    filters = [
-        librosa.filters.mel(sr=stft.sr, n_fft=512, n_mels=bank.n_mels, dtype=np.float64)
-        for bank in stft.banks
-    ]
-    return np.concatenate(filters) @ power.T
+    return np.abs(np.fft.rfft(frames)).T ** 2
 
 
 def log(power):
@@ -106,14 +111,69 @@ def test_a_backend_agrees_with_the_definition(backend, relative, in_db, in_log, 
 
 
 @pytest.mark.parametrize("window", ["hann", "hann-symmetric"])
+@pytest.mark.parametrize("sr", [8000, 16000, 22050, 44100, 48000])
+@pytest.mark.parametrize("signal", SIGNALS)
+@pytest.mark.parametrize(
+    ("backend", "relative", "in_db"),
+    [("native", 1e-4, 0.15), ("librosa", 1e-5, 0.015)],
+)
+def test_power_of_all_bins_agrees_with_the_definition(backend, relative, in_db, signal, sr, window):
+    samples, stft = SIGNALS[signal](sr).astype(np.float32), stft_of(sr, window, n_mels=())
+    power = load_backend(backend).power(np.pad(samples, OVERHANG), stft)
+    expected = reference_power(samples, stft)
+    spec = StftSpec(sr=sr, window=window)
+    assert power.dtype == np.float32
+    assert power.shape == expected.shape == spec.shape(len(samples))
+    audible = expected > 1e-6 * expected.max(axis=0, keepdims=True)
+    assert np.abs(power / np.where(audible, expected, 1) - 1)[audible].max(initial=0) <= relative
+    values = compress(power, "db")
+    assert np.abs(values - decibel(expected)).max() <= in_db
+    # Nothing within full scale is beyond the range; a constant reaches its end with this window.
+    low, high = spec.value_range
+    assert low - 1e-4 <= values.min()
+    assert values.max() <= high + 1e-4
+    if signal == "silence":
+        np.testing.assert_allclose(values, low, rtol=1e-6)
+    if (signal, window) == ("DC", "hann"):
+        assert values.max() == pytest.approx(high, abs=1e-4)
+
+
+def test_power_of_all_bins_is_librosas_own():
+    samples = music_like(22050).astype(np.float32)
+    stft = SharedStft(sr=22050, n_fft=1024, hop_length=160, window="hann", banks=())
+    padded = np.pad(samples, 512)
+    expected = np.abs(
+        librosa.stft(samples.astype("f8"), n_fft=1024, hop_length=160, pad_mode="constant")
+    )
+    expected = librosa.power_to_db(expected**2, top_db=None)
+    for backend in ("native", "librosa"):
+        values = compress(load_backend(backend).power(padded, stft), "db")
+        np.testing.assert_allclose(values, expected, atol=0.015)
+
+
+@pytest.mark.parametrize("backend", ["native", "librosa", "essentia"])
+def test_mel_power_is_that_of_the_power_of_all_bins(backend):
+    if backend == "essentia":
+        pytest.importorskip("essentia", reason="melgrid[essentia] is not installed")
+    module, stft = load_backend(backend), stft_of(16000)
+    samples = np.pad(music_like(16000), OVERHANG).astype(np.float32)
+    filtered = module.filtered(module.power(samples, stft), stft)
+    np.testing.assert_array_equal(filtered, module.mel_power(samples, stft))
+
+
+@pytest.mark.parametrize("window", ["hann", "hann-symmetric"])
 @pytest.mark.parametrize("sr", [12000, 16000])
 @pytest.mark.parametrize("signal", SIGNALS)
 def test_native_agrees_with_essentia(signal, sr, window):
     pytest.importorskip("essentia", reason="melgrid[essentia] is not installed")
     samples, stft = SIGNALS[signal](sr).astype(np.float32), stft_of(sr, window)
-    native, essentia = (mel_power(name, samples, stft) for name in ("native", "essentia"))
-    assert native.shape == essentia.shape
-    assert np.abs(log(native.astype("f8")) - log(essentia.astype("f8"))).max() <= 2e-3
+    padded = np.pad(samples, OVERHANG)
+    for of in ("mel_power", "power"):
+        native, essentia = (
+            getattr(load_backend(name), of)(padded, stft) for name in ("native", "essentia")
+        )
+        assert native.shape == essentia.shape
+        assert np.abs(log(native.astype("f8")) - log(essentia.astype("f8"))).max() <= 2e-3
 
 
 @pytest.mark.parametrize(("sr", "n_frames"), [(12000, 1365), (16000, 1819)])

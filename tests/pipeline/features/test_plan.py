@@ -1,3 +1,4 @@
+from collections import defaultdict
 from fractions import Fraction
 
 import numpy as np
@@ -12,10 +13,12 @@ from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020, grid
 from featurestore.specs.mel import VALUE_RANGE, FeatureSpec
 from pipeline.audio.clip import Cropper
-from pipeline.features.plan import _encoded, arrange
+from pipeline.features.plan import arrange
+from pipeline.features.spectra import arrange as arrange_spectra
+from pipeline.features.spectra import encoded
 
 WINDOW = Excerpt(duration=1.5)
-FLOAT32 = Encoding(name="float32")
+FLOAT32 = defaultdict(lambda: Encoding(name="float32"))
 SHORT = grid(sr=[16000], n_mels=[24, 48], hop=[1, 4], log=["db", "log"])
 
 
@@ -33,19 +36,19 @@ def computed(plan, clip):
 
 
 def test_the_studys_grid_takes_one_spectrum_a_rate():
-    plan = arrange(ferraro2020())
-    assert [(a.sr, a.hop_length, len(a.banks)) for a, _ in plan.stfts] == [
+    analyses = [a for _, _, some in arrange(ferraro2020()).analyses for a in some]
+    assert [(a.stft.sr, a.stft.hop_length, len(a.stft.banks)) for a in analyses] == [
         (12000, 256, 7),
         (16000, 256, 7),
     ]
-    assert sum(len(specs) for _, specs in plan.stfts) == 88
+    assert sum(len(a.specs) for a in analyses) == 88
 
 
 def test_a_single_spec_computes_only_its_own_frames():
     spec = FeatureSpec(sr=16000, n_mels=48, hop=4)
-    ((stft, specs),) = arrange([spec]).stfts
-    assert stft.hop_length == spec.hop_length == 1024
-    assert specs == (spec,)
+    (analysis,) = arrange_spectra([spec])
+    assert analysis.stft.hop_length == spec.hop_length == 1024
+    assert analysis.specs == (spec,)
 
 
 def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
@@ -54,7 +57,7 @@ def test_hops_share_a_spectrum_only_where_that_means_fewer_frames():
         FeatureSpec(sr=16000, n_mels=48, hop=Fraction(160, 256)),
         FeatureSpec(sr=16000, n_mels=48, hop=Fraction(320, 256)),
     ]
-    assert sorted(a.hop_length for a, _ in arrange(specs).stfts) == [160, 256]
+    assert sorted(a.stft.hop_length for a in arrange_spectra(specs)) == [160, 256]
 
 
 def test_a_grid_gives_each_spec_what_it_gets_alone(clip):
@@ -108,7 +111,9 @@ def test_statistics_are_of_what_is_audio_alone():
 def test_what_an_encoding_clips_is_counted(encoding, expected):
     loud = Cropper(np.full(24000, 1e6, np.float32), 16000, WINDOW).clip()
     spec = FeatureSpec(sr=16000, n_mels=8)
-    ((_, values, statistics),) = arrange([spec]).compute(loud, "native", Encoding(name=encoding))
+    ((_, values, statistics),) = arrange([spec]).compute(
+        loud, "native", {spec: Encoding(name=encoding)}
+    )
     # a constant's power lies in the lowest band, but for the frames that begin and end in silence
     assert statistics[2, 0] == expected
     if encoding == "uint8":
@@ -142,9 +147,9 @@ def test_the_plan_encodes_to_the_same_bits_as_the_encoding_beyond_its_limits_too
     rng = np.random.default_rng(0)
     values = np.concatenate([beyond, rng.uniform(-100, 40, 4084)]).astype(np.float32)[None]
     encoding = Encoding(name=name)
-    encoded = _encoded(values, encoding, "db")
-    assert encoded.tobytes() == encoding.encode(values, VALUE_RANGE["db"]).tobytes()
+    stored = encoded(values, encoding, VALUE_RANGE["db"])
+    assert stored.tobytes() == encoding.encode(values, VALUE_RANGE["db"]).tobytes()
     if name == "float16":
         np.testing.assert_array_equal(
-            encoded[0, :8], [65504, -65504, 65504, 65504, 65504, 65504, -65504, np.nan]
+            stored[0, :8], [65504, -65504, 65504, 65504, 65504, 65504, -65504, np.nan]
         )

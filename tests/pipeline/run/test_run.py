@@ -1,5 +1,6 @@
 import os
 import subprocess
+from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ from pipeline.run.run import preview, run
 from pipeline.run.settings import FailureLimit, RunSettings
 
 SR = 8000
-FLOAT32 = Encoding(name="float32")
+FLOAT32 = defaultdict(lambda: Encoding(name="float32"))
 SPECS = grid(sr=[SR], n_mels=[16, 8], hop=[1, 2], log=["db"])
 
 

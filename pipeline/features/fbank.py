@@ -1,0 +1,66 @@
+"""Kaldi's filter bank, from a clip's samples to the values stored.
+
+Kaldi's own code was not used; what it does was read in torchaudio's `compliance.kaldi`.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from scipy.sparse import csr_array
+
+from featurestore.specs.fbank import FLOOR, PREEMPHASIS, FbankSpec, to_mel
+from pipeline.features.backends.native import power_of_frames
+
+
+def fbank(samples: npt.NDArray[np.float32], spec: FbankSpec) -> npt.NDArray[np.float32]:
+    """Values of a spec, ``ln(max(P, FLOOR))`` of mel power P; see `FbankSpec`.
+
+    In double precision up to the power, as in `pipeline.features.backends.native`. Power that
+    overflows gives infinite values.
+
+    Parameters
+    ----------
+    samples : np.ndarray [shape=(n_samples,), dtype=float32]
+        The clip at the spec's rate, without overhang.
+    spec : FbankSpec
+
+    Returns
+    -------
+    values : np.ndarray [shape=(n_mels, n_frames), dtype=float32]
+
+    Raises
+    ------
+    SpecError
+        If the clip is shorter than a frame.
+    """
+    spec.n_frames(len(samples))  # refuses
+    window = torch.from_numpy(np.hanning(spec.win_length))
+
+    def prepare(block: torch.Tensor) -> torch.Tensor:
+        block = block.to(torch.float64, copy=True)  # frames overlap: never in place
+        block -= block.mean(dim=1, keepdim=True)
+        # The first sample has none before; the window takes it away.
+        block[:, 1:] -= PREEMPHASIS * block[:, :-1]
+        return block.mul_(window)
+
+    frames = torch.from_numpy(samples).unfold(0, spec.win_length, spec.hop_length)
+    values: npt.NDArray[np.float32] = _filters(spec) @ power_of_frames(frames, spec.n_fft, prepare)
+    np.maximum(values, np.float32(FLOOR), out=values)
+    return np.log(values, out=values)
+
+
+def filters(spec: FbankSpec) -> npt.NDArray[np.float64]:
+    """The filters, ``(n_mels, 1 + n_fft // 2)``: triangles linear in mel, with a peak of 1."""
+    bins = to_mel(np.fft.rfftfreq(spec.n_fft, 1 / spec.sr))
+    edges = spec.edges
+    lower, centre, upper = (edges[i : len(edges) - 2 + i, None] for i in range(3))
+    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
+    return np.maximum(0, np.minimum(rising, falling))
+
+
+@lru_cache(maxsize=64)
+def _filters(spec: FbankSpec) -> csr_array:
+    # Sparse: 128 bands of a 29.1 s clip take 0.13 ms, and 0.9 ms with a full matrix.
+    return csr_array(filters(spec).astype(np.float32))

@@ -1,0 +1,112 @@
+"""What features are computed from: a clip's samples at a rate, under a condition."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.perturbation import Condition
+from featurestore.specs.spec import Spec
+from pipeline.audio.clip import Clip
+from pipeline.audio.stream import Samples
+from pipeline.perturb import apply
+from pipeline.perturb.audio import Audio
+
+_MARGIN = 2048
+"""Samples more at either speed that a faster condition is given: frames that overlap."""
+
+
+class Signal:
+    """A clip's samples at a rate, under a condition.
+
+    Perturbations take the audio, and not the padding of a short clip: silence stays silence. What
+    a faster one needs beyond the clip comes from the track. Beside a perturbed tile is silence.
+
+    Parameters
+    ----------
+    clip : Clip
+    sr : int
+        [Hz]
+    condition : Condition
+    samples : np.ndarray [shape=(n_samples,), dtype=float32]
+        Of the perturbed clip, of any length; of a clean one, nothing.
+    """
+
+    def __init__(self, clip: Clip, sr: int, condition: Condition, samples: Samples) -> None:
+        self._clip, self.sr, self.condition = clip, sr, condition
+        self._samples = samples
+
+    def padded(self, n_fft: int) -> Samples:
+        """The samples with half a frame before and after; see `Clip.padded`.
+
+        Returns
+        -------
+        samples : np.ndarray [shape=(window.n_samples(sr) + n_fft,), dtype=float32]
+        """
+        if not self.condition:
+            return self._clip.padded(self.sr, n_fft)
+        n_samples = self._clip.source.window.n_samples(self.sr)
+        padded = np.zeros(n_samples + n_fft, np.float32)
+        there = self._samples[:n_samples]
+        padded[n_fft // 2 : n_fft // 2 + len(there)] = there
+        return padded
+
+    @property
+    def n_valid(self) -> int:
+        """Samples that are audio [samples at `track_sr`]; may be more than the clip has."""
+        n_valid, n_following = np.array([[self._clip.n_valid], [self._clip.n_following]])
+        return int(self.condition.n_valid(n_valid, n_following)[0])
+
+    @property
+    def track_sr(self) -> int:
+        """Rate of the track [Hz]."""
+        return self._clip.source.sr
+
+
+class Signals:
+    """The signals of a clip; conditions share what they can.
+
+    Parameters
+    ----------
+    clip : Clip
+    seed : int
+        What perturbations draw from, of this clip.
+    """
+
+    def __init__(self, clip: Clip, seed: int) -> None:
+        self._clip, self._seed = clip, seed
+        self._audio: dict[tuple[int, int], Audio] = {}
+
+    def at(self, sr: int, condition: Condition) -> Signal:
+        """The signal at a rate under a condition."""
+        if not condition:
+            return Signal(self._clip, sr, condition, np.empty(0, np.float32))
+        n_samples = n_needed(self._clip.source.window.n_samples(sr), condition)
+        key = sr, n_samples
+        if key not in self._audio:
+            samples = self._clip.audio(sr, n_samples)
+            if not len(samples):  # less than one sample at this rate
+                samples = np.zeros(1, np.float32)
+            self._audio[key] = Audio(samples=samples, sr=sr)
+        audio = self._audio[key]
+        samples = apply(audio, condition, condition.generator(self._seed))
+        return Signal(self._clip, sr, condition, samples)
+
+
+def n_needed(n_samples: int, condition: Condition) -> int:
+    """Samples that a condition needs to make `n_samples`."""
+    if condition.speed <= 1:
+        return n_samples
+    return math.ceil((n_samples + _MARGIN) * condition.speed) + _MARGIN
+
+
+def reach(specs: Iterable[Spec], window: Excerpt) -> float:
+    """How many times its length a clip of a track is needed for some specs."""
+    needed = [1.0]
+    for spec in specs:
+        if spec.condition.speed > 1:
+            n_samples = window.n_samples(spec.sr)
+            # Two samples more, for lengths are rounded at the track's own rate, too.
+            needed.append((n_needed(n_samples, spec.condition) + 2) / n_samples)
+    return max(needed)
