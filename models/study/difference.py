@@ -64,7 +64,7 @@ class Difference:
     welch : Estimate
         The loss, with the chance over runs alone, as the study of Ferraro et al. tested it.
     unknown : str
-        Why nothing is told, a sentence; empty where something may be.
+        Why nothing is told, a clause; empty where something may be.
     n_runs : int
         Of the side that has fewer.
     n_clips : int
@@ -116,9 +116,10 @@ def difference(reference: RunTable, other: RunTable, typical: Variance | None = 
     ]
     n_replicates = min(r.shape[1] for r in replicates)
     replicates = [r[:, :n_replicates] for r in replicates]
+    all_replicates = replicates
     if runs[0] == runs[1]:
         sides, replicates = [sides[0] - sides[1]], [replicates[0] - replicates[1]]
-    if unknown := _unknown(tables, n_runs, sides, replicates):
+    if unknown := _unknown(tables, n_runs, all_replicates, sides, replicates):
         return dataclasses.replace(found, unknown=unknown)
     shared, allowance = correction(tables, ratio_of_clips(rows), has_folds=folds != [None])
     terms = over_runs(sides)
@@ -181,19 +182,38 @@ def runs_of(reference: RunTable, other: RunTable) -> tuple[Sequence[Run], Sequen
 
 
 def _unknown(
-    tables: Sequence[RunTable], n_runs: int, sides: Sequence[Floats], replicates: Sequence[Floats]
+    tables: Sequence[RunTable],
+    n_runs: int,
+    all_replicates: Sequence[Floats],
+    sides: Sequence[Floats],
+    replicates: Sequence[Floats],
 ) -> str:
-    """Which kind of chance is not known, a sentence; empty if none."""
+    """Which kind of chance is not known, a clause; empty if none.
+
+    `all_replicates` are of either point; `sides` and `replicates` of the differences where runs are
+    paired.
+    """
     for table in tables:
         if len(table.runs) == 1:
-            return "a single run says nothing of other runs"
+            return (
+                "a single run says nothing of other runs; two runs or more (--runs) would begin to "
+                "tell"
+            )
+    # Before the runs, whose scores are alike now and then where hardly any scores are possible.
+    if replicates[0].shape[1] > 1 and not any(map(_varies, all_replicates)):
+        return "the test clips are too few: whichever are drawn, the scores stay the same"
     if n_runs < 2:
         return "the runs have the same scores, so that they say nothing of other runs"
     if replicates[0].shape[1] < 2:
         return "the rows hold no bootstrap replicates, which tell what other test clips would do"
-    if max(np.ptp(r, axis=1).max() for r in replicates) < _ROUNDING and any(map(np.any, sides)):
+    if not any(map(_varies, replicates)) and any(map(np.any, sides)):
         return "the test clips are too few: whichever are drawn, the loss stays the same"
     return ""
+
+
+def _varies(replicates: Floats) -> bool:
+    """Whether other test clips change any run's score, or difference of scores."""
+    return bool(np.ptp(replicates, axis=1).max() >= _ROUNDING)
 
 
 def correction(tables: Sequence[RunTable], ratio: float, *, has_folds: bool) -> tuple[float, float]:
