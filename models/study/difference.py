@@ -42,13 +42,16 @@ import numpy.typing as npt
 
 from models.study.power import Deviations
 from models.study.results import Row
-from models.study.run_table import Run, RunTable
+from models.study.run_table import Folds, Run, RunTable
 from models.study.significance import Estimate, Variance
 
 _ROUNDING = 1e-9
 
 _TYPICAL_RATIO = 1 / 3
 """Where rows do not say how many clips trained and tested: three folds of five train, one tests."""
+
+FEWEST = 10
+"""Clips with a tag, and clips without, below which an AUC's error is not estimated."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -119,7 +122,8 @@ def difference(reference: RunTable, other: RunTable, typical: Variance | None = 
     all_replicates = replicates
     if runs[0] == runs[1]:
         sides, replicates = [sides[0] - sides[1]], [replicates[0] - replicates[1]]
-    if unknown := _unknown(tables, n_runs, all_replicates, sides, replicates):
+    unknown = _unknown(tables, n_runs, all_replicates, sides, replicates)
+    if unknown or (unknown := _too_few_with_tags(reference, folds)):
         return dataclasses.replace(found, unknown=unknown)
     shared, allowance = correction(tables, ratio_of_clips(rows), has_folds=folds != [None])
     terms = over_runs(sides)
@@ -209,6 +213,24 @@ def _unknown(
     if not any(map(_varies, replicates)) and any(map(np.any, sides)):
         return "the test clips are too few: whichever are drawn, the loss stays the same"
     return ""
+
+
+def _too_few_with_tags(reference: RunTable, folds: Folds) -> str:
+    """Whether all tags together have too few clips for a bootstrap, a clause; empty if not.
+
+    What tells of a tag is the clips that have it, or those that do not where these are fewer: of a
+    single tag of three clips, draws vary much less than three other clips would make the score.
+    """
+    rows = [reference.cells[reference.runs[0], fold] for fold in folds]
+    if not all(row.get("n_positive_per_tag") and "n_test" in row for row in rows):
+        return ""
+    n = sum(min(n, row["n_test"] - n) for row in rows for n in row["n_positive_per_tag"].values())
+    if n >= FEWEST:
+        return ""
+    return (
+        f"the test clips are too few: {n} are all that the tags have with them, or without, and "
+        f"{FEWEST} is the least to tell from"
+    )
 
 
 def _varies(replicates: Floats) -> bool:

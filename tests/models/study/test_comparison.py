@@ -375,12 +375,25 @@ def test_rows_without_replicates_tell_nothing():
     assert "the rows hold no bootstrap replicates" in said
 
 
-def test_one_tag_is_compared_like_many(make_rows):
+def of_one_tag(make_rows, n_positive):
     tags = {"roc_auc_per_tag": {"rock": 0.8}, "pr_auc_per_tag": {"rock": 0.5}}
     specs = [FeatureSpec(sr=16000, n_mels=n) for n in (96, 48)]
-    comparison = compare(make_rows(specs, n_positive_per_tag={"rock": 3}, **tags))
-    assert comparison.points[0].verdict == "no worse"
-    assert comparison.points[0].tag_losses["rock"].verdict == "not told"  # three clips
+    return make_rows(specs, n_positive_per_tag={"rock": n_positive}, **tags)
+
+
+def test_one_tag_is_compared_like_many(make_rows):
+    point = compare(of_one_tag(make_rows, 12)).points[0]
+    assert point.verdict == "no worse"
+
+
+@pytest.mark.parametrize("n_positive", [3, 37])
+def test_one_tag_of_three_clips_tells_nothing(make_rows, n_positive):
+    """Three of 40 clips have it, or have it not."""
+    rows = of_one_tag(make_rows, n_positive)
+    verdict, said = told(rows)
+    assert verdict == "not told"
+    assert compare(rows).points[0].tag_losses["rock"].verdict == "not told"
+    assert "the test clips are too few: 3 are all that the tags have with them, or without" in said
 
 
 def test_where_all_runs_learn_from_the_same_clips_that_is_said(make_rows):
