@@ -85,7 +85,7 @@ def _one_tag(rows):
         (_two_clips, {}, (), "too few: whichever are drawn, the scores stay the same."),
         (_one_tag, {}, (), "too few: 3 are all that the tags have with them, or without, and 10"),
         (_without_folds, {"folds": (0, 1, 2)}, (), "no fold was tested at both points."),
-        (list, {}, ("--margin", "0"), "test clips would tell a loss of"),
+        (list, {}, ("--margin", "0"), "runs would tell a loss of 0.17 %."),
     ],
     ids=["seeds alone", "a run", "two clips", "a tag", "missing folds", "no margin"],
 )
