@@ -250,7 +250,8 @@ def runs_and_clips_needed(
         if at_least(n_runs) > best[0]:
             break
         # As many clips as cost no more: where they do not tell, it takes no bisection.
-        if _detectable(deviations, n_runs, best[0] // n_runs, alpha, power) > loss:
+        most_clips = best[0] // n_runs
+        if not most_clips or _detectable(deviations, n_runs, most_clips, alpha, power) > loss:
             continue
         n_clips = clips_needed(deviations, loss, n_runs=n_runs, alpha=alpha, power=power)
         if n_clips is not None:

@@ -108,7 +108,7 @@ def test_runs_and_clips_needed_are_the_fewest_trainings_times_clips(deviations, 
 
 
 @given(deviations=DEVIATIONS, loss=st.floats(1e-3, 0.5))
-@settings(max_examples=25)
+@settings(max_examples=20)
 def test_of_runs_and_clips_needed_one_less_does_not_tell(deviations, loss):
     found = runs_and_clips_needed(deviations, loss, most_runs=100)
     if found is None:
@@ -128,6 +128,11 @@ def test_a_smaller_loss_takes_more_of_runs_and_clips_together():
         for loss in (0.05, 0.03, 0.02, 0.01)
     ]
     assert costs == sorted(set(costs))
+
+
+def test_a_loss_that_two_runs_on_one_clip_tell_needs_no_more():
+    tiny = Deviations(over_runs=1e-4, per_clip=1e-3)
+    assert runs_and_clips_needed(tiny, 0.5, most_runs=100) == (2, 1)
 
 
 def test_where_neither_endless_clips_nor_all_runs_tell_nothing_is_needed():
