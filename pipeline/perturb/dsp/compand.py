@@ -73,5 +73,5 @@ def _follow_samples(samples: Samples, attack: float, decay: float) -> npt.NDArra
 
 # Each level needs the one before, and which way it went: no filter and no array operation does it.
 # Compiled, half a minute at 16 kHz takes 2 ms; compiling takes 0.5 s, once a process. It is not
-# cached: loading it from a cache takes 0.3 s, and fails where no folder can be written.
+# cached, as loading it from numba's cache took 0.3 s.
 _follow = numba.njit(nogil=True)(_follow_samples)
