@@ -5,7 +5,7 @@ from fractions import Fraction
 from itertools import groupby, product
 from typing import TypeVar
 
-from featurestore.specs.mel import FeatureSpec, Log, Window
+from featurestore.specs.mel import FeatureSpec, Log, Norm, Window
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import minimal_basis
 
@@ -22,6 +22,9 @@ def grid(
     fmin: float = 0.0,
     fmax: float | None = None,
     window: Window = "hann",
+    win_length: int | None = None,
+    htk: bool = False,
+    norm: Norm = "slaney",
 ) -> tuple[FeatureSpec, ...]:
     """Every combination of the values given, each once, in the order given.
 
@@ -33,7 +36,17 @@ def grid(
     return tuple(
         dict.fromkeys(
             FeatureSpec(
-                sr=a, n_mels=b, hop=c, log=d, n_fft=n_fft, fmin=fmin, fmax=fmax, window=window
+                sr=a,
+                n_mels=b,
+                hop=c,
+                log=d,
+                n_fft=n_fft,
+                fmin=fmin,
+                fmax=fmax,
+                window=window,
+                win_length=win_length,
+                htk=htk,
+                norm=norm,
             )
             for a, b, c, d in product(sr, n_mels, hop, log)
         )

@@ -328,9 +328,11 @@ def spread(mel: Power, spec: FeatureSpec, rounds: int = _SPREADING_ROUNDS) -> Po
     filters = csr_array(dense)
     back = csr_array(dense.T)
     covering = dense.sum(0)[:, None]
-    triangles = dense / dense.max(1, keepdims=True)
+    highest, area = dense.max(1, keepdims=True), dense.sum(1, keepdims=True)
+    # An empty filter (HTK's lowest may be) says nothing of any bin.
+    triangles = np.divide(dense, highest, out=np.zeros_like(dense), where=highest > 0)
     overlap = triangles.sum(0)[:, None]
-    density = mel / dense.sum(1, keepdims=True)
+    density = np.divide(mel, area, out=np.zeros_like(mel, dtype=np.float64), where=area > 0)
     bins: Power = csr_array(triangles.T) @ density
     bins /= np.where(overlap > 0, overlap, 1)
     for _ in range(rounds):

@@ -1,5 +1,7 @@
 """Essentia, which the study used; an extra, because it is AGPL-3.0: ``melgrid[essentia]``."""
 
+import dataclasses
+
 import numpy as np
 import numpy.typing as npt
 
@@ -15,7 +17,7 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
     Raises
     ------
     SettingsError
-        If Essentia is not installed.
+        If Essentia is not installed, or if a filter is empty, which it refuses.
     """
     try:
         import essentia
@@ -27,10 +29,21 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
             "backend is essentia, which is not installed: pip install 'melgrid[essentia]' "
             "(AGPL-3.0), or use --backend native"
         ) from None
+    for bank in stft.banks:
+        n_empty = int((dataclasses.replace(stft, banks=(bank,)).filters().max(1) == 0).sum())
+        if n_empty:
+            raise SettingsError(
+                f"backend is essentia, which computes no empty filters, and {n_empty} of the "
+                f"{bank.n_mels} HTK bands at sr {stft.sr} Hz, n_fft {stft.n_fft} are; "
+                "use --backend native"
+            )
+    length = stft.win_length or stft.n_fft
+    before = (stft.n_fft - length) // 2
     symmetric = stft.window == "hann-symmetric"
     windowing = es.Windowing(
         type="hann",
-        size=stft.n_fft,
+        size=length,
+        zeroPadding=stft.n_fft - length,
         normalized=False,
         zeroPhase=False,
         symmetric=symmetric,
@@ -43,9 +56,9 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
             sampleRate=stft.sr,
             lowFrequencyBound=bank.fmin,
             highFrequencyBound=bank.fmax,
-            warpingFormula="slaneyMel",
+            warpingFormula="htkMel" if bank.htk else "slaneyMel",
             weighting="linear",
-            normalize="unit_tri",
+            normalize="unit_max" if bank.norm is None else "unit_tri",
             type="power",  # of magnitudes: it squares what it is given
         )
         for bank in stft.banks
@@ -56,6 +69,7 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
         samples, frameSize=stft.n_fft, hopSize=stft.hop_length, startFromZero=True
     )
     for column, frame in zip(range(n_frames), frames, strict=False):
-        magnitudes = spectrum(windowing(frame))
+        # The zeros come after the window, which magnitudes do not tell.
+        magnitudes = spectrum(windowing(frame[before : before + length]))
         mel[:, column] = np.concatenate([bands(magnitudes) for bands in banks])
     return mel

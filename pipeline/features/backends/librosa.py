@@ -25,6 +25,8 @@ def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray
             n_mels=bank.n_mels,
             fmin=bank.fmin,
             fmax=bank.fmax,
+            htk=bank.htk,
+            norm=bank.norm,
             dtype=np.float64,
         )
         for bank in stft.banks
