@@ -245,15 +245,28 @@ def _parse_log(text: str) -> str:
     return text
 
 
+_GRID_DEFAULTS = {
+    "n_fft": 512, "fmin": 0, "fmax": None, "win_length": None, "htk": False, "norm": "slaney"
+}  # fmt: skip
+
+
 def _grid(
-    sr: Any, mels: Any, hop: Any, log: Any, grid_name: str | None, window: Any, **others: Any
+    sr: Any,
+    mels: Any,
+    hop: Any,
+    log: Any,
+    grid_name: str | None,
+    window: Any,
+    norm: bool,
+    **others: Any,
 ) -> "tuple[FeatureSpec, ...]":
     from featurestore.specs.grid import GRIDS, grid
 
+    others["norm"] = "slaney" if norm else None
     if grid_name is None:
         sr, mels, hop, log = sr or [16000], mels or [96], hop or [1], log or ["db"]
         return grid(sr=sr, n_mels=mels, hop=hop, log=log, window=window, **others)
-    if any((sr, mels, hop, log)) or others != {"n_fft": 512, "fmin": 0, "fmax": None}:
+    if any((sr, mels, hop, log)) or others != _GRID_DEFAULTS:
         raise click.UsageError("--grid says which specs; leave out all but --window")
     return GRIDS[grid_name](window)
 
@@ -272,7 +285,11 @@ spec_options = together(
     click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
     click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
                  help="hann-symmetric gives the study's own numbers.  [hann]"),
-    gathered("grid", _grid, "n_fft", "fmin", "fmax"),
+    click.option("--win-length", type=int, help="Length of the window [samples].  [n_fft]"),
+    click.option("--htk", is_flag=True, help="HTK's mel scale, not Slaney's."),
+    click.option("--norm/--no-norm", default=True,
+                 help="Mel filters of the same area, or of height 1.  [norm]"),
+    gathered("grid", _grid, "n_fft", "fmin", "fmax", "win_length", "htk"),
 )  # fmt: skip
 """Which specs, as `grid`: the product of the values, or a named grid."""
 

@@ -198,3 +198,21 @@ def by_hand(samples, pad_mode):
         ]
     )
     return 10 * np.log10(np.maximum(filters @ power.T, 1e-10))
+
+
+@pytest.mark.parametrize("log", ["db", "log"])
+@pytest.mark.parametrize("n_mels", [8, 96])
+@pytest.mark.parametrize(("n_fft", "win_length"), [(512, None), (512, 400), (1024, None)])
+def test_full_scale_audio_is_within_uint8s_range_without_area_norm(n_fft, win_length, n_mels, log):
+    spec = FeatureSpec(
+        sr=16000, n_mels=n_mels, n_fft=n_fft, win_length=win_length, htk=True, norm=None, log=log
+    )
+    t = np.arange(8000) / 16000
+    loudest = -np.inf
+    for hertz in (0, 31.25, 100, 440, 997, 5000, 7800):
+        sine = np.sin(2 * np.pi * hertz * t + 1)
+        for samples in (sine, np.sign(sine)):
+            loudest = max(loudest, values(spec, samples.astype(np.float32)).max())
+    high = spec.value_range[1]
+    plain = FeatureSpec(sr=16000, n_mels=8, log=log).value_range[1]
+    assert plain < loudest <= high  # it reaches beyond the range of filters with area norm
