@@ -78,7 +78,7 @@ class FeatureSpec:
     htk : bool
         Mel scale: HTK's, 2595 log10(1 + f / 700), or Slaney's. HTK's lowest filters may lie
         between two FFT bins and be empty: such bands are at the floor in every frame. They are
-        accepted, because published networks were trained with some (128 bands at 16 kHz).
+        accepted, because published networks were trained with one (128 bands at 16 kHz).
     norm : {'slaney', None}
         Triangles of the same area (2 over their width in Hz), or of height 1.
     condition : Condition

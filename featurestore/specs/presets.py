@@ -41,7 +41,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset(
             name="smc2020-128",
             specs=(FeatureSpec(sr=16000, n_mels=128, htk=True, norm=None),),
-            source=f"{_SMC2020}: short, short_res, attention; some of the lowest bands are empty",
+            source=f"{_SMC2020}: short, short_res, attention; the lowest band is empty",
         ),
         Preset(
             name="mtt",

@@ -214,10 +214,9 @@ def test_htks_empty_filters_are_accepted_and_told_as_librosa_has_them(sr, n_mels
     assert spec.empty_filters.tolist() == empty.tolist()
 
 
-def test_the_published_128_bands_have_empty_filters():
+def test_the_lowest_of_the_published_128_bands_is_empty():
     empty = FeatureSpec(sr=16000, n_mels=128, htk=True, norm=None).empty_filters
-    assert len(empty) > 0
-    assert empty.max() < 20
+    assert empty.tolist() == [0]
     assert len(FeatureSpec(sr=22050, n_mels=128, n_fft=1024, htk=True).empty_filters) == 0
 
 
