@@ -235,13 +235,16 @@ def _spectrogram(
     to either side. So the picture ends half a step inside the filter bank's outer edges.
     """
     lowest, *_, last = spec.edges
-    low, high = _height(np.array([lowest, last]), highest)
-    half_step = (high - low) / (spec.n_mels + 1) / 2
+    halves = mel_edges(2 * spec.n_mels + 1, lowest, last, htk=spec.htk)
+    borders = _height(halves[1::2], highest)
+    if spec.htk:  # bands that are even on HTK's scale are not in the picture
+        inside = np.linspace(borders[0], borders[-1], 8 * spec.n_mels + 1)[:-1]
+        values = values[np.searchsorted(borders, inside, "right") - 1]
     half_hop = 0.5 / spec.frame_rate
     times = (-half_hop, values.shape[1] / spec.frame_rate - half_hop)
     image = axes.imshow(
         values,
-        extent=(*times, low + half_step, high - half_step),
+        extent=(*times, borders[0], borders[-1]),
         origin="lower",
         aspect="auto",
         cmap="magma",

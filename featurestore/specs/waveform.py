@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 
 from featurestore.specs.encoding import EncodingName, Range
-from featurestore.specs.fields import read_name, whole_number
+from featurestore.specs.fields import SAMPLE_RATES, read_name, whole_number
 from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
@@ -55,7 +55,7 @@ class WaveformSpec:
     condition: Condition = CLEAN
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sr", whole_number("sr", self.sr, 1000, 768_000, " Hz"))
+        object.__setattr__(self, "sr", whole_number("sr", self.sr, *SAMPLE_RATES, " Hz"))
 
     @property
     def unit(self) -> str:

@@ -229,7 +229,7 @@ def sonify(
     """Make a sound whose mel-spectrogram is the one given, as nearly as can be.
 
     The scaling is undone, the bands are spread over FFT bins (`spread`), frames are held until the
-    next one, in steps of a quarter of a frame or less, and the magnitudes are imposed on white
+    next one, in steps of a quarter of a window or less, and the magnitudes are imposed on white
     noise: either once, or again and again until the phases agree with them (Griffin and Lim,
     *IEEE ASSP* 32(2), 1984, with Perraudin's momentum, by librosa).
 
@@ -266,7 +266,7 @@ def sonify(
 
     _look(method, "wav")
     # Frames half over one another, as stored at x1, leave the phases too free.
-    step = min(spec.hop_length, max(1, spec.n_fft // 4))
+    step = min(spec.hop_length, (spec.win_length or spec.n_fft) // 4)
     n_frames = 1 + n_samples // step
     bins = spread(decompress(values, spec.log), spec)
     nearest = (np.arange(n_frames) * step + spec.hop_length // 2) // spec.hop_length
@@ -328,9 +328,11 @@ def spread(mel: Power, spec: FeatureSpec, rounds: int = _SPREADING_ROUNDS) -> Po
     filters = csr_array(dense)
     back = csr_array(dense.T)
     covering = dense.sum(0)[:, None]
-    triangles = dense / dense.max(1, keepdims=True)
+    highest, area = dense.max(1, keepdims=True), dense.sum(1, keepdims=True)
+    # An empty filter (HTK's lowest may be) says nothing of any bin.
+    triangles = np.divide(dense, highest, out=np.zeros_like(dense), where=highest > 0)
     overlap = triangles.sum(0)[:, None]
-    density = mel / dense.sum(1, keepdims=True)
+    density = np.divide(mel, area, out=np.zeros_like(mel, dtype=np.float64), where=area > 0)
     bins: Power = csr_array(triangles.T) @ density
     bins /= np.where(overlap > 0, overlap, 1)
     for _ in range(rounds):
