@@ -541,7 +541,7 @@ def featurize(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Turn AUDIO into a store of mel-spectrograms.
+    """Turn AUDIO into a store of mel-spectrograms, or of other representations.
 
     AUDIO is a folder, a table of paths and tags (CSV, JSON lines, Parquet), or
     a data set's folder with --catalog. If it is left out, a small labelled demo
@@ -1144,6 +1144,7 @@ def report(
 @click.argument("path", metavar="AUDIO|STORE")
 @click.option("-o", "--output", "drawn", metavar="FILE", help="Draw it, to a PNG file.")
 @spec_options
+@condition_options
 @audio_options
 @click.option("--clips", type=int, default=64, show_default=True,
               help="Clips of AUDIO to make, at least: whole tasks.")  # fmt: skip
@@ -1162,6 +1163,7 @@ def profile(
     path: str,
     drawn: str | None,
     grid: "tuple[Spec, ...]",
+    perturb: "list[tuple[Condition, ...]]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -1188,10 +1190,12 @@ def profile(
     _refuse_options_of_the_other(ctx, path, is_audio=store is None)
     found: Iterable[Profile]
     if store is None:
+        from featurestore.specs.grid import under
         from pipeline.catalogs import open_catalog
         from pipeline.profile import profile as profile_run
 
         tracks = open_catalog(path, catalog, table)
+        grid = under(grid, [condition for several in perturb for condition in several])
         found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
     else:
         from models.data import folds_of, training_data
