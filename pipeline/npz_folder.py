@@ -216,7 +216,7 @@ class NpzFolder:
 
     def compute(
         self, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[Spec, tuple[bytes, Statistics]]]:
+    ) -> tuple[ClipRecord, dict[Spec, tuple[Clip, Statistics]]]:
         """One clip's record and rows; a `Source` for `compute_shard`.
 
         Raises
