@@ -26,8 +26,11 @@ def condition_in_words(condition: Condition) -> str:
 
 
 def meaning_of(condition: Condition) -> str:
-    """What a condition does to the audio, in a sentence's part; empty where it is clean."""
-    return "; then ".join(PERTURBATIONS[p.word].meaning for p in condition.perturbations)
+    """What a condition does to the audio, as far as `condition_in_words` leaves that open."""
+    kinds = [PERTURBATIONS[p.word] for p in condition.perturbations]
+    # "faster" and "louder" say nothing more, and are wrong of 0.707 and -6 dB.
+    described = [k for k in kinds if k.speed != 0 and all(a.low >= 0 for a in k.amounts)]
+    return "; ".join(kind.meaning for kind in described)
 
 
 def _perturbation(perturbation: Perturbation) -> str:

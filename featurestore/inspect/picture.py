@@ -149,6 +149,7 @@ def draw_thumbnails(panels: Sequence[Panel]) -> list[bytes]:
         axes = figure.subplots()
         draw_panel(axes, panel, scales[panel.scale_key], highest)
         axes.set_xlim(0, longest)
+        _shade_padding(axes, panel, longest, is_labelled=False)
         axes.set_ylabel(panel.axis_label.replace("frequency [Hz]", "Hz"), fontsize=8)
         axes.set_xlabel("s", fontsize=8)
         drawn.append(_png(figure))
@@ -252,12 +253,16 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _shade_padding(axes: "Axes", panel: Panel, duration: float) -> None:
+def _shade_padding(
+    axes: "Axes", panel: Panel, duration: float, *, is_labelled: bool = True
+) -> None:
     valid = panel.seconds
     if duration - valid < 1e-3:
         return
     axes.axvspan(valid, duration, facecolor="white", alpha=0.25, hatch="///", edgecolor="0.6")
     axes.axvline(valid, color="0.4" if panel.is_line else "white", linewidth=1.2)
+    if not is_labelled:
+        return
     axes.annotate(
         f"audio ends, {valid:.1f} s",
         (valid, 1), (-3, -4), textcoords="offset points", xycoords=("data", "axes fraction"),

@@ -65,6 +65,7 @@ PLAYERS: dict[str, Player] = {
         "the logarithm's floor are taken for silent, and phases are made up",
         magnitudes=fbank.magnitudes,
     ),
+    "wave": Player(made="the samples as they are stored"),
 }
 """By `Spec.kind`."""
 
