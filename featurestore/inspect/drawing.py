@@ -178,7 +178,9 @@ def _draw_spectrogram(axes: "Axes", panel: Panel, scale: Range, highest: float) 
     )
     if is_hertz:
         ticks = [hertz for hertz in _HERTZ if hertz <= highest * 1.001]
-        axes.set_yticks(np.minimum(_height(np.array(ticks), highest), 1), [f"{hertz:g}" for hertz in ticks])
+        axes.set_yticks(
+            np.minimum(_height(np.array(ticks), highest), 1), [f"{hertz:g}" for hertz in ticks]
+        )
         axes.set_ylim(0, 1)
     axes.set_facecolor("0.85")  # what lies outside the bands
     return image

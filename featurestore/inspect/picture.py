@@ -159,9 +159,7 @@ def draw_thumbnails(panels: Sequence[Panel]) -> list[bytes]:
 def read_panels(store: FeatureStore, row: int, specs: Sequence[Spec]) -> list[Panel]:
     """Read what is drawn of a clip; errors as of `FeatureArray.read`."""
     return [
-        Panel(
-            spec=spec, values=store[spec][row], seconds=valid_seconds(store, row, spec.condition)
-        )
+        Panel(spec=spec, values=store[spec][row], seconds=valid_seconds(store, row, spec.condition))
         for spec in specs
     ]
 

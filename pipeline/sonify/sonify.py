@@ -128,7 +128,9 @@ class SoundFiles:
     def lines(self) -> list[str]:
         """The files, their length and their gain."""
         lengths = sorted({f"{file.seconds:.1f}" for file in self.files}, key=float)
-        seconds = f"{lengths[0]} s each" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} s"
+        seconds = (
+            f"{lengths[0]} s each" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} s"
+        )
         gain = self.files[0].gain
         about = f"{seconds}, gain {gain:.1f} dB (0 is as loud as the clip)"
         return [*(str(file.path) for file in self.files), about]
