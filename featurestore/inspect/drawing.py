@@ -192,8 +192,9 @@ def _height(hertz: npt.NDArray[np.float64], highest: float) -> npt.NDArray[np.fl
     What lies above has the same slope as at the upper end.
     """
     fine = mel_edges(4095, 0.0, highest)
-    heights: npt.NDArray[np.float64] = np.interp(hertz, fine, np.linspace(0, 1, len(fine)))
-    return heights + np.maximum(hertz - highest, 0) / (fine[-1] - fine[-2]) / (len(fine) - 1)
+    heights = np.interp(hertz, fine, np.linspace(0, 1, len(fine)))
+    heights += np.maximum(hertz - highest, 0) / (fine[-1] - fine[-2]) / (len(fine) - 1)
+    return heights
 
 
 def _edges(centres: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """Kaldi's filter bank, from a clip's samples to the values stored.
 
-Kaldi's own code was not used; what it does was read in torchaudio's `compliance.kaldi`.
+Kaldi's own code was not used; what it does was read in torchaudio's ``kaldi``.
 """
 
 import dataclasses

@@ -17,8 +17,9 @@ from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
 from featurestore.specs.stft import StftSpec
+from featurestore.specs.waveform import WaveformSpec
 from pipeline.audio.clip import Clip
-from pipeline.features import fbank, spectra
+from pipeline.features import fbank, spectra, waveform
 from pipeline.features.analysis import Analysis, Made
 from pipeline.features.backends import BackendName
 from pipeline.features.signal import Signals
@@ -28,6 +29,7 @@ ANALYSES: dict[type[Spec], Callable[[Sequence[Any]], Sequence[Analysis]]] = {
     FeatureSpec: spectra.arrange,
     StftSpec: spectra.arrange,
     FbankSpec: fbank.arrange,
+    WaveformSpec: waveform.arrange,
 }
 
 

@@ -83,7 +83,7 @@ def batches(layouts: Sequence[Layout]) -> Iterator[tuple[Layout, ...]]:
     batch: list[Layout] = []
     nbytes = 0
     for layout in layouts:
-        shard_nbytes = layout.chunk_nbytes * layout.clips_per_shard
+        shard_nbytes = layout.clip_nbytes * layout.clips_per_shard
         if batch and nbytes + shard_nbytes > _TASK_NBYTES:
             yield tuple(batch)
             batch, nbytes = [], 0

@@ -184,8 +184,8 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
     stored = stored_specs(specs, settings)
     division = division_for(n_clips, stored, settings)
     planned = layouts(stored, settings, division)
-    nbytes = sum(layout.chunk_nbytes for layout in planned)
-    everything = sum(layout.chunk_nbytes for layout in layouts(specs, settings, division))
+    nbytes = sum(layout.clip_nbytes for layout in planned)
+    everything = sum(layout.clip_nbytes for layout in layouts(specs, settings, division))
     packed = 1 if settings.codec.name == "none" else _PACKED
     return Preview(
         clips=n_clips,
@@ -199,9 +199,9 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
         specs=tuple(
             PlannedSpec(
                 spec=layout.spec.name,
-                shape=[n_clips, *layout.chunk_shape],
+                shape=[n_clips, *layout.clip_shape],
                 encoding=layout.encoding.name,
-                bytes_per_clip=layout.chunk_nbytes,
+                bytes_per_clip=layout.clip_nbytes,
             )
             for layout in planned
         ),

@@ -21,12 +21,12 @@ from featurestore.format.commits import (
 )
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
-from featurestore.format.shard import unpack
+from featurestore.format.shard import Clip, unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
 from featurestore.storage import open_files
-from featurestore.storage.checksum import append_crc32c, verify_crc32c
+from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
 from pipeline.audio.clip import Cropper
@@ -142,8 +142,8 @@ class ShardResult:
 _WRITES = 8
 """Specs written at the same time: most of it is waiting, for the disk or for object storage."""
 
-EncodedClip = tuple[bytes, Statistics]
-"""One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
+EncodedClip = tuple[Clip, Statistics]
+"""One clip at one spec: its chunks with their checksums, and its statistics ``(3, n_bands)``."""
 
 Source = Callable[[str, str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, EncodedClip]]]
 """Makes one clip: from its id, a path, a tile and what is wanted, to its record and rows.
@@ -255,18 +255,19 @@ def _kept(files: Files, layout: Layout, task: ShardTask) -> list[EncodedClip | N
     if stored is None or packed is None:
         return kept
     with contextlib.suppress(CorruptDataError):  # without its index, a shard keeps nothing
-        there = unpack(stored, layout.clips_per_shard, key)
+        there = unpack(stored, *layout.rows_and_chunks, key)
         statistics = unpack_statistics(packed, layout, statistics_key)
         for position in ready:
             with contextlib.suppress(CorruptDataError):
-                chunk = there[position]
-                if chunk is None:
+                clip = there[position]
+                if clip is None:
                     continue
-                verify_crc32c(chunk, key)
+                for chunk in clip:
+                    verify_crc32c(chunk, key)
                 # Else it is an undamaged row, but another one.
                 committed = task.before.checksum(layout.spec.name, position)
-                if row_checksum(chunk, statistics[position]) == committed:
-                    kept[position] = chunk, statistics[position]
+                if row_checksum(clip, statistics[position]) == committed:
+                    kept[position] = clip, statistics[position]
     return kept
 
 
@@ -303,7 +304,7 @@ class _Tracks:
             for spec, values, statistics in plan.compute(
                 clip, self._job.backend, encodings, _seed(self._job.seed, clip_id)
             ):
-                made[spec] = append_crc32c(by_spec[spec].codec.compress(values)), statistics
+                made[spec] = by_spec[spec].chunks_of(values), statistics
         record = ClipRecord(
             status="ready",
             sr=track.sr,

@@ -23,7 +23,8 @@ def spread(bands: Power, filters: npt.NDArray[np.float64], rounds: int = _ROUNDS
     bands : np.ndarray [shape=(n_mels, n_frames), dtype=float64]
         Not negative.
     filters : np.ndarray [shape=(n_mels, 1 + n_fft // 2)]
-        Not negative. A filter without any bin says nothing of them: its band is left out.
+        Not negative. A filter without any bin, as HTK's and Kaldi's lowest may be,
+        says nothing of them: its band is left out.
     rounds : int
 
     Returns

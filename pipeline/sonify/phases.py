@@ -24,7 +24,7 @@ class Magnitudes:
     n_fft : int
         Length of the FFT [samples].
     window : np.ndarray [shape=(win_length,)]
-        At most `n_fft` long.
+        At most `n_fft` long; a shorter one lies in the middle of the frame.
     hop_length : int
         Step from frame to frame [samples].
     first : int
@@ -43,7 +43,7 @@ def with_phases(
 ) -> Samples:
     """Samples whose STFT has the magnitudes given, as nearly as can be.
 
-    Frames are held until the next one, in steps of a quarter of a frame or less, and the
+    Frames are held until the next one, in steps of a quarter of a window or less, and the
     magnitudes are imposed on white noise: either once, or again and again until the phases agree
     with them (Griffin and Lim, *IEEE ASSP* 32(2), 1984, with Perraudin's momentum, by librosa).
 

@@ -12,6 +12,7 @@ from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.spec import Spec
 from featurestore.specs.stft import StftSpec
+from featurestore.specs.waveform import WaveformSpec
 from pipeline.sonify import fbank, mel, stft
 from pipeline.sonify.phases import Magnitudes, Method, Samples, with_phases
 
@@ -65,7 +66,7 @@ PLAYERS: dict[str, Player] = {
         "the logarithm's floor are taken for silent, and phases are made up",
         magnitudes=fbank.magnitudes,
     ),
-    "wave": Player(made="the samples as they are stored"),
+    WaveformSpec.kind: Player(made="the samples as they are stored"),
 }
 """By `Spec.kind`."""
 
