@@ -441,6 +441,14 @@ def specs_option(text: str) -> Decorator:
     return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
 
 
+conditions_option = click.option(
+    "--conditions", type=Several("a condition", str), metavar="NAME,...",
+    callback=lambda _ctx, _param, names: "all" if names == ["all"] else names,
+    help="Conditions of these specs to compare: clean,noise0.1, or all.  [with --specs none but "
+    "those named, else all that are stored; fewer where they do not fit]",
+)  # fmt: skip
+
+
 def folder_option(default: str, text: str) -> Decorator:
     """``--output``: a folder."""
     return click.option(
@@ -640,25 +648,27 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
+@conditions_option
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
-    store: "FeatureStore", clip: str, specs: list[str] | None, output: str | None, as_json: bool
+    store: "FeatureStore", clip: str, output: str | None, as_json: bool, **chosen: Any
 ) -> None:
-    """Draw CLIP's spectrograms side by side.
+    """Draw CLIP's specs and conditions side by side.
 
     CLIP is a clip's id or its row number.
     """
     from featurestore.inspect.picture import draw_clip
 
-    emit(draw_clip(store, store.table.row_of(clip), output, specs), as_json)
+    emit(draw_clip(store, store.table.row_of(clip), output, **chosen), as_json)
 
 
 @melgrid.command()
 @store_argument
 @click.argument("clip")
-@specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
-@folder_option("sounds", "Where the files go, one per spec.")
+@specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
+@conditions_option
+@folder_option("sounds", "Where the files go, one per spec and condition.")
 @method_option
 @click.option(
     "--format", "file_format", type=click.Choice(["wav", "flac", "mp3"]), default="wav",
@@ -669,7 +679,8 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
     """Turn CLIP's stored values back into sound.
 
     CLIP is a clip's id or its row number. What a spec discards, such as phases, is
-    synthesised. All sounds of a call have the same gain.
+    synthesised; waveforms are written as stored. All sounds of a call have the same
+    gain.
     """
     from pipeline.sonify.sonify import write_sounds
 
@@ -678,16 +689,17 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
 
 @melgrid.command()
 @click.argument("store")
-@specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
+@specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
+@conditions_option
 @folder_option("listening", "Where listen.html goes.")
 @click.option("--clips", default=3, show_default=True, help="How many, balanced over the tags.")
 @seed_option("Which clips are drawn.")
 @method_option
 @json_option
 def listen(store: str, folder: str, as_json: bool, **options: Any) -> None:
-    """Make a page that plays clips of STORE at several resolutions.
+    """Make a page that plays specs and conditions of clips of STORE.
 
-    One self-contained HTML file: players beside their spectrograms.
+    One self-contained HTML file: players beside their pictures.
     """
     emit(_listening_page(store, folder, quiet=as_json, **options), as_json)
 
@@ -1058,8 +1070,9 @@ def _listening_page(
     folder: str,
     *,
     clips: int,
-    specs: "Sequence[FeatureSpec | str] | None",
+    specs: "Sequence[Spec | str] | None",
     quiet: bool,
+    conditions: Any = None,
     method: Any = "griffin-lim",
     seed: int = 0,
 ) -> "ListeningPage":
@@ -1068,8 +1081,9 @@ def _listening_page(
     opened = _open_store(store)
     with _progress("listening page", quiet=quiet) as progress:
         return write_listening_page(
-            opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
-        )
+            opened, folder, n_clips=clips, specs=specs, conditions=conditions, method=method,
+            seed=seed, progress=progress,
+        )  # fmt: skip
 
 
 @melgrid.command()
@@ -1119,11 +1133,11 @@ def report(
     """
     if (n_clips is None) != (store is None):
         raise click.UsageError("--listen N and --store STORE go together")
+    from featurestore.inspect.choice import MOST
     from featurestore.specs.grid import subsample
     from models.report import write_report
     from models.study.comparison import compare
     from models.study.results import read_results
-    from pipeline.sonify.sonify import MOST
 
     rows, note = read_results(results)
     if note:
