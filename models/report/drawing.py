@@ -252,6 +252,9 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
         which.set_minor_locator(NullLocator())
         which.set_ticklabels([name for _, name in ticks])
     axes.tick_params(labelleft=with_y, labelsize=9)
+    if panel.x.slanted:
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlabel(panel.x.title, fontsize=9)
     if with_y:
         axes.set_ylabel(panel.y.title, fontsize=9)
