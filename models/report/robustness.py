@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from models.report.axis import Axis
 from models.report.figure import Dot, Figure, Key, Line, Panel
-from models.report.frontier import SIGNS, verdict_key
+from models.report.frontier import SIGNS
 from models.report.marks import MARKS
 from models.robustness import ConditionLoss, Robustness
 from models.study.comparison import Comparison, Point
@@ -18,7 +18,7 @@ _MOST = 2 * len(MARKS)
 def robustness_figure(robustness: Robustness, comparison: Comparison) -> Figure:
     """Loss of ROC AUC by condition, mildest first; a mark a point, its bar the 95 % interval.
 
-    Behind each mark stands the sign of its verdict. Of more points than there are marks, the
+    Over each mark stands the sign of its verdict. Of more points than there are marks, the
     baseline and the recommended one are drawn, and others evenly between, by cost.
     """
     points = _drawn(robustness.points, comparison)
@@ -27,28 +27,25 @@ def robustness_figure(robustness: Robustness, comparison: Comparison) -> Figure:
     dots = [
         Dot(
             # Side by side, not overlapping.
-            x=columns[loss.condition] + 0.8 * ((place + 0.5) / len(points) - 0.5),
+            x=columns[loss.condition] + 0.7 * ((place + 0.5) / len(points) - 0.5),
             y=100 * loss.loss,
             std=50 * (loss.loss_interval[1] - loss.loss_interval[0]),
             mark=place % len(MARKS),
             hollow=place >= len(MARKS),
-            label=SIGNS[loss.verdict],
+            sign=SIGNS[loss.verdict],
             tip=_tip(loss),
         )
         for loss in robustness.losses
         if (place := places.get(str(loss.point.label))) is not None
     ]
-    x = Axis.categories("condition of the test clips", robustness.conditions, slanted=True)
     limit = 100 * robustness.margin
+    title = f"condition of the test clips (dashed: the margin, {limit:g} %)"
+    x = Axis.categories(title, robustness.conditions, slanted=True)
     reached = [d.y + s * d.std for d in dots for s in (-1, 1) if not math.isnan(d.std)]
     y = Axis.linear("loss of ROC AUC [%]", [0, limit, *(d.y for d in dots), *reached])
     lines = (
         Line(points=((x.low, 0.0), (x.high, 0.0))),
-        Line(
-            points=((x.low, limit), (x.high, limit)),
-            is_dashed=True,
-            text=f"margin: {limit:g} %",
-        ),
+        Line(points=((x.low, limit), (x.high, limit)), is_dashed=True),
     )
     panel = Panel(name="robustness", title="", x=x, y=y, dots=tuple(dots), lines=lines)
     return Figure(
@@ -59,7 +56,7 @@ def robustness_figure(robustness: Robustness, comparison: Comparison) -> Figure:
             Key(text=str(point.label), mark=i % len(MARKS), hollow=i >= len(MARKS))
             for i, point in enumerate(points)
         ),
-        note=verdict_key(),
+        note="   ".join(f"{sign} {word}" for word, sign in SIGNS.items() if word != "baseline"),
     )
 
 

@@ -15,8 +15,9 @@ Against the baseline
     Under each condition, every point is compared with the study's baseline under the same
     condition, as on clean audio.
 Many comparisons
-    The losses of all points under all conditions are one family (Holm), and so are all comparisons
-    with the baseline.
+    As on clean audio, all points together (Holm), for each condition anew: of twenty conditions
+    under which no point differs, one shows a verdict of better or worse. So a condition that
+    changes nothing leaves the study's own verdicts against the baseline.
 Most robust
     The point of the smallest loss, averaged over the conditions that all points were tested under;
     told if all others are shown to lose more (Holm). A point that is worse on clean audio has less
@@ -36,6 +37,7 @@ from models.study.difference import Difference, difference, runs_of, typical_var
 from models.study.formatting import count, percent, percent_interval
 from models.study.label import label_points
 from models.study.recommendation import Verdict, remedy_of, verdict_of
+from models.study.recommendation import percent as rounded
 from models.study.results import (
     Identity,
     Row,
@@ -216,8 +218,8 @@ _Key = tuple[str, str]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Family:
-    """Differences that are judged together: corrected for as many comparisons."""
+class _Judged:
+    """Differences of one kind; those of a condition are corrected for as many comparisons."""
 
     found: Mapping[_Key, Difference]
     p_holm: Mapping[_Key, float]
@@ -225,8 +227,12 @@ class _Family:
 
     @classmethod
     def of(cls, found: Mapping[_Key, Difference], margin: float) -> Self:
-        corrected = holm([f.estimate.p for f in found.values()])
-        return cls(found=found, p_holm=dict(zip(found, corrected, strict=True)), margin=margin)
+        p_holm: dict[_Key, float] = {}
+        for name in dict.fromkeys(condition for _, condition in found):
+            keys = [key for key in found if key[1] == name]
+            corrected = holm([found[key].estimate.p for key in keys])
+            p_holm |= dict(zip(keys, corrected, strict=True))
+        return cls(found=found, p_holm=p_holm, margin=margin)
 
     def verdict(self, key: _Key) -> Verdict:
         if key not in self.found:
@@ -253,13 +259,13 @@ def compare_conditions(rows: Sequence[Row], comparison: Comparison) -> Robustnes
     labels = {label for label, _ in tested}
     points = tuple(point for point in comparison.points if str(point.label) in labels)
     names = {condition for _, condition in tested}
-    losses = _Family.of(_losses(tested, names), comparison.margin)
+    losses = _Judged.of(_losses(tested, names), comparison.margin)
     severity = {
         name: float(np.mean([f.estimate.value for (_, c), f in losses.found.items() if c == name]))
         for name in names
     }
     order = sorted(names, key=lambda name: (severity[name], name))
-    to_baseline = _Family.of(_against_baseline(tested, names, comparison), comparison.margin)
+    to_baseline = _Judged.of(_against_baseline(tested, names, comparison), comparison.margin)
     of_tags = _tags(tested)
     judged = tuple(
         _condition_loss(
@@ -285,8 +291,8 @@ def _condition_loss(
     point: Point,
     condition: str,
     table: RunTable,
-    losses: _Family,
-    to_baseline: _Family,
+    losses: _Judged,
+    to_baseline: _Judged,
     comparison: Comparison,
     of_tags: dict[str, TagLoss],
 ) -> ConditionLoss:
@@ -436,11 +442,11 @@ def _most_robust(
     found = {name: difference(reference, table, typical) for name, table in others.items()}
     corrected = dict(zip(found, holm([f.estimate.p for f in found.values()]), strict=True))
     unsure = [name for name, p in corrected.items() if not p < ALPHA]
-    mean = percent(-reference.roc_auc)
+    mean = rounded(-reference.roc_auc)
     over = f"on average over {count(len(shared), 'condition')}"
     if not unsure:
         return best, (
-            f"Most robust is {best.label}: it loses least of ROC AUC, {mean} % {over}, and all "
+            f"Most robust is {best.label}: it loses least of ROC AUC, {mean} {over}, and all "
             "others are shown to lose more."
         )
     if len(unsure) <= _MOST_NAMED:
@@ -448,7 +454,7 @@ def _most_robust(
     else:
         rest = f"{len(unsure)} of {len(others)} others are"
     return None, (
-        f"Which {what} is most robust is not told: {best.label} loses least of ROC AUC, {mean} % "
+        f"Which {what} is most robust is not told: {best.label} loses least of ROC AUC, {mean} "
         f"{over}, but {rest} not shown to lose more."
     )
 
