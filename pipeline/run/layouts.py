@@ -42,7 +42,7 @@ def layouts(specs: Sequence[Spec], settings: RunSettings, division: Division) ->
         If a condition cannot be at its spec's rate, or a clip is too short for a spec.
     """
     for condition, sr in dict.fromkeys((spec.condition, spec.sr) for spec in specs):
-        require(condition, sr)
+        require(condition, sr, settings.augmentation)
     return tuple(
         Layout(
             spec=spec,
@@ -105,4 +105,8 @@ def _nbytes(spec: Spec, settings: RunSettings) -> int:
 def _origin(settings: RunSettings, spec: Spec) -> dict[str, str]:
     """What a layout says of where its values come from."""
     origin = {"backend": settings.backend, "resampler": "soxr HQ"}
-    return origin | {"seed": str(settings.seed)} if spec.condition else origin
+    if spec.condition:
+        origin["seed"] = str(settings.seed)
+    if spec.condition.is_draw:
+        origin["augmentation"] = str(settings.augmentation)
+    return origin

@@ -10,10 +10,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.format.clips import ClipTable
+from featurestore.format.layout import Layout
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source
 from featurestore.store import FeatureStore
@@ -184,8 +186,9 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
     stored = stored_specs(specs, settings)
     division = division_for(n_clips, stored, settings)
     planned = layouts(stored, settings, division)
-    nbytes = sum(layout.clip_nbytes for layout in planned)
-    everything = sum(layout.clip_nbytes for layout in layouts(specs, settings, division))
+    may_train = clip_table(catalog).may_train
+    nbytes = _mean_nbytes(planned, may_train)
+    everything = _mean_nbytes(layouts(specs, settings, division), may_train)
     packed = 1 if settings.codec.name == "none" else _PACKED
     return Preview(
         clips=n_clips,
@@ -209,6 +212,13 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
     )
 
 
+def _mean_nbytes(layouts: Sequence[Layout], may_train: npt.NDArray[np.bool_]) -> int:
+    """What a clip takes at all specs, not packed [bytes]: draws are of some clips alone."""
+    draws = sum(layout.clip_nbytes for layout in layouts if layout.spec.condition.is_draw)
+    others = sum(layout.clip_nbytes for layout in layouts) - draws
+    return others + round(draws * may_train.mean()) if draws else others
+
+
 def jobs_of(
     store: FeatureStore, run_id: str, specs: Sequence[Spec], settings: RunSettings
 ) -> Iterator[Job]:
@@ -228,6 +238,7 @@ def jobs_of(
             window=settings.window,
             backend=settings.backend,
             seed=settings.seed,
+            augmentation=settings.augmentation,
             timeout=settings.timeout,
             software=software,
         )
@@ -247,7 +258,8 @@ def summary_of(
     """
     mine = set(table.clip_id)
     rows = [row for row, clip_id in enumerate(store.table.clip_id) if clip_id in mine]
-    ready = np.logical_and.reduce([store[spec].ready for spec in specs])
+    arrays = [store[spec] for spec in specs]
+    ready = np.logical_and.reduce([array.ready | ~array.wanted for array in arrays])
     failed: list[Failure] = []
     status = store.status
     for row in rows:
