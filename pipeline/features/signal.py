@@ -130,8 +130,9 @@ def reach(
     """How many times its length a clip of a track is needed for some specs, draws among them."""
     needed = [1.0]
     for spec in specs:
-        is_draw = spec.condition.is_draw and augmentation is not None
-        speed = augmentation.speed if is_draw else spec.condition.speed
+        speed = spec.condition.speed
+        if spec.condition.is_draw and augmentation is not None:
+            speed = augmentation.speed
         if speed > 1:
             n_samples = window.n_samples(spec.sr)
             # Two samples more, for lengths are rounded at the track's own rate, too.

@@ -319,7 +319,7 @@ class _Tracks:
                 clip,
                 self._job.backend,
                 encodings,
-                _seed(self._job.seed, clip_id),
+                seed_of(self._job.seed, clip_id),
                 self._job.augmentation,
             ):
                 made[spec] = by_spec[spec].chunks_of(values), statistics
@@ -382,7 +382,7 @@ def time_limit(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _seed(seed: int, clip_id: str) -> int:
+def seed_of(seed: int, clip_id: str) -> int:
     """What perturbations of a clip draw from."""
     digest = hashlib.blake2b(f"{seed}#{clip_id}".encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")
