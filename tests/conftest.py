@@ -19,6 +19,8 @@ from featurestore.format.statistics import Statistics, statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
+from featurestore.specs.waveform import WaveformSpec
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
 
@@ -41,6 +43,8 @@ SPECS = (
     FeatureSpec(sr=SR, n_mels=8, hop=2, log="log"),
 )
 
+WAVE = WaveformSpec(sr=44100)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreMaker:
@@ -59,7 +63,7 @@ class StoreMaker:
         name: str = "store.zarr",
         *,
         ids: Sequence[str] = tuple(f"clip {i:02}" for i in range(20)),
-        specs: Sequence[FeatureSpec] = SPECS,
+        specs: Sequence[Spec] = SPECS,
         tags: Sequence[str] = ("drums", "loud"),
         encoding: Encoding = Encoding(),
         codec: Codec = Codec(),
@@ -85,7 +89,7 @@ class StoreMaker:
 
     def layouts(
         self,
-        specs: Sequence[FeatureSpec] = SPECS,
+        specs: Sequence[Spec] = SPECS,
         encoding: Encoding = Encoding(),
         codec: Codec = Codec(),
         clips_per_shard: int = 8,
@@ -232,6 +236,13 @@ def tiny_store(make_store: StoreMaker) -> FeatureStore:
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """The same as `tiny_store`, for tests that only read."""
     return StoreMaker(folder=tmp_path_factory.mktemp("shared"))()
+
+
+@pytest.fixture(scope="session")
+def wave_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """`shared_store` with waveforms of 22050 samples, which are three chunks a clip, in int16."""
+    maker = StoreMaker(folder=tmp_path_factory.mktemp("waves"))
+    return maker(specs=[WAVE], encoding=Encoding(name="int16"))
 
 
 @pytest.fixture(scope="session")

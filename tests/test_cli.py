@@ -539,6 +539,26 @@ def test_real_mp3s_give_what_librosa_gives_of_the_same_samples(tmp_path):
             assert np.abs(got - expected).max() <= 0.15 + 2**-5
 
 
+def test_options_of_htk_mel_make_its_specs_and_empty_filters_are_told(corpus, tmp_path):
+    path = tmp_path / "htk.zarr"
+    result = program(
+        "featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", "256,16", "--htk",
+        "--no-norm", "--win-length", 400, "--duration", 1, "--workers", 1, "--encoding", "uint8",
+        "--max-failures", 2,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    store = FeatureStore.open(path)
+    many, few = sorted(store.specs, key=lambda spec: -spec.n_mels)
+    assert many.name == f"sr{SR}-mel256-x1-db-win400-htk-nonorm"
+    assert few.name == f"sr{SR}-mel16-x1-db-win400-htk-nonorm"
+    (told,) = [line for line in result.stderr.splitlines() if "empty mel filter" in line]
+    assert re.fullmatch(rf"warning: \d+ empty mel filters in {many.name}: .*", told)
+    # uint8's half step above the floor
+    assert np.abs(store[many][0][many.empty_filters] + 100).max() < 0.3
+    message = refused("featurize", corpus, "--grid", "ferraro2020", "--no-norm")
+    assert "leave out all but --window" in message
+
+
 def test_profile_of_a_store_is_a_table_json_and_a_picture(store, tmp_path):
     path, _ = store
     options = ("--width", 0.03, "--batch-size", 4, "--batches", 2, "--device", "cpu")

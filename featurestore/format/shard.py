@@ -81,7 +81,7 @@ def pack(clips: Sequence[Clip | None], clips_per_shard: int, chunks_per_clip: in
             offset += len(chunk)
             present.append(chunk)
     if chunks_per_clip > 1:
-        present.append(checksums.tobytes())
+        present.append(append_crc32c(checksums.tobytes()))
     return [*present, append_crc32c(index.astype("<u8").tobytes())]
 
 
@@ -99,9 +99,11 @@ def clip_checksum(checksums: Sequence[int] | npt.NDArray[np.uint32]) -> int:
 
 
 def tail_nbytes(clips_per_shard: int, chunks_per_clip: int) -> int:
-    """Size of what follows the chunks: the index with its checksum, and chunks' checksums."""
+    """Size of what follows the chunks: their checksums, and the index, each with its own."""
     n_chunks = clips_per_shard * chunks_per_clip
-    return index_nbytes(n_chunks) + (_CHECKSUM_NBYTES * n_chunks if chunks_per_clip > 1 else 0)
+    return index_nbytes(n_chunks) + (
+        _CHECKSUM_NBYTES * (n_chunks + 1) if chunks_per_clip > 1 else 0
+    )
 
 
 def index_nbytes(n_chunks: int) -> int:
@@ -124,10 +126,14 @@ def read_index(
     whole = tail_nbytes(*shape)
     if len(tail) < whole:
         raise CorruptDataError(f"{len(tail)} bytes are too few for a shard", key=key)
-    n_checksums = whole - index_nbytes(clips_per_shard * chunks_per_clip)
-    index = np.frombuffer(
-        verify_crc32c(tail[n_checksums:], key, what="the checksum of its index"), "<u8"
-    ).reshape(-1, 2)
+    begin_index = whole - index_nbytes(clips_per_shard * chunks_per_clip)
+    what = "the checksum of its index"
+    index = np.frombuffer(verify_crc32c(tail[begin_index:], key, what=what), "<u8").reshape(-1, 2)
+    checksums = None
+    if begin_index:
+        what = "the checksum of its chunks' checksums"
+        body = verify_crc32c(tail[:begin_index], key, what=what)
+        checksums = np.frombuffer(body, "<u4").reshape(shape)
     there = index[(index != _ABSENT).any(axis=1)]
     there = there[there[:, 0].argsort()]
     begin, length = there.T
@@ -135,7 +141,6 @@ def read_index(
     inside = (length <= room).all() and (begin <= room - length).all()  # sums would overflow
     if not inside or (begin[1:] < begin[:-1] + length[:-1]).any():
         raise CorruptDataError("its index does not fit its size", key=key)
-    checksums = np.frombuffer(tail[:n_checksums], "<u4").reshape(shape) if n_checksums else None
     return Index(places=index.reshape(*shape, 2), checksums=checksums)
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from featurestore import result
 from featurestore.inspect.data_quality import check
+from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import by_condition
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
@@ -101,8 +102,21 @@ class RunSummary:
         ]
 
     def warnings(self) -> list[str]:
-        """Lines about defects of the collection, and clips that failed."""
+        """Lines about defects of the collection, empty mel filters, and clips that failed."""
         lines = [f"warning: {line}" for line in check(self.store).lines()]
+        empty = {
+            spec.name: len(spec.empty_filters)
+            for spec in self.specs
+            if isinstance(spec, FeatureSpec) and len(spec.empty_filters)
+        }
+        if empty:
+            name, n = next(iter(empty.items()))
+            more = len(empty) - 1
+            lines.append(
+                f"warning: {result.count(n, 'empty mel filter')} in {name}: no FFT bin is within, "
+                "and the band stays at the floor; use fewer bands or a larger n_fft"
+                f"{f' ({more} more with some)' if more else ''}"
+            )
         if self.n_left:
             lines.append(
                 f"{self.n_left:,} more clips are kept whose tracks are no longer there; "

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 
 from featurestore import FeatureSpec
 from featurestore.errors import SpecError
+from featurestore.specs.fields import SAMPLE_RATES
 from featurestore.specs.kinds import parse_spec
 from featurestore.specs.perturbation import Condition
-from featurestore.specs.spec import SAMPLE_RATES
 from featurestore.specs.views import derivable
 from featurestore.specs.waveform import CHUNK_SAMPLES, WaveformSpec
 
@@ -49,7 +49,7 @@ def test_a_sample_is_a_frame():
     assert (channel.name, time.name) == WAVE.axes
     assert channel.values.tolist() == [0]
     np.testing.assert_array_equal(time.values, np.array([0, 1, 2]) / 16000)
-    assert WAVE.fields() == {"sr": 16000, "condition": "clean"}
+    assert WAVE.fields() == {"sr": 16000}
 
 
 @given(st.integers(1, 2**33), st.sampled_from([8000, 16000, 22050, 44100, 48000]))
