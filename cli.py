@@ -1,6 +1,7 @@
 """Command line: each command parses its options, calls one function and prints what it gives."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import io
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from featurestore.process.profile import Profile
     from featurestore.result import Result
+    from featurestore.specs.augmentation import Augmentation
     from featurestore.specs.perturbation import Condition
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
@@ -300,20 +302,38 @@ spec_options = together(
 """Which specs, as `grid`: every combination of the values, or those of a name."""
 
 
-def _parse_condition(text: str) -> "tuple[Condition, ...]":
+def _conditions(
+    perturb: list[str], draws: int | None, aug_prob: float | None
+) -> "tuple[tuple[Condition, ...], Augmentation | None]":
+    from featurestore.specs.augmentation import MTAT, Augmentation
     from featurestore.specs.perturbation import CONDITIONS, Condition
 
-    return CONDITIONS[text] if text in CONDITIONS else (Condition.parse(text),)
+    if draws is None:
+        if aug_prob is not None:
+            raise click.UsageError("--aug-prob is of random draws: give --draws N too")
+        named = (CONDITIONS.get(name) or (Condition.parse(name),) for name in perturb)
+        return tuple(condition for several in named for condition in several), None
+    augmentation = Augmentation.parse(
+        ",".join(perturb) or MTAT, 0.5 if aug_prob is None else aug_prob
+    )
+    return tuple(Condition(draw=number) for number in range(draws)), augmentation
 
 
 condition_options = together(
-    several("--perturb", "CONDITION", "a perturbation", _parse_condition,
+    several("--perturb", "CONDITION", "a perturbation", str,
             "Store perturbed audio's values too: noise0.1, pitch-1, lowpass1000~mp3-64 (one "
             "after the other), or smc2020, mtat. melgrid ls --perturbations lists all."),
+    click.option("--draws", type=click.IntRange(1, 10_000), metavar="N",
+                 help="Store N random draws of each clip that may train: it goes through what "
+                 "--perturb says, in order, where ranges are drawn from.  "
+                 "[gauss0.005,stretch0.8:1.2,pitch-5:5]"),
+    click.option("--aug-prob", type=float,
+                 help="Probability of each perturbation in a draw.  [0.5]"),
     click.option("--seed", type=int, default=0, show_default=True,
                  help="What perturbations draw from."),
+    gathered("conditions", _conditions),
 )  # fmt: skip
-"""Under which conditions, as `perturb`."""
+"""Under which conditions, as `conditions`: those, and what draws among them are made by."""
 
 
 def _table_settings(
@@ -542,7 +562,7 @@ def featurize(
     audio: str | None,
     store: str,
     grid: "tuple[Spec, ...]",
-    perturb: "list[tuple[Condition, ...]]",
+    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -567,7 +587,8 @@ def featurize(
     from pipeline.catalogs import open_catalog
     from pipeline.run.run import preview, run
 
-    specs = under(grid, [condition for several in perturb for condition in several])
+    specs = under(grid, conditions[0])
+    settings = dataclasses.replace(settings, augmentation=conditions[1])
     silent = quiet or as_json
     if audio is None:
         if not silent:
@@ -1222,7 +1243,7 @@ def profile(
     path: str,
     drawn: str | None,
     grid: "tuple[Spec, ...]",
-    perturb: "list[tuple[Condition, ...]]",
+    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -1254,7 +1275,8 @@ def profile(
         from pipeline.profile import profile as profile_run
 
         tracks = open_catalog(path, catalog, table)
-        grid = under(grid, [condition for several in perturb for condition in several])
+        grid = under(grid, conditions[0])
+        settings = dataclasses.replace(settings, augmentation=conditions[1])
         found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
     else:
         from models.data import clean_specs, folds_of, training_data
