@@ -460,7 +460,7 @@ def specs_option(text: str) -> Decorator:
     return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
 
 
-conditions_option = click.option(
+compared_option = click.option(
     "--conditions", type=Several("a condition", str), metavar="NAME,...",
     callback=lambda _ctx, _param, names: "all" if names == ["all"] else names,
     help="Conditions of these specs to compare: clean,noise0.1, or all.  [with --specs none but "
@@ -673,7 +673,7 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
@@ -692,7 +692,7 @@ def show(
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @folder_option("sounds", "Where the files go, one per spec and condition.")
 @method_option
 @click.option(
@@ -715,7 +715,7 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
 @melgrid.command()
 @click.argument("store")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @folder_option("listening", "Where listen.html goes.")
 @click.option("--clips", default=3, show_default=True, help="How many, balanced over the tags.")
 @seed_option("Which clips are drawn.")
