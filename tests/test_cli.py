@@ -370,6 +370,24 @@ def test_a_dry_run_touches_nothing(corpus, tmp_path):
     assert not (tmp_path / "none.zarr").exists()
 
 
+def test_a_dry_run_says_what_networks_and_conditions_share(corpus):
+    text = invoke(
+        "featurize", corpus / "labels.csv", "--for", "fcn,hcnn,sample,ast", "--perturb", "smc2020",
+        "--dry-run",
+    ).stdout  # fmt: skip
+    assert "9 conditions: clean, drc-music, drc-speech, noise0.1" in text
+    assert text.count("STFT of 512 samples, hop 256, hann") == 1
+    assert re.search(r"sr16000-wave +30 x 1 x 465600 +int16 +9 +8\.38 MB\n", text)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_ls_lists_presets_and_perturbations_without_a_store():
+    assert re.search(r"^smc2020-96 +fcn, crnn; sr16000-mel96", invoke("ls", "--presets").stdout)
+    words = json.loads(invoke("ls", "--perturbations", "--json").stdout)
+    assert words[0]["perturbation"] == "gauss"
+    assert "give STORE, --presets or --perturbations" in refused("ls")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -384,6 +402,10 @@ def test_a_dry_run_touches_nothing(corpus, tmp_path):
         (["--max-failures", "some"], "max-failures is 'some'"),
         (["--catalog", "nobody"], "no catalog is called 'nobody'"),
         (["--nonsense"], "No such option"),
+        (["--for", "nobody"], "there is no preset or network 'nobody'; there are ast, "),
+        (["--for", "ast", "--mels", "48"], "--for says which specs"),
+        (["--feature", "waveform", "--mels", "48"], "kind wave have no such field"),
+        (["--perturb", "lowpass9000"], "at 16000 Hz it must be below 8000"),
         (["--perturb", "loud"], "'loud' is no perturbation; there are gauss"),
         (["--perturb", "stretch0.8:1.2"], "'stretch0.8:1.2' has a range to draw from: give"),
         (["--perturb", "draw0"], "'draw0' is a random draw: --draws N makes"),
