@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from featurestore.process.profile import Profile
     from featurestore.result import Result
-    from featurestore.specs.mel import FeatureSpec
     from featurestore.specs.perturbation import Condition
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
