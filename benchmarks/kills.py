@@ -43,6 +43,7 @@ class Phase:
 PHASES = (
     Phase(n_clips=52, arguments=("--mels", "16", "--hop", "x1,x2")),
     Phase(n_clips=68, arguments=("--mels", "16", "--hop", "x1,x2", "--log", "log,db")),
+    Phase(n_clips=68, arguments=("--feature", "waveform", "--perturb", "noise0.1,stretch1.25")),
 )
 
 _RUNS = 6

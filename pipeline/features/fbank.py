@@ -39,7 +39,7 @@ class FbankAnalysis:
     ) -> Iterator[Made]:
         """Values of the spec for one clip; the same by any backend. See `Analysis`."""
         spec, encoding = self.spec, encodings[self.spec]
-        values = fbank(signal.padded(0), spec)
+        values = fbank(signal.frames(spec, spec.win_length), spec)
         require_finite(values)
         valid = values[:, : spec.n_valid_frames(signal.n_valid, signal.track_sr)]
         statistics = summarise(valid, {1}, encoding.limits(spec.value_range))[1]

@@ -44,12 +44,22 @@ class Signal:
         -------
         samples : np.ndarray [shape=(window.n_samples(sr) + n_fft,), dtype=float32]
         """
+        return self.samples(-(n_fft // 2), self._clip.source.window.n_samples(self.sr) + n_fft)
+
+    def frames(self, spec: Spec, length: int) -> Samples:
+        """What frames of `length` samples reach that begin with their first, from the clip's on."""
+        n_frames = self._clip.source.window.n_frames(spec)
+        hop_length = int(spec.frame_step * self.sr)
+        return self.samples(0, (n_frames - 1) * hop_length + length)
+
+    def samples(self, first: int, length: int) -> Samples:
+        """So many samples, from the clip's own `first` on; see `padded`."""
         if not self.condition:
-            return self._clip.padded(self.sr, n_fft)
-        n_samples = self._clip.source.window.n_samples(self.sr)
-        padded = np.zeros(n_samples + n_fft, np.float32)
-        there = self._samples[:n_samples]
-        padded[n_fft // 2 : n_fft // 2 + len(there)] = there
+            return self._clip.samples(self.sr, first, length)
+        before = max(0, -first)
+        there = self._samples[max(0, first) : max(0, first + length)]
+        padded = np.zeros(length, np.float32)
+        padded[before : before + len(there)] = there
         return padded
 
     @property

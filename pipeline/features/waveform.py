@@ -29,7 +29,7 @@ class Waveform:
     ) -> Iterator[Made]:
         """Samples of one clip, ``(1, n_samples)``; see `Analysis`."""
         spec, encoding = self.spec, encodings[self.spec]
-        values = signal.padded(0)[None]
+        values = signal.frames(spec, 1)[None]
         require_finite(values)
         valid = values[:, : spec.n_valid_frames(signal.n_valid, signal.track_sr)]
         statistics = summarise(valid, {1}, encoding.limits(spec.value_range))[1]

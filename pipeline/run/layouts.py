@@ -94,7 +94,7 @@ def batches(layouts: Sequence[Layout]) -> Iterator[tuple[Layout, ...]]:
 
 
 def _n_frames(spec: Spec, settings: RunSettings) -> int:
-    return spec.n_frames(settings.window.n_samples(spec.sr))
+    return settings.window.n_frames(spec)
 
 
 def _nbytes(spec: Spec, settings: RunSettings) -> int:
