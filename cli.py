@@ -1,6 +1,7 @@
 """Command line: each command parses its options, calls one function and prints what it gives."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import io
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from featurestore.process.profile import Profile
     from featurestore.result import Result
+    from featurestore.specs.augmentation import Augmentation
     from featurestore.specs.perturbation import Condition
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
@@ -300,20 +302,38 @@ spec_options = together(
 """Which specs, as `grid`: every combination of the values, or those of a name."""
 
 
-def _parse_condition(text: str) -> "tuple[Condition, ...]":
+def _conditions(
+    perturb: list[str], draws: int | None, aug_prob: float | None
+) -> "tuple[tuple[Condition, ...], Augmentation | None]":
+    from featurestore.specs.augmentation import MTAT, Augmentation
     from featurestore.specs.perturbation import CONDITIONS, Condition
 
-    return CONDITIONS[text] if text in CONDITIONS else (Condition.parse(text),)
+    if draws is None:
+        if aug_prob is not None:
+            raise click.UsageError("--aug-prob is of random draws: give --draws N too")
+        named = (CONDITIONS.get(name) or (Condition.parse(name),) for name in perturb)
+        return tuple(condition for several in named for condition in several), None
+    augmentation = Augmentation.parse(
+        ",".join(perturb) or MTAT, 0.5 if aug_prob is None else aug_prob
+    )
+    return tuple(Condition(draw=number) for number in range(draws)), augmentation
 
 
 condition_options = together(
-    several("--perturb", "CONDITION", "a perturbation", _parse_condition,
+    several("--perturb", "CONDITION", "a perturbation", str,
             "Store perturbed audio's values too: noise0.1, pitch-1, lowpass1000~mp3-64 (one "
             "after the other), or smc2020, mtat. melgrid ls --perturbations lists all."),
+    click.option("--draws", type=click.IntRange(1, 10_000), metavar="N",
+                 help="Store N random draws of each clip that may train: it goes through what "
+                 "--perturb says, in order, where ranges are drawn from.  "
+                 "[gauss0.005,stretch0.8:1.2,pitch-5:5]"),
+    click.option("--aug-prob", type=float,
+                 help="Probability of each perturbation in a draw.  [0.5]"),
     click.option("--seed", type=int, default=0, show_default=True,
                  help="What perturbations draw from."),
+    gathered("conditions", _conditions),
 )  # fmt: skip
-"""Under which conditions, as `perturb`."""
+"""Under which conditions, as `conditions`: those, and what draws among them are made by."""
 
 
 def _table_settings(
@@ -440,7 +460,7 @@ def specs_option(text: str) -> Decorator:
     return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
 
 
-conditions_option = click.option(
+compared_option = click.option(
     "--conditions", type=Several("a condition", str), metavar="NAME,...",
     callback=lambda _ctx, _param, names: "all" if names == ["all"] else names,
     help="Conditions of these specs to compare: clean,noise0.1, or all.  [with --specs none but "
@@ -472,6 +492,11 @@ def models_option(text: str) -> Decorator:
     return click.option(
         "--models", type=kind, default="vgg", metavar="NAME,...", show_default=True, help=text
     )
+
+
+def conditions_option(text: str) -> Decorator:
+    """``--conditions``: which to test under besides."""
+    return several("--conditions", "NAME", "a condition's name", str, text)
 
 
 model_option = click.option("--model", default="vgg", show_default=True, help="Network.")
@@ -537,7 +562,7 @@ def featurize(
     audio: str | None,
     store: str,
     grid: "tuple[Spec, ...]",
-    perturb: "list[tuple[Condition, ...]]",
+    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -562,7 +587,8 @@ def featurize(
     from pipeline.catalogs import open_catalog
     from pipeline.run.run import preview, run
 
-    specs = under(grid, [condition for several in perturb for condition in several])
+    specs = under(grid, conditions[0])
+    settings = dataclasses.replace(settings, augmentation=conditions[1])
     silent = quiet or as_json
     if audio is None:
         if not silent:
@@ -647,7 +673,7 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
@@ -666,7 +692,7 @@ def show(
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @folder_option("sounds", "Where the files go, one per spec and condition.")
 @method_option
 @click.option(
@@ -689,7 +715,7 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
 @melgrid.command()
 @click.argument("store")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @folder_option("listening", "Where listen.html goes.")
 @click.option("--clips", default=3, show_default=True, help="How many, balanced over the tags.")
 @seed_option("Which clips are drawn.")
@@ -898,7 +924,7 @@ def macs(grid: "tuple[Spec, ...]", as_json: bool, **options: Any) -> None:
 
 @melgrid.command()
 @store_argument
-@click.option("--spec", help="Its name, as ls lists it.  [the store's only one]")
+@click.option("--spec", help="Its name, as ls lists it.  [the store's only clean one]")
 @model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
 @click.option("-o", "--output", default="model.pt", show_default=True, help="Checkpoint.")
@@ -916,14 +942,16 @@ def train(
     **settings: Any,
 ) -> None:
     """Train a network on one spec of STORE, and evaluate it."""
-    if spec is None and len(store.specs) != 1:
-        raise click.UsageError(f"say which --spec: {', '.join(map(str, store.specs))}")
+    from models.data import clean_specs, training_data
 
-    from models.data import training_data
+    own = clean_specs(store)
+    if spec is None and len(own) != 1:
+        raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
+
     from models.training.loop import train_to_checkpoint
     from models.training.settings import TrainSettings
 
-    data = training_data(store, spec or store.specs[0], tags=tags, fold=fold)
+    data = training_data(store, spec or own[0], tags=tags, fold=fold)
     trained = train_to_checkpoint(
         output, data, TrainSettings(**settings), tensorboard=tensorboard, progress=not as_json
     )
@@ -940,6 +968,30 @@ def train(
 
 
 @melgrid.command()
+@click.argument("checkpoint")
+@store_argument
+@several("--split", "NAME", "a split's name", str, "Clips to test on.  [test]")
+@conditions_option("Test under these too: all, smc2020, noise0.1, …")
+@json_option
+def evaluate(
+    checkpoint: str,
+    store: "FeatureStore",
+    split: list[str],
+    conditions: list[str],
+    as_json: bool,
+) -> None:
+    """Score CHECKPOINT, which train wrote, on clips of STORE.
+
+    With --conditions, also on the same clips as featurize --perturb stored them. The
+    network stays as it was trained.
+    """
+    from models.training.evaluate import evaluate_checkpoint
+
+    splits = split or ["test"]
+    emit(evaluate_checkpoint(checkpoint, store, splits=splits, conditions=conditions), as_json)
+
+
+@melgrid.command()
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option(
     "-o",
@@ -949,7 +1001,7 @@ def train(
     show_default=True,
     help="Results file: one JSON line per run is added; runs in it are not repeated.",
 )
-@specs_option("Specs to train on.  [all that are stored]")
+@specs_option("Specs to train on.  [all that are stored, of clean audio]")
 @models_option("Networks to train.")
 @click.option(
     "--runs",
@@ -971,6 +1023,10 @@ def train(
     int,
     "Folds to test on.  [the store's splits, else all folds, else 5 that are drawn]",
     multiple=False,
+)
+@conditions_option(
+    "Test each network on perturbed clips too: all that are stored, smc2020, noise0.1, … A row "
+    "each; weights are not kept, so that runs already in the file are trained again."
 )
 @click.option(
     "--jobs",
@@ -997,6 +1053,7 @@ def study(
     vary: "Vary | None",
     folds: list[int] | None,
     tags: list[str] | None,
+    conditions: list[str],
     jobs: int,
     threads: int | None,
     scheduler: str | None,
@@ -1029,6 +1086,7 @@ def study(
         "folds": folds,
         "tags": tags,
         "vary": vary,
+        "conditions": conditions,
         "say": lambda line: click.echo(line, err=True),
     }
     if dry_run:
@@ -1042,6 +1100,7 @@ def study(
         return
 
     from models.report import draw, frontier
+    from models.robustness import compare_conditions
     from models.study.comparison import compare
     from models.study.study import study as run_study
 
@@ -1059,7 +1118,9 @@ def study(
     if as_json:
         _print_json(rows)
         return
-    click.echo("\n".join(map(_one_line, comparison.lines())))
+    print_lines(comparison.lines())
+    if (robustness := compare_conditions(rows, comparison)) is not None:
+        print_lines(robustness.lines())
     click.echo(f"rows in {results}, picture in {drawn}")
     click.echo(f"melgrid report {results} makes a page of it")
 
@@ -1135,6 +1196,7 @@ def report(
     from featurestore.inspect.choice import MOST
     from featurestore.specs.grid import subsample
     from models.report import write_report
+    from models.robustness import compare_conditions
     from models.study.comparison import compare
     from models.study.results import read_results
 
@@ -1145,11 +1207,16 @@ def report(
     if n_clips is not None and store is not None:  # before the page, which links to it
         heard = subsample((point.spec for point in comparison.points), MOST)
         _listening_page(store, folder, clips=n_clips, specs=heard, quiet=as_json)
-    written = write_report(rows, comparison, folder)
+    robustness = compare_conditions(rows, comparison)
+    written = write_report(rows, comparison, folder, robustness)
     if as_json:
-        _print_json(comparison.json() | {"files": [str(path) for path in written]})
+        of_conditions = {} if robustness is None else {"robustness": robustness.json()}
+        files = {"files": [str(path) for path in written]}
+        _print_json(comparison.json() | of_conditions | files)
         return
-    click.echo("\n".join(map(_one_line, comparison.lines())))
+    print_lines(comparison.lines())
+    if robustness is not None:
+        print_lines(robustness.lines())
     click.echo(f"page in {written[0]}, its figures beside it as PNG and SVG")
 
 
@@ -1176,7 +1243,7 @@ def profile(
     path: str,
     drawn: str | None,
     grid: "tuple[Spec, ...]",
-    perturb: "list[tuple[Condition, ...]]",
+    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -1208,10 +1275,11 @@ def profile(
         from pipeline.profile import profile as profile_run
 
         tracks = open_catalog(path, catalog, table)
-        grid = under(grid, [condition for several in perturb for condition in several])
+        grid = under(grid, conditions[0])
+        settings = dataclasses.replace(settings, augmentation=conditions[1])
         found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
     else:
-        from models.data import folds_of, training_data
+        from models.data import clean_specs, folds_of, training_data
         from models.profile import profile as profile_training
         from models.training.settings import TrainSettings
 
@@ -1220,7 +1288,7 @@ def profile(
             profile_training(
                 training_data(store, spec, fold=fold), how, n_batches=batches, from_store=from_store
             )
-            for spec in specs or store.specs[:1]
+            for spec in specs or clean_specs(store)[:1] or store.specs[:1]
         )
     profiles = []
     for one in found:

@@ -108,6 +108,11 @@ class FeatureArray:
         """Rows that can be read, ``(n_clips,)``; pickled with the array once it was looked at."""
         return self._status.ready[self.layout.spec.name]
 
+    @property
+    def wanted(self) -> npt.NDArray[np.bool_]:
+        """Rows that it is to hold, ``(n_clips,)``: of random draws, only clips that may train."""
+        return self._status.wanted(self.layout.spec.name)
+
     @cached_property
     def _checksums(self) -> npt.NDArray[np.uint32]:
         """What the rows' chunks must end with, ``(n_clips,)``; pickled as `ready` is."""

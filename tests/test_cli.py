@@ -385,6 +385,13 @@ def test_a_dry_run_touches_nothing(corpus, tmp_path):
         (["--max-failures", "some"], "max-failures is 'some'"),
         (["--catalog", "nobody"], "no catalog is called 'nobody'"),
         (["--nonsense"], "No such option"),
+        (["--perturb", "loud"], "'loud' is no perturbation; there are gauss"),
+        (["--perturb", "stretch0.8:1.2"], "'stretch0.8:1.2' has a range to draw from: give"),
+        (["--perturb", "draw0"], "'draw0' is a random draw: --draws N makes"),
+        (["--aug-prob", "0.5"], "--aug-prob is of random draws: give --draws N too"),
+        (["--draws", "0"], "0 is not in the range"),
+        (["--draws", "2", "--aug-prob", "0"], "must be above 0 and at most 1"),
+        (["--draws", "2", "--perturb", "smc2020"], "'smc2020' is no perturbation"),
     ],
 )
 def test_wrong_settings_are_refused_with_a_line_that_says_which(corpus, tmp_path, options, message):

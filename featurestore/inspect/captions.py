@@ -24,7 +24,9 @@ def resolution_in_words(spec: Spec) -> str:
 
 
 def condition_in_words(condition: Condition) -> str:
-    """``clean``, or ``stretch to 1.414 times the speed, then noise 0.1``."""
+    """``clean``, or ``stretch to 1.414 times the speed, then noise 0.1``, or ``random draw 0``."""
+    if condition.is_draw:
+        return f"random draw {condition.draw}"
     return ", then ".join(map(_perturbation, condition.perturbations)) or "clean"
 
 

@@ -38,7 +38,7 @@ class RunSummary:
     n_left : int
         Clips of the store that the catalog no longer has, and that were not pruned.
     n_ready : int
-        Clips of the catalog that are ready for all specs asked for.
+        Clips of the catalog that are ready for all specs asked for that are to hold them.
     n_computed : int
         Clips decoded in this run, failed ones among them.
     failures : tuple of Failure
@@ -159,7 +159,7 @@ class Preview:
     ----------
     clips, tasks, clips_per_task : int
     bytes_per_clip : int
-        Of all specs that are stored, uncompressed.
+        Of all specs that are stored, uncompressed; the mean, where draws are of some clips alone.
     stored_bytes_per_clip : int
         An estimate of the same, compressed.
     without_views_bytes_per_clip : int

@@ -15,6 +15,7 @@ from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
+from featurestore.specs.perturbation import Condition
 from featurestore.storage.checksum import append_crc32c
 from featurestore.writer import StoreWriter, write_shard
 from models.study.comparison import Comparison, compare
@@ -120,6 +121,29 @@ def toy_store(write_store: WriteStore) -> FeatureStore:
     )
 
 
+GAIN0, NOISE = Condition.parse("gain0"), Condition.parse("noise0.1")
+
+
+@pytest.fixture
+def perturbed_store(toy_store: FeatureStore, write_store: WriteStore) -> FeatureStore:
+    """The toy store under two conditions: ``gain0`` changes nothing, ``noise0.1`` something."""
+    rng = np.random.default_rng(6)
+    values = {}
+    for spec in (COARSE, FINE):
+        clean = np.zeros((36, spec.n_mels, 24), np.float32)
+        clean[:35] = toy_store[spec].read(range(35))
+        noise = rng.normal(0, 8, clean.shape).astype(np.float32)
+        values |= {spec: clean, spec.under(GAIN0): clean, spec.under(NOISE): clean + noise}
+    clips = toy_store.clips
+    return write_store(
+        values,
+        tags={tag: clips[tag] for tag in toy_store.tags},
+        split=clips["split"],
+        fold=clips["fold"],
+        failed=[35],
+    )
+
+
 # Rows such as a study writes.
 
 TAGS = ["guitar", "slow", "techno", "<script>alert(1)</script>", "声楽"]
@@ -190,6 +214,36 @@ def make_rows(
                     }
                     rows.append(row | changes)
     return rows
+
+
+def with_conditions(rows: Sequence[Row], losses: Mapping[str, float], seed: int = 0) -> list[Row]:
+    """Rows of conditions beside those of a study: each loses as told, run by run a little more."""
+    rng = np.random.default_rng(seed)
+    found = list(rows)
+    for condition, loss in losses.items():
+        for row in rows:
+            lost = loss * (1 + 0.1 * rng.normal())
+            change = rng.normal(-lost, loss / 10, len(row["bootstrap_roc_auc"]))
+            found.append(
+                row
+                | {
+                    "condition": condition,
+                    "roc_auc": row["roc_auc"] - lost,
+                    "pr_auc": row["pr_auc"] - lost,
+                    "bootstrap_roc_auc": (row["bootstrap_roc_auc"] + change).tolist(),
+                    "bootstrap_pr_auc": (row["bootstrap_pr_auc"] + change).tolist(),
+                    "roc_auc_per_tag": {
+                        tag: auc - lost for tag, auc in row["roc_auc_per_tag"].items()
+                    },
+                    "train_seconds": 0.0,
+                }
+            )
+    return found
+
+
+@pytest.fixture(name="with_conditions")
+def with_conditions_fixture() -> MakeRows:
+    return with_conditions
 
 
 @pytest.fixture(name="make_rows")

@@ -35,6 +35,7 @@ def test_a_spec_is_said_in_words(name, words):
         ("clean", "clean", ""),
         ("stretch0.707", "stretch to 0.707 times the speed", ""),
         ("pitch-1", "pitch \N{MINUS SIGN}1 semitones", ""),
+        ("draw3", "random draw 3", ""),
         ("pitch2", "pitch +2 semitones", ""),
         ("drc-music", "drc-music", "dynamic range compression, Dolby E's music standard"),
         ("lowpass1000~mp3-64", "lowpass 1000 Hz, then mp3 64 kbit/s",

@@ -1,3 +1,6 @@
+import dataclasses
+
+import numpy as np
 import pytest
 
 from featurestore.errors import SettingsError, SpecError, UnknownSpecError
@@ -54,6 +57,28 @@ def test_specs_named_are_taken_as_they_are_and_with_conditions_under_each(stored
     view = FeatureSpec(sr=8000, n_mels=20, hop=8, log="log")
     assert choose(store, [view], "all") == tuple(view.under(c) for c in conditions)
     assert choose(store, [view.name], ["gain-2"]) == (view.under(GAINS[1]),)
+
+
+def test_draws_are_shown_where_they_are_named_and_only_of_clips_that_have_them(make_store):
+    spec = FeatureSpec(sr=8000, n_mels=8, hop=4)
+    draws = [spec.under(Condition(draw=n)) for n in range(2)]
+    specs = [spec, *draws, spec.under(GAINS[0])]
+
+    class WithoutFolds(type(make_store)):
+        """The split alone says which clips train: row 0, and not row 3."""
+
+        def table(self, *arguments, **named):
+            table = super().table(*arguments, **named)
+            return dataclasses.replace(table, fold=np.full_like(table.fold, -1))
+
+    store = WithoutFolds(folder=make_store.folder)(
+        ids=list("abcd"), specs=specs, failed=(), pending=()
+    )
+    assert choose(store, row=0) == choose(store) == (specs[0], specs[3])
+    assert choose(store, conditions="all", row=0) == tuple(specs)
+    assert choose(store, conditions="all", row=3) == (specs[0], specs[3])
+    assert choose(store, [spec], "all", row=3) == (specs[0], specs[3])
+    assert choose(store, conditions=["draw1"]) == (draws[1],)
 
 
 def test_a_spec_that_lacks_a_condition_is_shown_without(make_store):
