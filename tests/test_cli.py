@@ -12,9 +12,10 @@ import soundfile
 from click.testing import CliRunner
 
 from cli import melgrid
-from featurestore import FeatureStore
+from featurestore import FeatureSpec, FeatureStore
 from featurestore.format.commits import read_commit, write_commit
 from featurestore.format.division import Division
+from featurestore.specs.perturbation import Condition
 from featurestore.storage.local import LocalFiles
 from pipeline.catalogs import open_catalog
 
@@ -457,6 +458,38 @@ def test_show_draws_a_clip_by_id_or_row_and_says_where(store, tmp_path):
         "picture": str(png),
     }  # fmt: skip
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("verb", ["show", "sonify", "listen"])
+def test_conditions_are_chosen_by_name(make_store, tmp_path, verb):
+    clean = [FeatureSpec(sr=SR, n_mels=n, hop=2) for n in (16, 8)]
+    specs = [s.under(Condition.parse(c)) for c in ("clean", "gain-6", "gain-12") for s in clean]
+    store = make_store(ids=["03.wav"], specs=specs, failed=(), pending=()).path
+    out = tmp_path / "out"
+    clip = [] if verb == "listen" else ["03.wav"]
+    few = ["--clips", 1] if verb == "listen" else []
+    wanted = (verb, store, *clip, *few, "-o", out)
+    chosen = invoke(*wanted, "--specs", "sr8000-mel8-x2-log", "--conditions", "gain-12,clean")
+    assert chosen.exit_code == 0, chosen.output
+    for said in (
+        refused(*wanted, "--conditions", "loud"),
+        refused(*wanted, "--specs", "sr8000-mel8-x2-db~gain-6", "--conditions", "all"),
+    ):
+        assert said.splitlines()[-1].startswith("Error: ")
+    if verb == "show":
+        shown = json.loads(invoke(*wanted, "--json").stdout)
+        assert shown["specs"] == [
+            "sr8000-mel16-x2-db", "sr8000-mel16-x2-db~gain-6", "sr8000-mel16-x2-db~gain-12",
+            "sr8000-mel8-x2-db", "sr8000-mel8-x2-db~gain-6", "sr8000-mel8-x2-db~gain-12",
+        ]  # fmt: skip
+        assert out.read_bytes().startswith(b"\x89PNG")
+    elif verb == "sonify":
+        assert sorted(path.name for path in out.iterdir()) == [
+            "03.sr8000-mel8-x2-log.griffin-lim.wav",
+            "03.sr8000-mel8-x2-log~gain-12.griffin-lim.wav",
+        ]
+    else:
+        assert "gain \N{MINUS SIGN}12 dB" in (out / "listen.html").read_text(encoding="utf-8")
 
 
 def test_sonify_writes_a_sound_a_spec_and_says_the_gain(store, tmp_path):
