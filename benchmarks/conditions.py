@@ -20,7 +20,7 @@ from benchmarks.corpus import Corpus, audio_option, open_corpus
 from benchmarks.crew import crew, scratch
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.perturbations import EIGHT, SPEC, SR, clip_of, compute
-from benchmarks.rounds import interleaved
+from benchmarks.rounds import Work, interleaved
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
@@ -57,7 +57,11 @@ STORED = "stored, read"
 FLY = "made on the fly by the plan"
 SCRIPT = "made on the fly by the script"
 
+ALL = "all of a clip, one decode each"
+
 Array = npt.NDArray[Any]
+Make = Callable[[str, Sequence[Condition]], dict[Spec, Array]]
+"""From a file to values under some conditions, float16."""
 
 
 def cpu_time() -> float:
@@ -119,14 +123,10 @@ class Script:
         power = self._mel(torch.from_numpy(samples))
         return power.clamp(min=1e-10).log10().mul(10).half().numpy()
 
-    def decode_once(self, file: str) -> dict[Spec, Array]:
-        """Values under all conditions, from one decode."""
+    def values(self, file: str, conditions: Sequence[Condition]) -> dict[Spec, Array]:
+        """Values under some conditions, from one decode."""
         samples = self.decode(file)
-        return {SPEC.under(c): self.mel(self.perturb(samples, c)) for c in CONDITIONS}
-
-    def decode_each(self, file: str) -> dict[Spec, Array]:
-        """The same, decoded anew for every condition."""
-        return {SPEC.under(c): self.mel(self.perturb(self.decode(file), c)) for c in CONDITIONS}
+        return {SPEC.under(c): self.mel(self.perturb(samples, c)) for c in conditions}
 
 
 def _sox(samples: Samples, compander: Compander) -> Samples:
@@ -140,48 +140,61 @@ def _sox(samples: Samples, compander: Compander) -> Samples:
     return np.frombuffer(done.stdout, np.float32).copy()
 
 
-def plan(file: str) -> dict[Spec, Array]:
-    """Values under all conditions by the plan, from one decode."""
-    return compute(clip_of(file, SPECS), SPECS)
+def plan(file: str, conditions: Sequence[Condition]) -> dict[Spec, Array]:
+    """The same by the plan, from one decode."""
+    specs = tuple(SPEC.under(condition) for condition in conditions)
+    return compute(clip_of(file, specs), specs)
+
+
+def each(make: Make, files: list[str], *sets: Sequence[Condition]) -> Work:
+    """Values of files under sets of conditions, a decode for each set."""
+
+    def do(n: int) -> None:
+        for file in files[:n]:
+            for conditions in sets:
+                make(file, conditions)
+
+    return do
 
 
 def making(files: list[str], rounds: int) -> list[str]:
     """The plan against the script: a table, and a remark."""
     script = Script()
-
-    def each(make: Callable[[str], object]) -> Callable[[int], None]:
-        def do(n: int) -> None:
-            for file in files[:n]:
-                make(file)
-
-        return do
-
-    ways = {
-        f"melgrid's plan, {SPEC.name}": plan,
-        f"librosa, sox, NumPy, {script.mel_by}'s mel; one decode": script.decode_once,
-        "... a decode for each condition": script.decode_each,
+    alone = [(condition,) for condition in CONDITIONS]
+    contests = {
+        **{str(c): (each(plan, files, (c,)), each(script.values, files, (c,))) for c in CONDITIONS},
+        ALL: (each(plan, files, CONDITIONS), each(script.values, files, CONDITIONS)),
+        "... the script decodes for each": (
+            each(plan, files, CONDITIONS),
+            each(script.values, files, *alone),
+        ),
     }
-    works = {name: (each(make), len(files)) for name, make in ways.items()}
+    works = {
+        f"{name}, {way}": (work, len(files))
+        for name, pair in contests.items()
+        for way, work in zip(("plan", "script"), pair, strict=True)
+    }
     measured = interleaved(works, rounds, cpu_time, warm_up=1)
-    ours, *theirs = ways
-    rows = [[ours, f"{measured.cpu_ms(ours):.1f}", "", "", ""]]
-    for name in theirs:
-        speed = measured.speed(ours, name)
+    rows = []
+    for name in contests:
+        ours, theirs = f"{name}, plan", f"{name}, script"
+        speed = measured.speed(ours, theirs)
         rows.append([
-            name, f"{measured.cpu_ms(name):.1f}", f"{speed.wall:.2f}", f"{speed.cpu:.2f}",
-            verdict(speed.cpu, least=AIM),
+            name, f"{measured.cpu_ms(ours):.1f}", f"{measured.cpu_ms(theirs):.1f}",
+            f"{speed.wall:.2f}", f"{speed.cpu:.2f}",
+            "" if name in map(str, CONDITIONS) else verdict(speed.cpu, least=AIM),
         ])  # fmt: skip
     header = [
-        f"{len(SPECS)} conditions from files", "CPU ms a clip",
+        f"from files to {SPEC.name}", "by the plan: CPU ms a clip", "by the script",
         "times as fast, by the clock", "by CPU time", "aim",
     ]  # fmt: skip
     remark = (
         f"{len(files)} clips of {Excerpt().duration:g} s, one process of one thread, {rounds} "
-        f"rounds in turn, medians; {', '.join(map(str, CONDITIONS))}; to float16, nothing is "
-        "written. The script's stretched clips are of the 29.1 s alone, the plan's go on in the "
-        "track; sox gets and gives samples by pipes."
+        f"rounds in turn, medians; float16, nothing is written. The script: soundfile, librosa's "
+        f"time_stretch and pitch_shift, the program sox by pipes, NumPy, {script.mel_by}'s mel; "
+        "the clips that it stretches are of the 29.1 s alone, the plan's go on in the track."
     )
-    if len(SPECS) < len(EIGHT):
+    if len(CONDITIONS) < len(EIGHT):
         remark += " The program sox is not installed: compression is left out on both sides."
     return [table(header, rows), remark]
 
@@ -203,9 +216,9 @@ class Made:
         return self.values[rows]
 
 
-def made_by(make: Callable[[str], dict[Spec, Array]], files: list[str]) -> list[Made]:
+def made_by(make: Make, files: list[str]) -> list[Made]:
     """Values of files under all conditions, made now."""
-    clips = [make(file) for file in files]
+    clips = [make(file, CONDITIONS) for file in files]
     return [
         Made(spec=spec, values=np.stack([clip[spec] for clip in clips]).astype(np.float32))
         for spec in SPECS
@@ -239,17 +252,17 @@ def evaluating(corpus: Corpus, clips: int, rounds: int) -> list[str]:
         ways = {
             STORED: lambda n: in_memory([store[spec] for spec in SPECS], n),
             FLY: lambda n: in_memory(made_by(plan, files[:n]), n),
-            SCRIPT: lambda n: in_memory(made_by(script.decode_once, files[:n]), n),
+            SCRIPT: lambda n: in_memory(made_by(script.values, files[:n]), n),
         }
         stored, made = predictions(ways[STORED](clips)), predictions(ways[FLY](clips))
         drawn = {spec for spec in SPECS if "noise" in spec.name}
         if not all(np.array_equal(stored[spec], made[spec]) for spec in {*SPECS} - drawn):
             raise SystemExit("stored clips are judged otherwise than clips made on the fly")
 
-        def getting(way: str) -> Callable[[int], object]:
+        def getting(way: str) -> Work:
             return lambda n: ways[way](n)
 
-        def judging(way: str) -> Callable[[int], object]:
+        def judging(way: str) -> Work:
             return lambda n: predictions(ways[way](n))
 
         works = {}

@@ -5,6 +5,7 @@ samples, delayed so that the gain is there before a loud passage begins, are mul
 """
 
 import dataclasses
+import math
 
 import numba
 import numpy as np
@@ -46,7 +47,8 @@ class Compander:
         # Below the lowest input the gain is constant, so that the level's floor changes nothing.
         np.maximum(level, 10 ** (inputs[0] / 20), out=level)
         gain = np.interp(20 * np.log10(level, out=level), inputs, outputs - inputs)
-        gain = 10 ** (gain / 20)
+        # NumPy's power takes five times as long.
+        gain = np.exp(gain * (math.log(10) / 20))
         late = min(int(self.delay * sr), len(samples))
         result = np.empty_like(samples)
         np.multiply(samples[: len(samples) - late], gain[late:], out=result[: len(samples) - late])
