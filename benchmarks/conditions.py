@@ -159,6 +159,7 @@ def each(make: Make, files: list[str], *sets: Sequence[Condition]) -> Work:
 
 def making(files: list[str], rounds: int) -> list[str]:
     """The plan against the script: a table, and a remark."""
+    torch.set_num_threads(1)
     script = Script()
     alone = [(condition,) for condition in CONDITIONS]
     contests = {
@@ -189,7 +190,7 @@ def making(files: list[str], rounds: int) -> list[str]:
         "times as fast, by the clock", "by CPU time", "aim",
     ]  # fmt: skip
     remark = (
-        f"{len(files)} clips of {Excerpt().duration:g} s, one process of one thread, {rounds} "
+        f"{len(files)} clips of {Excerpt().duration:g} s, one thread of one worker, {rounds} "
         f"rounds in turn, medians; float16, nothing is written. The script: soundfile, librosa's "
         f"time_stretch and pitch_shift, the program sox by pipes, NumPy, {script.mel_by}'s mel; "
         "the clips that it stretches are of the 29.1 s alone, the plan's go on in the track."
@@ -304,7 +305,8 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     """Measure and print."""
     torch.set_num_threads(1)
     corpus = open_corpus(audio)
-    made = making(corpus.files(4), rounds)
+    with crew(1) as workers:
+        made = workers.do(making, corpus.files(4), rounds)
     publish("conditions", [*made, *evaluating(corpus, clips, rounds)], save)
 
 
