@@ -99,6 +99,7 @@ FIELDS = _IDENTITY_FIELDS | _OUTCOME_FIELDS
 
 _OPTIONAL_FIELDS: dict[str, Callable[[object], bool]] = {
     "partition": _is_whole_or_none,
+    "draws": lambda value: value is None or _is_text(value),
     "catalog": _is_text,
     "device": _is_text,
     "n_tags_scored": _is_whole,
@@ -118,7 +119,8 @@ class Identity(NamedTuple):
     """What makes a run what it is: two runs that agree in all of it are the same run.
 
     `partition` is the drawing of the training clips, where runs differ in it: of the folds, or of a
-    resampled training split. None is the only one that there is, as in all rows of old.
+    resampled training split. None is the only one that there is, as in all rows of old. `draws` are
+    the random draws that training clips were read from; None is none, as in all rows of old.
     """
 
     data: str
@@ -134,6 +136,7 @@ class Identity(NamedTuple):
     batch_size: int
     learning_rate: float
     amp: str
+    draws: str | None = None
     partition: int | None = None
 
     @property
@@ -145,7 +148,7 @@ class Identity(NamedTuple):
 def identity(row: Row) -> Identity:
     """Whose row it is."""
     fields = {field: row[field] for field in IDENTITY}
-    return Identity(**fields, partition=row.get("partition"))
+    return Identity(**fields, partition=row.get("partition"), draws=row.get("draws"))
 
 
 def spec_of(row: Row) -> FeatureSpec:

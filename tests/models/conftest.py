@@ -75,7 +75,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 for row, clip in enumerate(values[layout.spec]):
                     stored = layout.encoding.encode(clip, layout.spec.value_range)
                     chunk = append_crc32c(layout.codec.compress(stored))
-                    rows.append(None if row in failed else (chunk, statistics_of(clip)))
+                    rows.append(None if row in failed else ((chunk,), statistics_of(clip)))
                 checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
