@@ -460,7 +460,7 @@ def specs_option(text: str) -> Decorator:
     return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
 
 
-conditions_option = click.option(
+compared_option = click.option(
     "--conditions", type=Several("a condition", str), metavar="NAME,...",
     callback=lambda _ctx, _param, names: "all" if names == ["all"] else names,
     help="Conditions of these specs to compare: clean,noise0.1, or all.  [with --specs none but "
@@ -492,6 +492,11 @@ def models_option(text: str) -> Decorator:
     return click.option(
         "--models", type=kind, default="vgg", metavar="NAME,...", show_default=True, help=text
     )
+
+
+def conditions_option(text: str) -> Decorator:
+    """``--conditions``: which to test under besides."""
+    return several("--conditions", "NAME", "a condition's name", str, text)
 
 
 model_option = click.option("--model", default="vgg", show_default=True, help="Network.")
@@ -671,7 +676,7 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
@@ -690,7 +695,7 @@ def show(
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @folder_option("sounds", "Where the files go, one per spec and condition.")
 @method_option
 @click.option(
@@ -713,7 +718,7 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
 @melgrid.command()
 @click.argument("store")
 @specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
-@conditions_option
+@compared_option
 @folder_option("listening", "Where listen.html goes.")
 @click.option("--clips", default=3, show_default=True, help="How many, balanced over the tags.")
 @seed_option("Which clips are drawn.")
@@ -922,7 +927,7 @@ def macs(grid: "tuple[Spec, ...]", as_json: bool, **options: Any) -> None:
 
 @melgrid.command()
 @store_argument
-@click.option("--spec", help="Its name, as ls lists it.  [the store's only one]")
+@click.option("--spec", help="Its name, as ls lists it.  [the store's only clean one]")
 @model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
 @click.option("-o", "--output", default="model.pt", show_default=True, help="Checkpoint.")
@@ -940,16 +945,16 @@ def train(
     **settings: Any,
 ) -> None:
     """Train a network on one spec of STORE, and evaluate it."""
-    if spec is None and len(store.specs) != 1:
-        raise click.UsageError(f"say which --spec: {', '.join(map(str, store.specs))}")
+    from models.data import clean_specs, training_data
 
-    from models.data import training_data
+    own = clean_specs(store)
+    if spec is None and len(own) != 1:
+        raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
+
     from models.training.loop import train_to_checkpoint
     from models.training.settings import TrainSettings
 
-    data = training_data(
-        store, spec or store.specs[0], tags=tags, fold=fold, draws=settings["draws"]
-    )
+    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=settings["draws"])
     if data.note and not as_json:
         print_lines([data.note], err=True)
     trained = train_to_checkpoint(
@@ -968,6 +973,30 @@ def train(
 
 
 @melgrid.command()
+@click.argument("checkpoint")
+@store_argument
+@several("--split", "NAME", "a split's name", str, "Clips to test on.  [test]")
+@conditions_option("Test under these too: all, smc2020, noise0.1, …")
+@json_option
+def evaluate(
+    checkpoint: str,
+    store: "FeatureStore",
+    split: list[str],
+    conditions: list[str],
+    as_json: bool,
+) -> None:
+    """Score CHECKPOINT, which train wrote, on clips of STORE.
+
+    With --conditions, also on the same clips as featurize --perturb stored them. The
+    network stays as it was trained.
+    """
+    from models.training.evaluate import evaluate_checkpoint
+
+    splits = split or ["test"]
+    emit(evaluate_checkpoint(checkpoint, store, splits=splits, conditions=conditions), as_json)
+
+
+@melgrid.command()
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option(
     "-o",
@@ -977,7 +1006,7 @@ def train(
     show_default=True,
     help="Results file: one JSON line per run is added; runs in it are not repeated.",
 )
-@specs_option("Specs to train on.  [all that are stored]")
+@specs_option("Specs to train on.  [all that are stored, of clean audio]")
 @models_option("Networks to train.")
 @click.option(
     "--runs",
@@ -999,6 +1028,10 @@ def train(
     int,
     "Folds to test on.  [the store's splits, else all folds, else 5 that are drawn]",
     multiple=False,
+)
+@conditions_option(
+    "Test each network on perturbed clips too: all that are stored, smc2020, noise0.1, … A row "
+    "each; weights are not kept, so that runs already in the file are trained again."
 )
 @click.option(
     "--jobs",
@@ -1025,6 +1058,7 @@ def study(
     vary: "Vary | None",
     folds: list[int] | None,
     tags: list[str] | None,
+    conditions: list[str],
     jobs: int,
     threads: int | None,
     scheduler: str | None,
@@ -1057,6 +1091,7 @@ def study(
         "folds": folds,
         "tags": tags,
         "vary": vary,
+        "conditions": conditions,
         "say": lambda line: click.echo(line, err=True),
     }
     if dry_run:
@@ -1070,6 +1105,7 @@ def study(
         return
 
     from models.report import draw, frontier
+    from models.robustness import compare_conditions
     from models.study.comparison import compare
     from models.study.study import study as run_study
 
@@ -1087,7 +1123,9 @@ def study(
     if as_json:
         _print_json(rows)
         return
-    click.echo("\n".join(map(_one_line, comparison.lines())))
+    print_lines(comparison.lines())
+    if (robustness := compare_conditions(rows, comparison)) is not None:
+        print_lines(robustness.lines())
     click.echo(f"rows in {results}, picture in {drawn}")
     click.echo(f"melgrid report {results} makes a page of it")
 
@@ -1163,6 +1201,7 @@ def report(
     from featurestore.inspect.choice import MOST
     from featurestore.specs.grid import subsample
     from models.report import write_report
+    from models.robustness import compare_conditions
     from models.study.comparison import compare
     from models.study.results import read_results
 
@@ -1173,11 +1212,16 @@ def report(
     if n_clips is not None and store is not None:  # before the page, which links to it
         heard = subsample((point.spec for point in comparison.points), MOST)
         _listening_page(store, folder, clips=n_clips, specs=heard, quiet=as_json)
-    written = write_report(rows, comparison, folder)
+    robustness = compare_conditions(rows, comparison)
+    written = write_report(rows, comparison, folder, robustness)
     if as_json:
-        _print_json(comparison.json() | {"files": [str(path) for path in written]})
+        of_conditions = {} if robustness is None else {"robustness": robustness.json()}
+        files = {"files": [str(path) for path in written]}
+        _print_json(comparison.json() | of_conditions | files)
         return
-    click.echo("\n".join(map(_one_line, comparison.lines())))
+    print_lines(comparison.lines())
+    if robustness is not None:
+        print_lines(robustness.lines())
     click.echo(f"page in {written[0]}, its figures beside it as PNG and SVG")
 
 
@@ -1240,7 +1284,7 @@ def profile(
         settings = dataclasses.replace(settings, augmentation=conditions[1])
         found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
     else:
-        from models.data import folds_of, training_data
+        from models.data import clean_specs, folds_of, training_data
         from models.profile import profile as profile_training
         from models.training.settings import TrainSettings
 
@@ -1249,7 +1293,7 @@ def profile(
             profile_training(
                 training_data(store, spec, fold=fold), how, n_batches=batches, from_store=from_store
             )
-            for spec in specs or store.specs[:1]
+            for spec in specs or clean_specs(store)[:1] or store.specs[:1]
         )
     profiles = []
     for one in found:

@@ -1,5 +1,6 @@
 """From a store to what training needs: the only package of this one that touches a store."""
 
+from models.data.conditions import ALL, choose_conditions, clean_specs, conditions_of, under
 from models.data.dataset import CACHE_LIMIT, BandStatistics, Clip, ClipDataset
 from models.data.loader import ClipLoader, loader
 from models.data.splits import (
@@ -14,6 +15,7 @@ from models.data.splits import (
 )
 
 __all__ = [
+    "ALL",
     "CACHE_LIMIT",
     "DRAWN_FOLDS",
     "SPLITS",
@@ -22,10 +24,14 @@ __all__ = [
     "ClipDataset",
     "ClipLoader",
     "TrainingData",
+    "choose_conditions",
+    "clean_specs",
+    "conditions_of",
     "folds_of",
     "has_folds",
     "is_split",
     "loader",
     "split_rows",
     "training_data",
+    "under",
 ]

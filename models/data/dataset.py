@@ -182,6 +182,11 @@ class ClipDataset(Dataset[Clip]):
         other._cached = self._cached
         return other
 
+    def of(self, array: "FeatureArray") -> Self:
+        """Make a data set of the same clips in another array of their store, which are ready."""
+        n_valid = array.n_valid_frames[self._rows]
+        return type(self)(array, self._rows, self.labels, n_valid=n_valid)
+
     def band_statistics(self) -> BandStatistics:
         """Mean and standard deviation of each band over the clips' valid frames, without draws.
 
@@ -210,6 +215,16 @@ class ClipDataset(Dataset[Clip]):
     def n_undrawn(self) -> int:
         """Clips that none of the draws has: these are read from the clean spec."""
         return int(self._has[0].sum()) if self.n_draws else 0
+
+    @property
+    def rows(self) -> npt.NDArray[np.int64]:
+        """The array's rows, in order."""
+        return self._rows
+
+    @property
+    def bytes_per_clip(self) -> float:
+        """Bytes on disk, shared among the array's ready rows."""
+        return self._array.nbytes_stored / int(np.sum(self._array.ready))
 
     @property
     def nbytes(self) -> int:

@@ -8,6 +8,7 @@ from featurestore.storage.atomic import output_errors
 from models.report.drawing import draw
 from models.report.frontier import frontier
 from models.report.page import Figures, write_page
+from models.robustness import Robustness
 from models.study.comparison import Comparison
 from models.study.results import Row
 
@@ -15,7 +16,10 @@ __all__ = ["draw", "frontier", "write_report"]
 
 
 def write_report(
-    rows: Sequence[Row], comparison: Comparison, folder: str | os.PathLike[str]
+    rows: Sequence[Row],
+    comparison: Comparison,
+    folder: str | os.PathLike[str],
+    robustness: Robustness | None = None,
 ) -> list[Path]:
     """Write a page, ``index.html``, and its figures as PNG and SVG to a folder.
 
@@ -30,6 +34,8 @@ def write_report(
         Of these rows.
     folder : path
         Made where there is none.
+    robustness : Robustness, optional
+        Of these rows; a section and a figure are left out where it is None.
 
     Returns
     -------
@@ -44,11 +50,12 @@ def write_report(
     folder = Path(folder)
     with output_errors(folder, what="the report"):
         folder.mkdir(parents=True, exist_ok=True)
-    figures = Figures.of(comparison)
+    figures = Figures.of(comparison, robustness)
     pictures: list[Path] = []
-    for figure in (figures.frontier, *figures.resolutions):
+    drawn = [figures.frontier, *figures.resolutions, figures.robustness]
+    for figure in filter(None, drawn):
         paths = [folder / f"{figure.name}{suffix}" for suffix in (".png", ".svg")]
         caption = ", ".join(comparison.common) if figure is figures.frontier else ""
         draw(figure, *paths, caption=caption)
         pictures += paths
-    return [write_page(rows, comparison, figures, folder), *pictures]
+    return [write_page(rows, comparison, figures, folder, robustness), *pictures]

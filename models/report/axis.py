@@ -20,6 +20,8 @@ class Axis:
         Values that are marked, and the words at the mark.
     log : bool
         Equal factors, not equal differences, are equally far apart.
+    slanted : bool
+        The words at the marks are long, and stand aslant.
     """
 
     title: str
@@ -27,6 +29,7 @@ class Axis:
     high: float
     ticks: tuple[tuple[float, str], ...]
     log: bool = False
+    slanted: bool = False
 
     @classmethod
     def linear(cls, title: str, values: Sequence[float]) -> Self:
@@ -58,9 +61,15 @@ class Axis:
         )
 
     @classmethod
-    def categories(cls, title: str, names: Sequence[str]) -> Self:
+    def categories(cls, title: str, names: Sequence[str], *, slanted: bool = False) -> Self:
         """Names side by side, the i-th at i."""
-        return cls(title=title, low=-0.5, high=len(names) - 0.5, ticks=tuple(enumerate(names)))
+        return cls(
+            title=title,
+            low=-0.5,
+            high=len(names) - 0.5,
+            ticks=tuple(enumerate(names)),
+            slanted=slanted,
+        )
 
     def place(self, value: float) -> float:
         """Where `value` stands, 0 at the lower end and 1 at the upper."""

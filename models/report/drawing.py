@@ -202,7 +202,7 @@ def _file_size(figure: Figure) -> Size:
 
 
 def _is_large(figure: Figure) -> bool:
-    return any(dot.label for panel in figure.rows[0] for dot in panel.dots)
+    return any(dot.label or dot.sign for panel in figure.rows[0] for dot in panel.dots)
 
 
 def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
@@ -223,7 +223,8 @@ def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
         for j, panel in enumerate(row):
             axes = canvas.add_subplot(grid[i, j])
             with_y = j == 0 or panel.y != row[j - 1].y
-            dot_size = 8.0 if large and len(panel.dots) <= 60 else 5.5
+            crowded = size.keys_only and any(dot.sign for dot in panel.dots)
+            dot_size = 8.0 if large and not crowded and len(panel.dots) <= 60 else 5.5
             _draw_panel(axes, panel, with_y=with_y, size=dot_size)
             drawn.append((axes, panel))
     if figure.title and not size.keys_only:
@@ -252,6 +253,9 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
         which.set_minor_locator(NullLocator())
         which.set_ticklabels([name for _, name in ticks])
     axes.tick_params(labelleft=with_y, labelsize=9)
+    if panel.x.slanted:
+        for label in axes.get_xticklabels():
+            label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlabel(panel.x.title, fontsize=9)
     if with_y:
         axes.set_ylabel(panel.y.title, fontsize=9)
@@ -297,6 +301,12 @@ def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
         markeredgewidth=1.2 if dot.hollow else 0.6,
         alpha=alpha, zorder=3, gid=f"{name}-mark",
     )  # fmt: skip
+    if dot.sign:
+        top = dot.y if np.isnan(dot.std) else dot.y + dot.std
+        axes.annotate(
+            dot.sign, (dot.x, top), (0, 0.6 * size), textcoords="offset points", fontsize=8,
+            ha="center", va="bottom", zorder=4,
+        )  # fmt: skip
 
 
 def _draw_legend(canvas: "Canvas", figure: Figure, *, n_columns: int) -> None:

@@ -22,6 +22,8 @@ class Dot:
         Whether it is that; such dots are ringed, and their labels come first.
     label : str
         Words beside it, where there is room.
+    sign : str
+        A letter over it and its bar, always there.
     tip : str
         What is said of it when it is pointed at; lines.
     """
@@ -35,6 +37,7 @@ class Dot:
     baseline: bool = False
     recommended: bool = False
     label: str = ""
+    sign: str = ""
     tip: str = ""
 
     @property

@@ -18,10 +18,12 @@ from models.report.frontier import frontier
 from models.report.marks import MARKS
 from models.report.published import DATA_SETS, beside_published
 from models.report.resolution import resolutions
+from models.report.robustness import robustness_figure
 from models.report.tags import tag_rows
+from models.robustness import Robustness
 from models.study import formatting
 from models.study.comparison import Comparison
-from models.study.results import Row
+from models.study.results import Row, is_as_trained
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -30,14 +32,25 @@ class Figures:
 
     frontier: Figure
     resolutions: tuple[Figure, ...]
+    robustness: Figure | None = None
 
     @classmethod
-    def of(cls, comparison: Comparison) -> Self:
+    def of(cls, comparison: Comparison, robustness: Robustness | None = None) -> Self:
         """Those of a study, built once for the page and the files."""
-        return cls(frontier=frontier(comparison), resolutions=resolutions(comparison))
+        return cls(
+            frontier=frontier(comparison),
+            resolutions=resolutions(comparison),
+            robustness=None if robustness is None else robustness_figure(robustness, comparison),
+        )
 
 
-def write_page(rows: Sequence[Row], comparison: Comparison, figures: Figures, folder: Path) -> Path:
+def write_page(
+    rows: Sequence[Row],
+    comparison: Comparison,
+    figures: Figures,
+    folder: Path,
+    robustness: Robustness | None = None,
+) -> Path:
     """Write ``index.html``.
 
     Raises
@@ -46,14 +59,20 @@ def write_page(rows: Sequence[Row], comparison: Comparison, figures: Figures, fo
         If it cannot be written.
     """
     path = folder / "index.html"
-    text = render(rows, comparison, figures, listen=(folder / "listen.html").is_file())
+    listen = (folder / "listen.html").is_file()
+    text = render(rows, comparison, figures, listen=listen, robustness=robustness)
     with atomic_write(path, what="the page") as partial:
         partial.write_text(text, encoding="utf-8")
     return path
 
 
 def render(
-    rows: Sequence[Row], comparison: Comparison, figures: Figures, *, listen: bool = False
+    rows: Sequence[Row],
+    comparison: Comparison,
+    figures: Figures,
+    *,
+    listen: bool = False,
+    robustness: Robustness | None = None,
 ) -> str:
     """The page's HTML; `listen` says that there is a listening page to link to.
 
@@ -87,13 +106,16 @@ def render(
             for panel in figures.frontier.rows[0]
         },
         resolutions=[(figure, _drawn(figure)) for figure in figures.resolutions],
+        robustness=robustness,
+        robustness_n_drawn=len(figures.robustness.legend) if figures.robustness else 0,
+        robustness_chart=figures.robustness and _drawn(figures.robustness),
         tag_points=tag_points,
         tag_rows=rows_of_tags if tag_points else [],
         catalog=catalog,
         data_set=DATA_SETS.get(catalog or ""),
         pairs=beside_published(comparison, catalog),
         facts=facts(rows),
-        n_rows=len(rows),
+        n_rows=sum(map(is_as_trained, rows)),
         listen=listen,
         style=style,
         script=script,
@@ -133,6 +155,8 @@ def headline(comparison: Comparison) -> str:
 
 def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
     """What was run on what: pairs of a name and all the values that it had."""
+    tests = [row for row in rows if not is_as_trained(row)]
+    rows = [row for row in rows if is_as_trained(row)]
     versions: dict[str, list[Any]] = {}
     for row in rows:
         for package, version in row.get("versions", {}).items():
@@ -163,6 +187,7 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         "learning rate": of("learning_rate"),
         "seeds": of("seed"),
         "folds": of("fold"),
+        "tested under": [row["condition"] for row in tests],
         "device": of("device"),
         "bfloat16": ["yes" if value else "no" for value in of("bf16")],
         "time to train, all runs": [_duration(seconds)] if seconds else [],

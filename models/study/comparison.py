@@ -44,7 +44,7 @@ from models.study.recommendation import (
     smallest_loss,
     verdict_of,
 )
-from models.study.results import Identity, Row, identity, spec_of
+from models.study.results import Identity, Row, identity, is_as_trained, spec_of
 from models.study.run_table import RunTable, run_table
 from models.study.significance import NO_INTERVAL, Interval, holm, percentile_interval
 from models.study.tag_losses import TagLoss, tag_losses
@@ -207,7 +207,8 @@ def compare(
     Parameters
     ----------
     rows : sequence of dict
-        As `models.study.results.read_results` gives them.
+        As `models.study.results.read_results` gives them. Those of other conditions than the one
+        trained on are left out: `models.robustness` judges them.
     baseline : str, optional
         Name of a spec, or a point's label; of several that fit, the most expensive. None is the
         most expensive point of all (by GMAC, then bytes). With several networks in the file, all
@@ -220,6 +221,7 @@ def compare(
     TrainingError
         If there are no rows, no such baseline, or no such margin.
     """
+    rows = [row for row in rows if is_as_trained(row)]
     if not rows:
         raise TrainingError("there are no results to compare; melgrid study makes them")
     margin = parse_margin(margin)

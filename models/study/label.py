@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.perturbation import Condition
 
 _ABBREVIATED = {"n_fft": "fft", "win_length": "win"}
 
@@ -44,7 +45,9 @@ def words_of(spec: FeatureSpec) -> SpecWords:
         if field.name in _SAID_OTHERWISE or value == field.default:
             continue
         name = _ABBREVIATED.get(field.name, field.name)
-        if isinstance(value, str):
+        if isinstance(value, Condition):
+            rest.append(value.name)
+        elif isinstance(value, str):
             rest.append(value.removeprefix("hann-"))
         elif isinstance(value, int | float) and not isinstance(value, bool):
             rest.append(f"{name}{value:.10g}")

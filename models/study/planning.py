@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -21,8 +21,8 @@ from models.study.power import (
     deviations_of,
 )
 from models.study.recommendation import percent, what_tells
-from models.study.results import IDENTITY, Row, identity, read_results
-from models.study.runs import Run, Vary, list_runs
+from models.study.results import IDENTITY, Identity, Row, identity, is_as_trained, read_results
+from models.study.runs import Run, Vary, list_runs, rows_done, rows_wanted
 from models.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -39,6 +39,11 @@ class StudyPlan:
     Attributes
     ----------
     n_trainings, n_done, n_left : int
+        One whose network was not tested under all conditions is left: weights are not kept.
+    n_tests, n_tests_done : int
+        Rows: each network is tested as it was trained, and under each of the conditions.
+    n_again : int
+        Trainings that are left although they were done, as they lack tests.
     seconds_left : float or None
         Of training, by the mean of each point's rows, `jobs` at a time [s]. None where a point that
         is left has no row yet.
@@ -56,6 +61,9 @@ class StudyPlan:
     n_trainings: int
     n_done: int
     n_left: int
+    n_tests: int
+    n_tests_done: int
+    n_again: int
     seconds_left: float | None
     jobs: int
     n_runs: int
@@ -71,6 +79,16 @@ class StudyPlan:
     def lines(self) -> list[str]:
         """In words."""
         said = [f"{self.n_trainings} trainings: {self.n_done} done, {self.n_left} left"]
+        if self.n_tests > self.n_trainings:
+            said.append(
+                f"{self.n_tests} evaluations, under all conditions together: "
+                f"{self.n_tests_done} done, {self.n_tests - self.n_tests_done} left"
+            )
+        if self.n_again:
+            said.append(
+                f"{self.n_again} of the trainings left were done, but not tested under all "
+                "conditions: they are done again, as weights are not kept"
+            )
         if self.seconds_left is None:
             said.append("how long they take is not known until each spec and network was trained")
         elif self.n_left:
@@ -114,6 +132,7 @@ def plan_study(
     folds: Sequence[int] | None = None,
     tags: Sequence[str] | None = None,
     vary: Vary | None = None,
+    conditions: Sequence[str] = (),
     jobs: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> StudyPlan:
@@ -135,22 +154,26 @@ def plan_study(
         folds=folds,
         tags=tags,
         vary=vary,
+        conditions=conditions,
         say=say,
     )
     rows, note = read_results(results) if Path(results).is_file() else ([], None)
     if note:
         say(note)
+    names, done = rows_wanted(wanted), rows_done(wanted, rows)
+    left = list(dict.fromkeys(of for name, of in names.items() if name not in done))
     points = {_point(name) for name in wanted}
-    rows = [row for row in rows if _point(identity(row)) in points]
-    done = {identity(row) for row in rows} & wanted.keys()
-    left = [name for name in wanted if name not in done]
+    rows = [row for row in rows if is_as_trained(row) and _point(identity(row)) in points]
     n_clips, test_per_train = _clips_of_a_run(wanted)
     pilot = _pilot(rows)
     deviations = dataclasses.replace(pilot or TYPICAL, test_per_train=test_per_train)
     return StudyPlan(
         n_trainings=len(wanted),
-        n_done=len(done),
+        n_done=len(wanted) - len(left),
         n_left=len(left),
+        n_tests=len(names),
+        n_tests_done=len(done),
+        n_again=sum(name in done for name in left),
         seconds_left=_seconds(left, rows, jobs),
         jobs=jobs,
         n_runs=runs,
@@ -166,7 +189,7 @@ def _point(name: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(known[field] for field in _OF_A_POINT)
 
 
-def _clips_of_a_run(wanted: dict[tuple[Any, ...], Run]) -> tuple[int, float]:
+def _clips_of_a_run(wanted: Mapping[Identity, Run]) -> tuple[int, float]:
     """Test clips of one run, and how many there are per training clip where these differ by run."""
     of_points: dict[tuple[Any, ...], list[Run]] = {}
     for name, run in wanted.items():

@@ -1,4 +1,4 @@
-"""The results file of a study: JSON lines, one a run, only ever added to.
+"""The results file of a study: JSON lines, one a run and condition, only ever added to.
 
 A row holds at least the fields of `FIELDS`, and the report needs no more. A row is written with its
 newline in one go; what a kill leaves behind is at worst a last line cut short, which is recognised,
@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Self
 
 from featurestore.errors import RunError, SpecError, TrainingError
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.perturbation import Condition
 from featurestore.storage.atomic import output_errors
 
 Row = dict[str, Any]
@@ -51,6 +52,13 @@ def _are_scores_of_tags(value: object) -> bool:
 
 def _are_numbers_of_tags(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_whole, value.values()))
+
+
+def _is_condition(value: object) -> bool:
+    try:
+        return isinstance(value, str) and Condition.parse(value).name == value
+    except SpecError:
+        return False
 
 
 def _are_texts(value: object) -> bool:
@@ -100,6 +108,8 @@ FIELDS = _IDENTITY_FIELDS | _OUTCOME_FIELDS
 _OPTIONAL_FIELDS: dict[str, Callable[[object], bool]] = {
     "partition": _is_whole_or_none,
     "draws": lambda value: value is None or _is_text(value),
+    "condition": _is_condition,
+    "weights": _is_text,
     "catalog": _is_text,
     "device": _is_text,
     "n_tags_scored": _is_whole,
@@ -121,6 +131,8 @@ class Identity(NamedTuple):
     `partition` is the drawing of the training clips, where runs differ in it: of the folds, or of a
     resampled training split. None is the only one that there is, as in all rows of old. `draws` are
     the random draws that training clips were read from; None is none, as in all rows of old.
+    `condition` is that of the clips on which the network was tested; all rows of old are of what it
+    was trained on, which is ``clean`` unless the spec says another.
     """
 
     data: str
@@ -138,17 +150,45 @@ class Identity(NamedTuple):
     amp: str
     draws: str | None = None
     partition: int | None = None
+    condition: str = "clean"
 
     @property
     def point(self) -> "Identity":
         """What all runs of a point share: everything but seed, partition and fold."""
         return self._replace(seed=0, partition=None, fold=None)
 
+    @property
+    def as_trained(self) -> "Identity":
+        """The row of the same training, tested under the condition that it was trained on."""
+        return self._replace(condition=_condition_of(self.spec))
+
 
 def identity(row: Row) -> Identity:
     """Whose row it is."""
     fields = {field: row[field] for field in IDENTITY}
-    return Identity(**fields, partition=row.get("partition"), draws=row.get("draws"))
+    condition = row.get("condition", _condition_of(row["spec"]))
+    return Identity(
+        **fields, draws=row.get("draws"), partition=row.get("partition"), condition=condition
+    )
+
+
+def is_as_trained(row: Row) -> bool:
+    """Whether it is of the condition that the network was trained on, as all rows of old are."""
+    return identity(row).condition == _condition_of(row["spec"])
+
+
+def is_of_one_network(row: Row, other: Row) -> bool:
+    """Whether two rows of one training can be of the same weights; not told where a row is old.
+
+    Of a training that was done twice, which on a GPU need not give the same weights, rows of the
+    one are not compared with rows of the other.
+    """
+    digests = {r["weights"] for r in (row, other) if "weights" in r}
+    return len(digests) < 2
+
+
+def _condition_of(spec: str) -> str:
+    return spec.partition("~")[2] or "clean"
 
 
 def spec_of(row: Row) -> FeatureSpec:
@@ -221,13 +261,13 @@ class ResultsFile:
             self._file.close()
             raise
 
-    def append(self, row: Row) -> None:
-        """Add a row; it is on disk when this returns."""
-        line = json.dumps(row, allow_nan=False, ensure_ascii=False)
-        self._file.write(line.encode() + b"\n")
+    def append(self, *rows: Row) -> None:
+        """Add rows, in one go; they are on disk when this returns."""
+        lines = [json.dumps(row, allow_nan=False, ensure_ascii=False) for row in rows]
+        self._file.write("".join(f"{line}\n" for line in lines).encode())
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.rows.append(row)
+        self.rows += rows
 
     def __enter__(self) -> Self:
         return self

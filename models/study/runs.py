@@ -1,14 +1,24 @@
 """The runs of a study: networks x specs x folds x seeds, and which clips each one learns from."""
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.specs.spec import Spec
-from models.data import DRAWN_FOLDS, TrainingData, folds_of, has_folds, is_split, training_data
-from models.study.results import IDENTITY, Row, identity
+from models.data import (
+    ALL,
+    DRAWN_FOLDS,
+    TrainingData,
+    choose_conditions,
+    clean_specs,
+    folds_of,
+    has_folds,
+    is_split,
+    training_data,
+)
+from models.study.results import IDENTITY, Identity, Row, identity, is_of_one_network
 from models.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -30,6 +40,8 @@ class Run:
         See `models.data.training_data`.
     tags : tuple of str
     settings : TrainSettings
+    conditions : tuple of str
+        Under which the network is tested besides the one that it is trained on.
     n_train, n_test : int
         Clips of the splits.
     threads : int or None
@@ -43,6 +55,7 @@ class Run:
     partition: int | None
     tags: tuple[str, ...]
     settings: TrainSettings
+    conditions: tuple[str, ...]
     n_train: int
     n_test: int
     threads: int | None
@@ -77,8 +90,32 @@ def identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
         "encoding": data.encoding,
         "fold": data.fold,
     }
-    drawn = {"partition": data.partition, "draws": data.draws}
+    drawn = {
+        "draws": data.draws,
+        "partition": data.partition,
+        "condition": data.spec.condition.name,
+    }
     return {field: known[field] for field in IDENTITY} | drawn
+
+
+def rows_wanted(wanted: Mapping[Identity, Run]) -> dict[Identity, Identity]:
+    """All rows of a study, and of which training each is."""
+    return {
+        name._replace(condition=condition): name
+        for name, run in wanted.items()
+        for condition in (name.condition, *run.conditions)
+    }
+
+
+def rows_done(wanted: Mapping[Identity, Run], rows: Sequence[Row]) -> dict[Identity, Row]:
+    """Rows that are there already; of a training that was done twice, those of its last weights."""
+    names = rows_wanted(wanted)
+    last = {identity(row): row for row in rows if identity(row) in names}
+    return {
+        name: row
+        for name, row in last.items()
+        if names[name] in last and is_of_one_network(row, last[names[name]])
+    }
 
 
 def list_runs(
@@ -91,9 +128,10 @@ def list_runs(
     folds: Sequence[int] | None = None,
     tags: Sequence[str] | None = None,
     vary: Vary | None = None,
+    conditions: Sequence[str] = (),
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
-) -> dict[tuple[Any, ...], Run]:
+) -> dict[Identity, Run]:
     """All runs of a study by their `identity`, in the order in which they are done.
 
     Parameters are those of `models.study.study.study`.
@@ -114,7 +152,8 @@ def list_runs(
         for run in range(runs)
         for model in dict.fromkeys(models)
     ]
-    wanted: dict[tuple[Any, ...], Run] = {}
+    wanted: dict[Identity, Run] = {}
+    chosen: dict[Hashable, tuple[str, ...]] = {}
     digests: dict[str, list[str]] = {}
     notes: dict[str | None, None] = {None: None}
     for store in stores:
@@ -125,6 +164,10 @@ def list_runs(
                 digests.setdefault(data.digest, []).append(name)
                 if data.note not in notes:
                     notes[data.note] = say(str(data.note))
+                drawn = store.path, data.spec, fold, data.partition
+                if drawn not in chosen:
+                    found = choose_conditions(store, data.test, conditions)
+                    chosen[drawn] = tuple(condition.name for condition in found)
                 run = Run(
                     store=store,
                     spec=data.spec.name,
@@ -133,6 +176,7 @@ def list_runs(
                     partition=data.partition,
                     tags=data.tags,
                     settings=training,
+                    conditions=chosen[drawn],
                     n_train=len(data.train),
                     n_test=len(data.test),
                     threads=threads,
@@ -143,6 +187,12 @@ def list_runs(
                         f"{run.spec} as {data.encoding} is in {first.store.path} and in "
                         f"{store.path}; leave one of them out, or choose --specs"
                     )
+    if ALL in conditions and not any(chosen.values()):
+        paths = ", ".join(store.path for store in stores)
+        raise TrainingError(
+            f"none of these specs is stored under another condition in {paths}; "
+            "featurize --perturb smc2020, say, adds some"
+        )
     if len(digests) > 1:
         firsts = ", ".join(f"{names[0]} ({digest})" for digest, names in digests.items())
         say(
@@ -199,7 +249,13 @@ def _specs_of(
     specs: Sequence[Spec | str] | None,
 ) -> list[Spec]:
     if specs is None:
-        return list(store.specs)
+        clean = clean_specs(store)
+        if not clean:
+            raise TrainingError(
+                f"{store.path} holds specs of perturbed audio alone; name those to train on with "
+                "--specs"
+            )
+        return clean
     # Where no store has it, asking this one says so.
     mine = [spec for spec in specs if spec in store or not any(spec in other for other in stores)]
     return list(dict.fromkeys(store[spec].spec for spec in mine))

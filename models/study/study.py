@@ -1,4 +1,4 @@
-"""The study: networks x specs x folds x runs, a row of results each."""
+"""The study: networks x specs x folds x runs, a row of results each, and one a condition."""
 
 import dataclasses
 import os
@@ -6,19 +6,24 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from featurestore.errors import MelgridError, RunError, TrainingSettingsError
 from featurestore.specs.mel import FeatureSpec
-from models.data import TrainingData
+from featurestore.specs.perturbation import Condition
+from models.data import TrainingData, under
 from models.evaluation.metrics import TaggingScores, bootstrap
 from models.networks.cost import clip_cost
 from models.study import workers
-from models.study.results import ResultsFile, Row, identity
-from models.study.runs import Run, Vary, identity_fields, list_runs
+from models.study.results import Identity, ResultsFile, Row, identity, is_of_one_network
+from models.study.runs import Run, Vary, identity_fields, list_runs, rows_done, rows_wanted
+from models.tasks.task import Scores
 from models.training.checkpoint import Trained
+from models.training.evaluate import evaluate, weights_digest
 from models.training.loop import train
 from models.training.settings import TrainSettings
 
@@ -41,18 +46,23 @@ def study(
     folds: Sequence[int] | None = None,
     tags: Sequence[str] | None = None,
     vary: Vary | None = None,
+    conditions: Sequence[str] = (),
     jobs: int = 1,
     threads: int | None = None,
     scheduler: str | None = None,
     say: Callable[[str], None] | None = None,
     progress: bool = True,
 ) -> list[Row]:
-    """Train every network on every spec, and add a row a run to a results file.
+    """Train every network on every spec, and add a row a run and condition to a results file.
 
     A run whose row is in the file is not done again (`results.identity` says what makes two
     runs the same), so running again continues what was interrupted: at whatever moment this
     process was killed, the rows are in the end those of an uninterrupted study, none twice. Rows
     are added by this process alone. A run that fails does not end the others.
+
+    Weights are not kept. So a run that lacks a row, as after `conditions` were added, is trained
+    again: on a CPU, to the same weights, and what is missing is added. Where the weights differ, as
+    they may on a GPU or another machine, all of its rows are added anew, and the last ones count.
 
     On a CPU, the same seed gives the same numbers on the same machine with the same number of
     threads a run, which each row holds; how many runs there are at a time, where, and in which
@@ -82,6 +92,11 @@ def study(
         ``clips``: which clips train, too: folds are drawn anew for each seed, or, where the store's
         own splits are used, the training clips are drawn from theirs with replacement; runs of one
         seed share what was drawn. None is ``clips`` with folds and ``weights`` with splits.
+    conditions : sequence of str
+        Under which each trained network is tested besides: ``all`` that its spec is stored under,
+        names of conditions (``noise0.1``), or of sets of them (``smc2020``). Its weights stay as
+        they are, and the clips are those of the test split. Seconds in a condition's row are of
+        this test alone.
     jobs : int
         Runs at a time, each in a process of its own; on as many GPUs in turn, where there are any.
         1 is this process.
@@ -120,13 +135,15 @@ def study(
         folds=folds,
         tags=tags,
         vary=vary,
+        conditions=conditions,
         threads=_threads(jobs, threads, scheduler),
         say=say,
     )
     with ResultsFile(results) as file:
         if file.note:
             say(file.note)
-        left = _left(wanted, file.rows, say)
+        names, done = rows_wanted(wanted), rows_done(wanted, file.rows)
+        left = _left(wanted, done, file.rows, say)
         failed: list[str] = []
         with closing(_outcomes(list(left.values()), jobs, scheduler, say, progress)) as outcomes:
             for number, (run, outcome) in enumerate(outcomes, start=len(wanted) - len(left) + 1):
@@ -136,14 +153,15 @@ def study(
                     failed.append(f"{run}: {outcome}")
                     say(f"{where} failed: {outcome}")
                     continue
-                _require_wanted(outcome, wanted, run)
-                file.append(outcome)
+                _require_wanted(outcome, names, run)
+                own, *tests = outcome
+                file.append(*_missing(outcome, done))
                 say(
-                    f"{where}: ROC AUC {outcome['roc_auc']:.3f}, "
-                    f"PR {outcome['pr_auc']:.3f}, {outcome['train_seconds']:.0f} s"
+                    f"{where}: ROC AUC {own['roc_auc']:.3f}, "
+                    f"PR {own['pr_auc']:.3f}, {own['train_seconds']:.0f} s{_tested(tests)}"
                 )
         _require_none_failed(failed, len(wanted), results)
-        return [row for row in file.rows if identity(row) in wanted]
+        return [row for row in file.rows if identity(row) in names]
 
 
 def _threads(jobs: int, threads: int | None, scheduler: str | None) -> int | None:
@@ -161,24 +179,59 @@ def _threads(jobs: int, threads: int | None, scheduler: str | None) -> int | Non
 
 
 def _left(
-    wanted: dict[tuple[Any, ...], Run], rows: Sequence[Row], say: Callable[[str], None]
-) -> dict[tuple[Any, ...], Run]:
-    """The runs whose rows are not there yet."""
-    done = {identity(row) for row in rows} & wanted.keys()
-    if done:
-        say(f"{len(done)} of {len(wanted)} runs were done before")
-    drawn = {name[:-1] for name in wanted if name[-1] is not None}
-    old = sum(row.get("partition") is None and identity(row)[:-1] in drawn for row in rows)
+    wanted: dict[Identity, Run],
+    done: dict[Identity, Row],
+    rows: Sequence[Row],
+    say: Callable[[str], None],
+) -> dict[Identity, Run]:
+    """The runs of which a row is not there yet."""
+    left = {
+        name: run
+        for name, run in wanted.items()
+        if not all(row in done for row in rows_wanted({name: run}))
+    }
+    if len(left) < len(wanted):
+        say(f"{len(wanted) - len(left)} of {len(wanted)} runs were done before")
+    again = sum(name in done for name in left)
+    if again:
+        say(
+            f"{again} of {len(wanted)} runs were not tested under all conditions: they are trained "
+            "again, as weights are not kept"
+        )
+    drawn = {name._replace(partition=None) for name in wanted if name.partition is not None}
+    old = sum(row.get("partition") is None and identity(row) in drawn for row in rows)
     if old:
         say(
             f"{old} rows of the file are of the store's own folds or splits, and these runs of "
             "clips drawn anew: --vary weights continues those"
         )
-    return {name: run for name, run in wanted.items() if name not in done}
+    return left
 
 
-def _require_wanted(row: Row, wanted: dict[tuple[Any, ...], Run], run: Run) -> None:
-    if identity(row) not in wanted:
+def _missing(outcome: Sequence[Row], done: dict[Identity, Row]) -> list[Row]:
+    """Those of a run's rows to add: all, if it was done before and came to other weights."""
+    own = outcome[0]
+    before = done.get(identity(own))
+    fields = ("roc_auc", "pr_auc", "roc_auc_per_tag", "pr_auc_per_tag")
+    if (
+        before is None
+        or not is_of_one_network(before, own)
+        or any(before[field] != own[field] for field in fields)
+    ):
+        return list(outcome)
+    return [row for row in outcome if identity(row) not in done]
+
+
+def _tested(tests: Sequence[Row]) -> str:
+    """The lowest score of the conditions, in words; empty where there are none."""
+    if not tests:
+        return ""
+    lowest = min(tests, key=lambda row: row["roc_auc"])
+    return f"; lowest under {lowest['condition']}, {lowest['roc_auc']:.3f}"
+
+
+def _require_wanted(rows: Sequence[Row], names: dict[Identity, Identity], run: Run) -> None:
+    if not all(identity(row) in names for row in rows):
         raise RunError(
             f"{run.store.path} was changed while its specs were trained on; run the study again"
         )
@@ -202,7 +255,7 @@ def _outcomes(
     scheduler: str | None,
     say: Callable[[str], None],
     progress: bool,
-) -> Generator[tuple[Run, Row | MelgridError], None, None]:
+) -> Generator[tuple[Run, list[Row] | MelgridError], None, None]:
     if scheduler is not None and runs:
         yield from workers.on_dask(_train_on_worker, runs, scheduler=scheduler, notify=say)
     elif jobs > 1:
@@ -228,7 +281,7 @@ class _Trainer:
         if number and torch.cuda.is_available():
             torch.cuda.set_device(number % torch.cuda.device_count())
 
-    def __call__(self, run: Run) -> Row:
+    def __call__(self, run: Run) -> list[Row]:
         if self._held is None or self._held[0] != run.source:
             self._held = None  # frees the memory before the next is read
             self._held = run.source, run.data()
@@ -238,7 +291,7 @@ class _Trainer:
             torch.set_num_threads(run.threads)
         try:
             trained = train(data, run.settings, progress=self._progress)
-            return identity_fields(data, run.settings) | _outcome(data, trained)
+            return _rows(run, data, trained)
         finally:
             torch.set_num_threads(threads)
 
@@ -247,7 +300,7 @@ _TURN = threading.Lock()
 """A worker of several threads trains once at a time: random numbers are a process's."""
 
 
-def _train_on_worker(run: Run) -> Row:
+def _train_on_worker(run: Run) -> list[Row]:
     from distributed import get_worker
 
     with _TURN:
@@ -255,11 +308,10 @@ def _train_on_worker(run: Run) -> Row:
         return _Trainer()(dataclasses.replace(run, threads=threads))
 
 
-def _outcome(data: TrainingData, trained: Trained) -> Row:
-    test, validation = trained.test, trained.validation
-    # A row has fields for this task alone.
-    assert isinstance(test, TaggingScores)
-    assert isinstance(validation, TaggingScores)
+def _rows(run: Run, data: TrainingData, trained: Trained) -> list[Row]:
+    """The row of a training, and one for each condition that it is tested under besides."""
+    validation = trained.validation
+    assert isinstance(validation, TaggingScores)  # a row has fields for this task alone
     cost = clip_cost(
         trained.settings.architecture,
         data.spec,
@@ -267,34 +319,66 @@ def _outcome(data: TrainingData, trained: Trained) -> Row:
         n_outputs=len(data.tags),
         width=trained.settings.width,
     )
-    roc, pr = bootstrap(trained.targets, trained.predictions, strata=data.strata)
     positive = (data.test.labels > 0).sum(axis=0).tolist()
-    return {
+    common = identity_fields(data, run.settings) | {
+        "weights": weights_digest(trained.network),
         "catalog": data.catalog,
-        "roc_auc": test.roc_auc,
-        "pr_auc": test.pr_auc,
         "gmac": cost.gmac,
         "parameters": cost.parameters,
-        "bytes_per_clip": data.bytes_per_clip,
         "n_frames": data.n_frames,
         "n_segments": cost.n_windows,
-        "n_tags_scored": test.n_tags_scored,
-        "tags_left_out": list(test.tags_left_out),
-        "roc_auc_per_tag": test.roc_auc_per_tag,
-        "pr_auc_per_tag": test.pr_auc_per_tag,
-        "validation_roc_auc": validation.roc_auc,
-        "validation_pr_auc": validation.pr_auc,
         "best_epoch": trained.best_epoch,
         "n_train": len(data.train),
         "n_validation": len(data.validation),
         "n_test": len(data.test),
         "n_positive_per_tag": dict(zip(data.tags, positive, strict=True)),
-        "bootstrap_roc_auc": roc.round(5).tolist(),
-        "bootstrap_pr_auc": pr.round(5).tolist(),
-        "train_seconds": round(trained.seconds, 3),
-        "inference_seconds_per_clip": float(f"{trained.inference_seconds_per_clip:.3g}"),
         "threads": torch.get_num_threads(),
         "device": trained.settings.torch_device().type,
         "bf16": trained.settings.autocast(),
         "versions": {package: version(package) for package in _PACKAGES},
+    }
+    own = common | {
+        "bytes_per_clip": data.bytes_per_clip,
+        "validation_roc_auc": validation.roc_auc,
+        "validation_pr_auc": validation.pr_auc,
+        "train_seconds": round(trained.seconds, 3),
+        **_tested_fields(
+            data, trained.test, trained.predictions, trained.inference_seconds_per_clip
+        ),
+    }
+    rows = [own]
+    for name in run.conditions:
+        clips = under(run.store, data.test, Condition.parse(name))
+        found = evaluate(trained, clips)
+        rows.append(
+            common
+            | {
+                "condition": name,
+                "bytes_per_clip": clips.bytes_per_clip,
+                "train_seconds": 0.0,
+                **_tested_fields(data, found.scores, found.predictions, found.seconds_per_clip),
+            }
+        )
+    return rows
+
+
+def _tested_fields(
+    data: TrainingData,
+    scores: Scores,
+    predictions: npt.NDArray[np.float32],
+    seconds_per_clip: float,
+) -> Row:
+    assert isinstance(scores, TaggingScores)
+    # Draws follow from the clips, so that replicates are paired between conditions, too.
+    roc, pr = bootstrap(data.test.labels, predictions, strata=data.strata)
+    return {
+        "roc_auc": scores.roc_auc,
+        "pr_auc": scores.pr_auc,
+        "n_tags_scored": scores.n_tags_scored,
+        "tags_left_out": list(scores.tags_left_out),
+        "roc_auc_per_tag": scores.roc_auc_per_tag,
+        "pr_auc_per_tag": scores.pr_auc_per_tag,
+        "bootstrap_roc_auc": roc.round(5).tolist(),
+        "bootstrap_pr_auc": pr.round(5).tolist(),
+        "inference_seconds_per_clip": float(f"{seconds_per_clip:.3g}"),
     }

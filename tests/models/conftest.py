@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -15,10 +16,14 @@ from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
+from featurestore.specs.perturbation import Condition
 from featurestore.storage.checksum import append_crc32c
 from featurestore.writer import StoreWriter, write_shard
 from models.study.comparison import Comparison, compare
 from models.study.results import Row
+
+DRAWN = {"augmentation": "pitch-5:5 p0.5", "seed": "0"}
+"""What layouts of random draws say."""
 
 WriteStore = Callable[..., FeatureStore]
 
@@ -41,6 +46,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         fold: Sequence[int] | None = None,
         artist: Sequence[str] | None = None,
         failed: Sequence[int] = (),
+        lacking: Mapping[FeatureSpec, Sequence[int]] = MappingProxyType({}),
         n_valid: Sequence[int] | None = None,
         sr: int = 16000,
         encoding: Encoding = Encoding(),
@@ -63,7 +69,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 codec=Codec(),
                 clips_per_shard=n_clips,
                 n_frames=array.shape[2],
-                settings={},
+                settings=DRAWN if spec.condition.is_draw else {},
             )
             for spec, array in values.items()
         ]
@@ -72,10 +78,11 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
             checksums = {}
             for layout in layouts:
                 rows = []
+                none = {*failed, *lacking.get(layout.spec, ())}
                 for row, clip in enumerate(values[layout.spec]):
                     stored = layout.encoding.encode(clip, layout.spec.value_range)
                     chunk = append_crc32c(layout.codec.compress(stored))
-                    rows.append(None if row in failed else ((chunk,), statistics_of(clip)))
+                    rows.append(None if row in none else ((chunk,), statistics_of(clip)))
                 checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
@@ -94,6 +101,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
 
 COARSE = FeatureSpec(sr=16000, n_mels=8, hop=10)
 FINE = FeatureSpec(sr=16000, n_mels=16, hop=10)
+DRAWS = tuple(COARSE.under(Condition(draw=number)) for number in range(3))
 
 
 @pytest.fixture
@@ -117,6 +125,54 @@ def toy_store(write_store: WriteStore) -> FeatureStore:
         split=["train"] * 18 + ["validation"] * 9 + ["test"] * 9,
         fold=np.arange(36) % 4,
         failed=[35],
+    )
+
+
+GAIN0, NOISE = Condition.parse("gain0"), Condition.parse("noise0.1")
+
+
+@pytest.fixture
+def perturbed_store(toy_store: FeatureStore, write_store: WriteStore) -> FeatureStore:
+    """The toy store under two conditions: ``gain0`` changes nothing, ``noise0.1`` something."""
+    rng = np.random.default_rng(6)
+    values = {}
+    for spec in (COARSE, FINE):
+        clean = np.zeros((36, spec.n_mels, 24), np.float32)
+        clean[:35] = toy_store[spec].read(range(35))
+        noise = rng.normal(0, 8, clean.shape).astype(np.float32)
+        values |= {spec: clean, spec.under(GAIN0): clean, spec.under(NOISE): clean + noise}
+    clips = toy_store.clips
+    return write_store(
+        values,
+        tags={tag: clips[tag] for tag in toy_store.tags},
+        split=clips["split"],
+        fold=clips["fold"],
+        failed=[35],
+    )
+
+
+@pytest.fixture
+def drawn_store(write_store: WriteStore) -> FeatureStore:
+    """36 clips and three random draws of each that trains, but for clips 3 (two) and 4 (none).
+
+    Values of row r are 4 r, and 4 r + 1 + k in its draw k; so that the last tag, of later rows, can
+    be learnt. Splits of 18, 9 and 9.
+    """
+    values = {
+        spec: np.broadcast_to(4.0 * np.arange(36)[:, None, None] + more, (36, 8, 24)).astype("f4")
+        for more, spec in enumerate((COARSE, *DRAWS))
+    }
+    untrained = range(18, 36)
+    rows = np.arange(36)
+    return write_store(
+        values,
+        tags={"coin": rows // 2 % 2, "late": rows % 18 // 9},
+        split=["train"] * 18 + ["validation"] * 9 + ["test"] * 9,
+        lacking={
+            DRAWS[0]: [4, *untrained],
+            DRAWS[1]: [3, 4, *untrained],
+            DRAWS[2]: [4, *untrained],
+        },
     )
 
 
@@ -190,6 +246,36 @@ def make_rows(
                     }
                     rows.append(row | changes)
     return rows
+
+
+def with_conditions(rows: Sequence[Row], losses: Mapping[str, float], seed: int = 0) -> list[Row]:
+    """Rows of conditions beside those of a study: each loses as told, run by run a little more."""
+    rng = np.random.default_rng(seed)
+    found = list(rows)
+    for condition, loss in losses.items():
+        for row in rows:
+            lost = loss * (1 + 0.1 * rng.normal())
+            change = rng.normal(-lost, loss / 10, len(row["bootstrap_roc_auc"]))
+            found.append(
+                row
+                | {
+                    "condition": condition,
+                    "roc_auc": row["roc_auc"] - lost,
+                    "pr_auc": row["pr_auc"] - lost,
+                    "bootstrap_roc_auc": (row["bootstrap_roc_auc"] + change).tolist(),
+                    "bootstrap_pr_auc": (row["bootstrap_pr_auc"] + change).tolist(),
+                    "roc_auc_per_tag": {
+                        tag: auc - lost for tag, auc in row["roc_auc_per_tag"].items()
+                    },
+                    "train_seconds": 0.0,
+                }
+            )
+    return found
+
+
+@pytest.fixture(name="with_conditions")
+def with_conditions_fixture() -> MakeRows:
+    return with_conditions
 
 
 @pytest.fixture(name="make_rows")

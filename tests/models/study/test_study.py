@@ -13,14 +13,16 @@ from tqdm import tqdm
 
 import models.study.study
 from featurestore import FeatureStore
-from featurestore.errors import RunError, TrainingError, UnknownSpecError
+from featurestore.errors import RunError, SpecError, TrainingError, UnknownSpecError
 from featurestore.specs.encoding import Encoding
+from featurestore.specs.perturbation import Condition
 from models.data import training_data
-from models.evaluation.metrics import bootstrap
+from models.evaluation.metrics import bootstrap, evaluate
 from models.networks.cost import macs_table
 from models.study.results import IDENTITY, identity, read_results
 from models.study.study import study
 from models.training.loop import train
+from models.training.predict import predict
 from models.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=9, device="cpu", amp="off")
@@ -312,6 +314,129 @@ def test_a_view_is_a_point_as_any_other(toy_store, path):
     assert row["bytes_per_clip"] == training_data(toy_store, toy_store.specs[0]).bytes_per_clip
 
 
+CONDITIONS = ["clean", "gain0", "noise0.1"]
+
+
+def test_a_trained_network_is_tested_under_each_condition_that_is_stored(perturbed_store, path):
+    usual = {"specs": perturbed_store.specs[:1], "conditions": ["all"]}
+    rows = run(perturbed_store, path, **usual)
+    assert [(row["condition"], row["seed"]) for row in rows] == [
+        (condition, seed) for seed in (0, 1) for condition in CONDITIONS
+    ]
+    clean, same, noisy = rows[:3]
+    assert {row["spec"] for row in rows} == {"sr16000-mel8-x10-db"}
+    scores = ("roc_auc", "pr_auc", "roc_auc_per_tag", "bootstrap_roc_auc", "bootstrap_pr_auc")
+    assert {f: same[f] for f in scores} == {f: clean[f] for f in scores}
+    assert noisy["bootstrap_roc_auc"] != clean["bootstrap_roc_auc"]
+    assert same["weights"] == noisy["weights"] == clean["weights"] != rows[3]["weights"]
+    assert (noisy["train_seconds"], noisy["n_test"], noisy["gmac"]) == (0, 8, clean["gmac"])
+    # As the clean row is without conditions, and as the network would say of these clips.
+    (alone, _) = run(perturbed_store, path.with_name("clean.jsonl"), specs=usual["specs"])
+    assert lasting([alone]) == lasting([clean])
+    data = training_data(perturbed_store, "sr16000-mel8-x10-db")
+    trained = train(data, SETTINGS, progress=False)
+    clips = training_data(perturbed_store, "sr16000-mel8-x10-db~noise0.1").test
+    predictions = predict(trained.network, clips, trained.task, SETTINGS)
+    assert noisy["roc_auc"] == evaluate(clips.labels, predictions, data.tags).roc_auc
+
+
+def test_perturbed_specs_are_trained_on_only_if_they_are_named(perturbed_store, path):
+    assert {row["spec"] for row in run(perturbed_store, path, runs=1)} == {
+        "sr16000-mel8-x10-db",
+        "sr16000-mel16-x10-db",
+    }
+    named = ["sr16000-mel8-x10-db~noise0.1"]
+    rows = run(perturbed_store, path, runs=1, specs=named, conditions=["all"])
+    assert [(row["spec"], row["condition"]) for row in rows] == [
+        (named[0], condition) for condition in ("noise0.1", "clean", "gain0")
+    ]
+
+
+def test_a_store_of_perturbed_specs_alone_says_that_they_must_be_named(
+    toy_store, path, write_store
+):
+    spec, clips = toy_store.specs[0], toy_store.clips
+    store = write_store(
+        {spec.under(Condition.parse("gain1")): toy_store[spec].read(range(35))},
+        tags={"loud": clips["loud"][:35]},
+        split=clips["split"][:35],
+    )
+    with pytest.raises(TrainingError, match="perturbed audio alone; name those to train on with"):
+        run(store, path)
+
+
+def test_a_spec_served_as_a_view_is_tested_under_conditions_too(perturbed_store, path):
+    rows = run(perturbed_store, path, runs=1, specs=["sr16000-mel8-x20-db"], conditions=["gain0"])
+    assert [row["condition"] for row in rows] == ["clean", "gain0"]
+    assert rows[0]["roc_auc"] == rows[1]["roc_auc"]
+
+
+@pytest.mark.parametrize(
+    ("conditions", "message"),
+    [
+        (
+            ["noise0.4"],
+            "holds no sr16000-mel8-x10-db~noise0.4; the conditions .* gain0, noise0.1; ",
+        ),
+        (["smc2020"], "holds no sr16000-mel8-x10-db~stretch0.707; .*featurize --perturb stretch0"),
+        (["nose0.1"], "'nose0.1' is no perturbation"),
+    ],
+)
+def test_a_condition_that_is_not_stored_is_refused_before_the_first_run(
+    perturbed_store, path, conditions, message
+):
+    with pytest.raises((TrainingError, SpecError), match=message):
+        run(perturbed_store, path, conditions=conditions)
+    assert not path.exists()
+
+
+def test_a_store_without_conditions_says_how_to_make_some(toy_store, path):
+    with pytest.raises(TrainingError, match=r"another condition in .*featurize --perturb smc"):
+        run(toy_store, path, conditions=["all"])
+
+
+@pytest.mark.parametrize("kept", range(7))
+def test_a_study_under_conditions_cut_short_anywhere_continues_to_the_same_rows(
+    perturbed_store, tmp_path, path, kept
+):
+    usual = {"specs": perturbed_store.specs[:1], "conditions": ["all"]}
+    whole = run(perturbed_store, tmp_path / "whole.jsonl", **usual)
+    lines = (tmp_path / "whole.jsonl").read_text().splitlines(keepends=True)
+    path.write_text("".join(lines[:kept]) + ("" if kept == 6 else lines[kept][:40]))
+    said = []
+    rows = run(perturbed_store, path, say=said.append, **usual)
+    assert lasting(rows) == lasting(whole)
+    assert read_results(path) == (rows, None)
+    assert ("1 of 2 runs were not tested under all" in " ".join(said)) == (kept % 3 > 0)
+
+
+def test_conditions_are_added_to_a_study_that_was_run_without(perturbed_store, tmp_path, path):
+    usual = {"specs": perturbed_store.specs[:1]}
+    clean = run(perturbed_store, path, **usual)
+    for row in clean:  # as rows of old
+        del row["condition"], row["weights"], row["partition"]
+    path.write_text("".join(json.dumps(row) + "\n" for row in clean))
+    said = []
+    rows = run(perturbed_store, path, conditions=["noise0.1"], say=said.append, **usual)
+    assert said[0].startswith("2 of 2 runs were not tested under all conditions: they are trained")
+    assert rows[:2] == clean
+    assert [row["condition"] for row in rows[2:]] == ["noise0.1"] * 2
+    more = run(perturbed_store, path, conditions=["all"], **usual)
+    assert more[:4] == rows
+    assert [row["condition"] for row in more[4:]] == ["gain0"] * 2
+    assert run(perturbed_store, path, conditions=["all"], **usual) == more
+
+
+def test_a_training_that_came_to_other_weights_is_added_anew_whole(perturbed_store, path):
+    usual = {"specs": perturbed_store.specs[:1], "runs": 1}
+    (row,) = run(perturbed_store, path, **usual)
+    path.write_text(json.dumps(row | {"weights": "feedfeedfeed"}) + "\n")
+    rows = run(perturbed_store, path, conditions=["all"], **usual)
+    assert [row["condition"] for row in rows] == ["clean", *CONDITIONS]
+    assert [r["weights"] == row["weights"] for r in rows] == [False, True, True, True]
+    assert run(perturbed_store, path, conditions=["all"], **usual) == rows
+
+
 def test_a_run_that_fails_does_not_end_the_others(toy_store, path, monkeypatch):
     def diverging(data, settings, **rest):
         if settings.seed == 0 and data.spec.n_mels == 8:
@@ -342,7 +467,7 @@ def test_if_all_runs_fail_no_rows_of_others_are_promised(toy_store, path, monkey
 
 def test_a_store_that_changes_meanwhile_is_an_error(toy_store, path, monkeypatch):
     monkeypatch.setattr(
-        models.study.study._Trainer, "__call__", lambda self, run: dict.fromkeys(IDENTITY, 0)
+        models.study.study._Trainer, "__call__", lambda self, run: [dict.fromkeys(IDENTITY, "")]
     )
     with pytest.raises(RunError, match=r"was changed while its specs were trained on; run the"):
         run(toy_store, path)
@@ -369,15 +494,17 @@ def nursery(connection, store, path, arguments):
 
 @pytest.mark.slow
 def test_a_study_killed_at_any_moment_and_run_again_ends_with_the_same_rows(
-    toy_store, tmp_path, path
+    perturbed_store, tmp_path, path
 ):
     """Moments are counted in bytes of results, and a little later: a row is some 14 kB."""
-    arguments = {"folds": [0, 1, 2, 3], "threads": 1, "runs": 1}
-    wanted = run(toy_store, tmp_path / "wanted.jsonl", **arguments)
+    arguments = {"folds": [0, 1, 2, 3], "threads": 1, "runs": 1, "conditions": ["noise0.1"]}
+    wanted = run(perturbed_store, tmp_path / "wanted.jsonl", **arguments)
     n_bytes = (tmp_path / "wanted.jsonl").stat().st_size
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    parent = context.Process(target=nursery, args=(theirs, toy_store, path, arguments), daemon=True)
+    parent = context.Process(
+        target=nursery, args=(theirs, perturbed_store, path, arguments), daemon=True
+    )
     parent.start()
     path.touch()
     rng = np.random.default_rng(0)
@@ -397,7 +524,7 @@ def test_a_study_killed_at_any_moment_and_run_again_ends_with_the_same_rows(
         if code == 0 and n_kills == KILLS:
             break
         if code == 0:  # done too soon: take the second half back
-            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:4]))
+            path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:7]))
     ours.send(False)
     parent.join()
     rows, note = read_results(path)

@@ -1,0 +1,103 @@
+import pytest
+
+from featurestore.errors import TrainingError, UnknownSpecError
+from models.data import training_data
+from models.training.evaluate import evaluate, evaluate_checkpoint, weights_digest
+from models.training.loop import train_to_checkpoint
+from models.training.settings import TrainSettings
+
+SPEC = "sr16000-mel8-x10-db"
+SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=9, device="cpu", amp="off")
+
+
+@pytest.fixture
+def checkpoint(perturbed_store, tmp_path):
+    path = tmp_path / "model.pt"
+    data = training_data(perturbed_store, SPEC)
+    return path, train_to_checkpoint(path, data, SETTINGS, progress=False)
+
+
+def test_a_checkpoint_scores_as_it_did_when_it_was_trained(perturbed_store, checkpoint):
+    path, trained = checkpoint
+    found = evaluate_checkpoint(path, perturbed_store, splits=["validation", "test"])
+    assert [(s.split, s.condition, s.n_clips) for s in found.scores] == [
+        ("validation", "clean", 9),
+        ("test", "clean", 8),
+    ]
+    assert [s.scores for s in found.scores] == [trained.validation, trained.test]
+
+
+def test_a_condition_is_scored_on_the_same_clips_by_the_network_as_it_was_trained(
+    perturbed_store, checkpoint
+):
+    """Bands are normalised by the training clips' statistics, whatever the condition's are."""
+    path, trained = checkpoint
+    found = evaluate_checkpoint(path, perturbed_store, conditions=["all"])
+    clean, same, noisy = (s.scores for s in found.scores)
+    assert clean == same == trained.test
+    noise = training_data(perturbed_store, f"{SPEC}~noise0.1")
+    assert noisy == evaluate(trained, noise.test).scores
+    assert noisy != clean
+    first, head, *rows = found.lines()
+    assert first == f"vgg on {SPEC}, {path}"
+    assert head.split() == [
+        "split",
+        "condition",
+        "clips",
+        "roc_auc",
+        "pr_auc",
+        "loss",
+        "of",
+        "roc_auc",
+        "%",
+    ]
+    assert [row.split()[1] for row in rows] == ["clean", "gain0", "noise0.1"]
+    assert rows[1].endswith("+0.00")
+    assert rows[2].endswith(f"{100 * (clean.roc_auc - noisy.roc_auc):+.2f}")
+    assert found.json()["scores"][2]["condition"] == "noise0.1"
+    assert found.json()["scores"][2]["roc_auc_per_tag"] == noisy.roc_auc_per_tag
+
+
+def test_a_fold_is_tested_that_the_checkpoint_was_not_trained_on(perturbed_store, tmp_path):
+    data = training_data(perturbed_store, SPEC, fold=1)
+    trained = train_to_checkpoint(tmp_path / "fold.pt", data, SETTINGS, progress=False)
+    found = evaluate_checkpoint(tmp_path / "fold.pt", perturbed_store)
+    assert (found.fold, found.scores[0].scores) == (1, trained.test)
+    assert "fold 1" in found.lines()[0]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"splits": ["tset"]}, "split is 'tset'; it must be one of train, validation, test"),
+        ({"conditions": ["noise0.4"]}, "the conditions of .* are: gain0, noise0.1; featurize"),
+    ],
+)
+def test_what_is_not_there_is_refused(perturbed_store, checkpoint, arguments, message):
+    with pytest.raises(TrainingError, match=message):
+        evaluate_checkpoint(checkpoint[0], perturbed_store, **arguments)
+
+
+def test_clips_of_another_length_or_spec_are_refused(toy_store, checkpoint, write_store):
+    path, _ = checkpoint
+    spec, table = toy_store.specs[0], toy_store.clips
+    tags = {tag: table[tag][:35] for tag in toy_store.tags}
+    shorter = toy_store[spec].read(range(35))[:, :, :20]
+    store = write_store({spec: shorter}, tags=tags, split=table["split"][:35])
+    with pytest.raises(TrainingError, match=r"clips of 24 frames, those of .* have 20; featurize"):
+        evaluate_checkpoint(path, store)
+    fine = toy_store.specs[1]
+    store = write_store({fine: toy_store[fine].read(range(35))}, tags=tags)
+    with pytest.raises(UnknownSpecError, match=SPEC):
+        evaluate_checkpoint(path, store)
+
+
+def test_weights_have_a_digest_that_tells_trainings_apart(perturbed_store, checkpoint, tmp_path):
+    _, trained = checkpoint
+    digest = weights_digest(trained.network)
+    data = training_data(perturbed_store, SPEC)
+    again = train_to_checkpoint(tmp_path / "again.pt", data, SETTINGS, progress=False)
+    assert weights_digest(again.network) == digest
+    with_other = TrainSettings(**{**vars(SETTINGS), "seed": 1})
+    other = train_to_checkpoint(tmp_path / "other.pt", data, with_other, progress=False)
+    assert weights_digest(other.network) != digest
