@@ -280,7 +280,7 @@ def test_a_stored_waveform_is_the_decoded_one_rounded(make_store, tmp_path, rng)
                 tiles=(0,),
                 may_train=(True,),
                 before=read_commit(now.files, job.division, 0),
-            )
+            )  # fmt: skip
             record = ClipRecord(status="ready", sr=sr, n_valid=len(audio) // 2, digest="a", size=1)
             compute_shard(job, task, lambda *_, r=record, s=spec, row=row: (r, {s: row}))
             array = writer.publish()[spec]
