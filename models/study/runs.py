@@ -155,15 +155,16 @@ def list_runs(
     wanted: dict[Identity, Run] = {}
     chosen: dict[Hashable, tuple[str, ...]] = {}
     digests: dict[str, list[str]] = {}
-    notes: dict[str | None, None] = {None: None}
+    notes: set[str] = set()
     for store in stores:
         choices = _folds(store, folds, say)
         for spec, fold in product(_specs_of(store, stores, specs), choices):
             for training, data in _data_of(store, spec, fold, tags, trainings, vary):
                 name = f"{data.spec.name} of {store.path}"
                 digests.setdefault(data.digest, []).append(name)
-                if data.note not in notes:
-                    notes[data.note] = say(str(data.note))
+                if data.note is not None and data.note not in notes:
+                    notes.add(data.note)
+                    say(data.note)
                 drawn = store.path, data.spec, fold, data.partition
                 if drawn not in chosen:
                     found = choose_conditions(store, data.test, conditions)
