@@ -1291,7 +1291,10 @@ def profile(
         fold, how = folds_of(store)[0], TrainSettings(**training)
         found = (
             profile_training(
-                training_data(store, spec, fold=fold), how, n_batches=batches, from_store=from_store
+                training_data(store, spec, fold=fold, draws=how.draws),
+                how,
+                n_batches=batches,
+                from_store=from_store,
             )
             for spec in specs or clean_specs(store)[:1] or store.specs[:1]
         )

@@ -17,6 +17,7 @@ from featurestore.format.commits import read_commit, write_commit
 from featurestore.format.division import Division
 from featurestore.specs.perturbation import Condition
 from featurestore.storage.local import LocalFiles
+from models.training.checkpoint import load_checkpoint
 from pipeline.catalogs import open_catalog
 
 SR = 8000
@@ -420,6 +421,33 @@ def test_wrong_settings_are_refused_with_a_line_that_says_which(corpus, tmp_path
     line = refused("featurize", corpus / "labels.csv", "-o", tmp_path / "none.zarr", *options)
     assert message in line
     assert not (tmp_path / "none.zarr").exists()
+
+
+def test_draws_are_made_and_trained_from(corpus, tmp_path):
+    path = tmp_path / "drawn.zarr"
+    options = (
+        "-o", path, "--sr", SR, "--mels", 8, "--duration", 1, "--workers", 1, "--max-failures", 2,
+        "--draws", 2, "--perturb", "gauss0.005,stretch0.8:1.2", "--aug-prob", 0.9,
+    )  # fmt: skip
+    first = program("featurize", corpus / "labels.csv", *options)
+    assert first.returncode == 0, first.stderr
+    store = FeatureStore.open(path)
+    clean, *draws = store.specs
+    assert [draw.condition.name for draw in draws] == ["draw0", "draw1"]
+    assert store.layouts[draws[0]].settings["augmentation"] == ("gauss0.005,stretch0.8:1.2 p0.9")
+    train = (store.clips["split"] == "train") & (store.clips["status"] == "ready")
+    np.testing.assert_array_equal(store[draws[1]].ready, train)
+    assert "28 of 30 clips ready" in first.stdout
+    assert "nothing to do" in program("featurize", corpus / "labels.csv", *options).stdout
+    assert "healthy" in invoke("verify", path).output
+
+    model = tmp_path / "model.pt"
+    usual = ("train", path, "-o", model, "--width", 0.02, "--epochs", 2, "--batch-size", 8)
+    output = invoke(*usual, "--device", "cpu", "--amp", "off", "--draws", "--augment", "mixup")
+    assert "saved in" in output.output
+    assert load_checkpoint(model).settings.draws
+    line = refused("train", path, "--spec", f"{clean.name}~draw0", "--draws", code=1)
+    assert "draws are of clean clips" in line
 
 
 def test_audio_that_is_no_collection_is_refused(tmp_path):
