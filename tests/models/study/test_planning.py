@@ -41,6 +41,23 @@ def test_a_pilots_rows_give_the_time_and_the_deviations(toy_store, tmp_path):
     assert "from the results file's rows" in plan.lines()[-1]
 
 
+def test_evaluations_under_conditions_are_counted(perturbed_store, tmp_path):
+    path = tmp_path / "results.jsonl"
+    usual = {"settings": SETTINGS, "specs": perturbed_store.specs[:1], "runs": 2}
+    plan = plan_study([perturbed_store], path, conditions=["all"], **usual)
+    assert (plan.n_trainings, plan.n_tests, plan.n_tests_done, plan.n_again) == (2, 6, 0, 0)
+    assert "6 evaluations, under all conditions together: 0 done, 6 left" in plan.lines()
+    study([perturbed_store], path, progress=False, **usual)
+    plan = plan_study([perturbed_store], path, conditions=["noise0.1"], **usual)
+    assert (plan.n_done, plan.n_left, plan.n_tests, plan.n_tests_done) == (0, 2, 4, 2)
+    assert plan.lines()[2].startswith("2 of the trainings left were done, but not tested under all")
+    assert plan.seconds_left > 0
+    study([perturbed_store], path, progress=False, conditions=["noise0.1"], **usual)
+    plan = plan_study([perturbed_store], path, conditions=["noise0.1"], **usual)
+    assert (plan.n_done, plan.n_left, plan.n_tests_done) == (2, 0, 4)
+    assert plan_study([perturbed_store], path, **usual).n_tests == 2
+
+
 def test_a_single_run_is_said_to_tell_nothing(toy_store, tmp_path):
     plan = plan_study([toy_store], tmp_path / "results.jsonl", settings=SETTINGS, runs=1)
     assert plan.detectable is None
