@@ -241,7 +241,7 @@ def with_conditions(rows: Sequence[Row], losses: Mapping[str, float], seed: int 
     return found
 
 
-@pytest.fixture(name="with_conditions")
+@pytest.fixture(name="with_conditions", scope="session")
 def with_conditions_fixture() -> MakeRows:
     return with_conditions
 
