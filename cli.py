@@ -1,6 +1,7 @@
 """Command line: each command parses its options, calls one function and prints what it gives."""
 
 import contextlib
+import dataclasses
 import functools
 import inspect
 import io
@@ -20,8 +21,9 @@ if TYPE_CHECKING:
 
     from featurestore.process.profile import Profile
     from featurestore.result import Result
-    from featurestore.specs.mel import FeatureSpec
+    from featurestore.specs.augmentation import Augmentation
     from featurestore.specs.perturbation import Condition
+    from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
     from models.study.runs import Vary
     from pipeline.catalogs import TableSettings
@@ -246,52 +248,92 @@ def _parse_log(text: str) -> str:
     return text
 
 
-def _grid(
-    sr: Any, mels: Any, hop: Any, log: Any, grid_name: str | None, window: Any, **others: Any
-) -> "tuple[FeatureSpec, ...]":
-    from featurestore.specs.grid import GRIDS, grid
+def _grid(feature: str, grid_name: str | None, mels: Any, **options: Any) -> "tuple[Spec, ...]":
+    from featurestore.specs.grid import GRIDS, every
+    from featurestore.specs.kinds import KINDS
+    from featurestore.specs.presets import specs_for
 
+    networks = options.pop("for", None)
+    named = {name: value for name, value in options.items() if value not in (None, (), [])}
+    given = {name: value if isinstance(value, list) else [value] for name, value in named.items()}
+    given |= {"n_mels": mels} if mels else {}
+    if networks:
+        if given or grid_name or feature != "mel":
+            raise click.UsageError("--for says which specs; leave out all other options of specs")
+        return specs_for(networks)
     if grid_name is None:
-        sr, mels, hop, log = sr or [16000], mels or [96], hop or [1], log or ["db"]
-        return grid(sr=sr, n_mels=mels, hop=hop, log=log, window=window, **others)
-    if any((sr, mels, hop, log)) or others != {"n_fft": 512, "fmin": 0, "fmax": None}:
+        return every(KINDS["wave" if feature == "waveform" else feature], given)
+    if given.keys() - {"window"} or feature != "mel":
         raise click.UsageError("--grid says which specs; leave out all but --window")
-    return GRIDS[grid_name](window)
+    return GRIDS[grid_name](named.get("window", "hann"))
+
+
+def _parse_norm(context: click.Context, parameter: click.Parameter, norm: bool | None) -> Any:
+    return None if norm is None else "slaney" if norm else "none"
 
 
 spec_options = together(
+    click.option("--feature", type=click.Choice(["mel", "stft", "fbank", "waveform"]),
+                 default="mel", show_default=True,
+                 help="Mel-spectrograms, power of all bins, Kaldi's filter bank, or samples."),
+    several("--for", "NAME", "a name", str,
+            "What networks take: fcn, short_res, ast, …; melgrid ls --presets lists all."),
     several("--sr", "HZ", "a sample rate in Hz", int, "Sample rates [Hz].  [16000]"),
-    several("--mels", "N", "a number of bands", int, "Numbers of mel bands.  [96]"),
+    several("--mels", "N", "a number of bands", int,
+            "Numbers of mel bands.  [96; fbank 128]"),
     several("--hop", "HOP", "a hop such as x2, or samples", _parse_hop,
-            "Hops: x2 is 2 x 256 samples; or samples.  [x1]"),
+            "Hops: x2 is 2 x 256 samples; or samples.  [x1; fbank 160]"),
     several("--log", "SCALING", "db or log", _parse_log, "Amplitude scaling: db, log.  [db]"),
     click.option("--grid", "grid_name", type=click.Choice(["ferraro2020"]),
                  help="A named grid instead: ferraro2020 is the study's 88 specs."),
-    click.option("--n-fft", type=int, default=512, show_default=True,
-                 help="Frame length [samples]."),
-    click.option("--fmin", type=float, default=0.0, help="Lowest frequency [Hz].  [0]"),
+    click.option("--n-fft", type=int, help="Frame length [samples].  [512]"),
+    click.option("--fmin", type=float, help="Lowest frequency [Hz].  [0; fbank 20]"),
     click.option("--fmax", type=float, help="Highest frequency [Hz].  [sr / 2]"),
-    click.option("--window", type=click.Choice(["hann", "hann-symmetric"]), default="hann",
+    click.option("--window", type=click.Choice(["hann", "hann-symmetric"]),
                  help="hann-symmetric gives the study's own numbers.  [hann]"),
-    gathered("grid", _grid, "n_fft", "fmin", "fmax"),
+    click.option("--win-length", type=int,
+                 help="Length of the window [samples].  [n_fft; fbank 400]"),
+    click.option("--htk", is_flag=True, default=None, help="HTK's mel scale, not Slaney's."),
+    click.option("--norm/--no-norm", default=None, callback=_parse_norm,
+                 help="Mel filters of the same area, or of height 1.  [norm]"),
+    gathered("grid", _grid, "for", "sr", "hop", "log", "n_fft", "fmin", "fmax", "window",
+             "win_length", "htk", "norm"),
 )  # fmt: skip
-"""Which specs, as `grid`: the product of the values, or a named grid."""
+"""Which specs, as `grid`: every combination of the values, or those of a name."""
 
 
-def _parse_condition(text: str) -> "tuple[Condition, ...]":
+def _conditions(
+    perturb: list[str], draws: int | None, aug_prob: float | None
+) -> "tuple[tuple[Condition, ...], Augmentation | None]":
+    from featurestore.specs.augmentation import MTAT, Augmentation
     from featurestore.specs.perturbation import CONDITIONS, Condition
 
-    return CONDITIONS[text] if text in CONDITIONS else (Condition.parse(text),)
+    if draws is None:
+        if aug_prob is not None:
+            raise click.UsageError("--aug-prob is of random draws: give --draws N too")
+        named = (CONDITIONS.get(name) or (Condition.parse(name),) for name in perturb)
+        return tuple(condition for several in named for condition in several), None
+    augmentation = Augmentation.parse(
+        ",".join(perturb) or MTAT, 0.5 if aug_prob is None else aug_prob
+    )
+    return tuple(Condition(draw=number) for number in range(draws)), augmentation
 
 
 condition_options = together(
-    several("--perturb", "CONDITION", "a perturbation", _parse_condition,
+    several("--perturb", "CONDITION", "a perturbation", str,
             "Store perturbed audio's values too: noise0.1, pitch-1, lowpass1000~mp3-64 (one "
             "after the other), or smc2020, mtat. melgrid ls --perturbations lists all."),
+    click.option("--draws", type=click.IntRange(1, 10_000), metavar="N",
+                 help="Store N random draws of each clip that may train: it goes through what "
+                 "--perturb says, in order, where ranges are drawn from.  "
+                 "[gauss0.005,stretch0.8:1.2,pitch-5:5]"),
+    click.option("--aug-prob", type=float,
+                 help="Probability of each perturbation in a draw.  [0.5]"),
     click.option("--seed", type=int, default=0, show_default=True,
                  help="What perturbations draw from."),
+    gathered("conditions", _conditions),
 )  # fmt: skip
-"""Under which conditions, as `perturb`."""
+"""Under which conditions, as `conditions`: those, and what draws among them are made by."""
 
 
 def _table_settings(
@@ -418,6 +460,14 @@ def specs_option(text: str) -> Decorator:
     return click.option("--specs", "--spec", "specs", type=kind, metavar="NAME,...", help=text)
 
 
+compared_option = click.option(
+    "--conditions", type=Several("a condition", str), metavar="NAME,...",
+    callback=lambda _ctx, _param, names: "all" if names == ["all"] else names,
+    help="Conditions of these specs to compare: clean,noise0.1, or all.  [with --specs none but "
+    "those named, else all that are stored; fewer where they do not fit]",
+)  # fmt: skip
+
+
 def folder_option(default: str, text: str) -> Decorator:
     """``--output``: a folder."""
     return click.option(
@@ -511,8 +561,8 @@ def melgrid() -> None:
 def featurize(
     audio: str | None,
     store: str,
-    grid: "tuple[FeatureSpec, ...]",
-    perturb: "list[tuple[Condition, ...]]",
+    grid: "tuple[Spec, ...]",
+    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -523,7 +573,7 @@ def featurize(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Turn AUDIO into a store of mel-spectrograms.
+    """Turn AUDIO into a store of mel-spectrograms, or of other representations.
 
     AUDIO is a folder, a table of paths and tags (CSV, JSON lines, Parquet), or
     a data set's folder with --catalog. If it is left out, a small labelled demo
@@ -537,7 +587,8 @@ def featurize(
     from pipeline.catalogs import open_catalog
     from pipeline.run.run import preview, run
 
-    specs = under(grid, [condition for several in perturb for condition in several])
+    specs = under(grid, conditions[0])
+    settings = dataclasses.replace(settings, augmentation=conditions[1])
     silent = quiet or as_json
     if audio is None:
         if not silent:
@@ -574,13 +625,21 @@ def _demo_corpus(folder: str, *, quiet: bool, **options: int) -> str:
 
 
 @melgrid.command()
-@store_argument
+@click.argument("store", required=False)
+@click.option("--presets", is_flag=True, help="List what --for takes instead.")
+@click.option("--perturbations", is_flag=True, help="List what --perturb takes instead.")
 @json_option
-def ls(store: "FeatureStore", as_json: bool) -> None:
+def ls(store: str | None, presets: bool, perturbations: bool, as_json: bool) -> None:
     """List the specs of STORE, and those that it was asked to serve as views."""
     from featurestore.inspect.info import list_specs
+    from featurestore.inspect.names import list_perturbations, list_presets
 
-    found = list_specs(store)
+    if presets + perturbations + (store is not None) != 1:
+        raise click.UsageError("give STORE, --presets or --perturbations")
+    if store is None:
+        emit(list_presets() if presets else list_perturbations(), as_json)
+        return
+    found = list_specs(_open_store(store))
     emit(found, as_json)
     if found.specs and not as_json:
         print_lines(["multiples of these hops, and log of db, can be read as views too"], err=True)
@@ -614,25 +673,27 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @store_argument
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
+@compared_option
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
-    store: "FeatureStore", clip: str, specs: list[str] | None, output: str | None, as_json: bool
+    store: "FeatureStore", clip: str, output: str | None, as_json: bool, **chosen: Any
 ) -> None:
-    """Draw CLIP's spectrograms side by side.
+    """Draw CLIP's specs and conditions side by side.
 
     CLIP is a clip's id or its row number.
     """
     from featurestore.inspect.picture import draw_clip
 
-    emit(draw_clip(store, store.table.row_of(clip), output, specs), as_json)
+    emit(draw_clip(store, store.table.row_of(clip), output, **chosen), as_json)
 
 
 @melgrid.command()
 @store_argument
 @click.argument("clip")
-@specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
-@folder_option("sounds", "Where the files go, one per spec.")
+@specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
+@compared_option
+@folder_option("sounds", "Where the files go, one per spec and condition.")
 @method_option
 @click.option(
     "--format", "file_format", type=click.Choice(["wav", "flac", "mp3"]), default="wav",
@@ -643,7 +704,8 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
     """Turn CLIP's stored values back into sound.
 
     CLIP is a clip's id or its row number. What a spec discards, such as phases, is
-    synthesised. All sounds of a call have the same gain.
+    synthesised; waveforms are written as stored. All sounds of a call have the same
+    gain.
     """
     from pipeline.sonify.sonify import write_sounds
 
@@ -652,16 +714,17 @@ def sonify(store: "FeatureStore", clip: str, folder: str, as_json: bool, **optio
 
 @melgrid.command()
 @click.argument("store")
-@specs_option("Specs to hear, as ls lists them.  [all that are stored, 6 at most]")
+@specs_option("Specs to hear, as ls lists them.  [all that are stored, 9 at most]")
+@compared_option
 @folder_option("listening", "Where listen.html goes.")
 @click.option("--clips", default=3, show_default=True, help="How many, balanced over the tags.")
 @seed_option("Which clips are drawn.")
 @method_option
 @json_option
 def listen(store: str, folder: str, as_json: bool, **options: Any) -> None:
-    """Make a page that plays clips of STORE at several resolutions.
+    """Make a page that plays specs and conditions of clips of STORE.
 
-    One self-contained HTML file: players beside their spectrograms.
+    One self-contained HTML file: players beside their pictures.
     """
     emit(_listening_page(store, folder, quiet=as_json, **options), as_json)
 
@@ -845,7 +908,7 @@ def gc(store: "FeatureStore", yes: bool, as_json: bool) -> None:
 )  # fmt: skip
 @click.option("--layers", is_flag=True, help="Count layer by layer.")
 @json_option
-def macs(grid: "tuple[FeatureSpec, ...]", as_json: bool, **options: Any) -> None:
+def macs(grid: "tuple[Spec, ...]", as_json: bool, **options: Any) -> None:
     """Count multiply-accumulates and parameters of networks at specs.
 
     Convolutions and dense layers count, without biases, and nothing else: as the
@@ -1067,8 +1130,9 @@ def _listening_page(
     folder: str,
     *,
     clips: int,
-    specs: "Sequence[FeatureSpec | str] | None",
+    specs: "Sequence[Spec | str] | None",
     quiet: bool,
+    conditions: Any = None,
     method: Any = "griffin-lim",
     seed: int = 0,
 ) -> "ListeningPage":
@@ -1077,8 +1141,9 @@ def _listening_page(
     opened = _open_store(store)
     with _progress("listening page", quiet=quiet) as progress:
         return write_listening_page(
-            opened, folder, n_clips=clips, specs=specs, method=method, seed=seed, progress=progress
-        )
+            opened, folder, n_clips=clips, specs=specs, conditions=conditions, method=method,
+            seed=seed, progress=progress,
+        )  # fmt: skip
 
 
 @melgrid.command()
@@ -1128,12 +1193,12 @@ def report(
     """
     if (n_clips is None) != (store is None):
         raise click.UsageError("--listen N and --store STORE go together")
+    from featurestore.inspect.choice import MOST
     from featurestore.specs.grid import subsample
     from models.report import write_report
     from models.robustness import compare_conditions
     from models.study.comparison import compare
     from models.study.results import read_results
-    from pipeline.sonify.sonify import MOST
 
     rows, note = read_results(results)
     if note:
@@ -1159,6 +1224,7 @@ def report(
 @click.argument("path", metavar="AUDIO|STORE")
 @click.option("-o", "--output", "drawn", metavar="FILE", help="Draw it, to a PNG file.")
 @spec_options
+@condition_options
 @audio_options
 @click.option("--clips", type=int, default=64, show_default=True,
               help="Clips of AUDIO to make, at least: whole tasks.")  # fmt: skip
@@ -1176,7 +1242,8 @@ def profile(
     /,
     path: str,
     drawn: str | None,
-    grid: "tuple[FeatureSpec, ...]",
+    grid: "tuple[Spec, ...]",
+    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -1203,10 +1270,13 @@ def profile(
     _refuse_options_of_the_other(ctx, path, is_audio=store is None)
     found: Iterable[Profile]
     if store is None:
+        from featurestore.specs.grid import under
         from pipeline.catalogs import open_catalog
         from pipeline.profile import profile as profile_run
 
         tracks = open_catalog(path, catalog, table)
+        grid = under(grid, conditions[0])
+        settings = dataclasses.replace(settings, augmentation=conditions[1])
         found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
     else:
         from models.data import clean_specs, folds_of, training_data

@@ -166,7 +166,18 @@ def said_before(rows: Sequence[Row], margin: float) -> dict[str, Said]:
     }
 
 
-def _cells(pairs: Sequence[tuple[dict[str, Said], dict[str, Said]]]) -> list[str]:
+Pair = tuple[dict[str, Said], dict[str, Said]]
+"""What a rule says of either half, by spec."""
+
+
+def shares_of(pairs: Sequence[Pair]) -> list[str]:
+    """How often either half says what the other does, in percent, in the table's columns.
+
+    Of points, those that are worse in one half and no worse or better in the other; of drawings,
+    those with any such point; of either half's losses, those that the other half's interval
+    predicts; of the points that a half recommends, those that are worse in the other; then the
+    share of each verdict. ``none`` where there is nothing to take a share of.
+    """
     points = [(a[spec], b[spec]) for a, b in pairs for spec in a]
     both = [pair for a, b in points for pair in ((a, b), (b, a))]
     fine = ("no worse", "better")
@@ -220,9 +231,13 @@ def halves(
     if not pairs:
         raise click.UsageError(f"no draw is complete in {folder}")
     lines = [
-        ("old", "", *_cells([(said_before(a, 0), said_before(b, 0)) for a, b in pairs])),
+        ("old", "", *shares_of([(said_before(a, 0), said_before(b, 0)) for a, b in pairs])),
         *(
-            ("new", f"{100 * m:g} %", *_cells([(said_now(a, m), said_now(b, m)) for a, b in pairs]))
+            (
+                "new",
+                f"{100 * m:g} %",
+                *shares_of([(said_now(a, m), said_now(b, m)) for a, b in pairs]),
+            )
             for m in MARGINS
         ),
     ]

@@ -39,10 +39,12 @@ class Phase:
 
 
 # The second command finds more clips, the last shard of the first not being full, and has another
-# spec.
+# spec. The third adds perturbed waveforms, the last one random draws.
 PHASES = (
     Phase(n_clips=52, arguments=("--mels", "16", "--hop", "x1,x2")),
     Phase(n_clips=68, arguments=("--mels", "16", "--hop", "x1,x2", "--log", "log,db")),
+    Phase(n_clips=68, arguments=("--feature", "waveform", "--perturb", "noise0.1,stretch1.25")),
+    Phase(n_clips=68, arguments=("--mels", "16", "--draws", "2")),
 )
 
 _RUNS = 6

@@ -105,6 +105,13 @@ def _line(seed: int, planted: bool, point: Point, old: str) -> tuple[str, ...]:
     )
 
 
+def is_as_planted(point: Point, *, planted: bool) -> bool:
+    """Whether the tag that must lose is told, and no other, and the point is worse just then."""
+    expected = {MUST_LOSE[point.spec.name]} if planted else set()
+    found = {tag for tag, loss in point.tag_losses.items() if loss.verdict in _TOLD}
+    return found == expected and (point.verdict == "worse") == planted
+
+
 _TOLD = ("worse", "better")
 
 
@@ -145,9 +152,7 @@ def planted(folder: str, corpora: int, jobs: int, save: bool) -> None:
                     continue
                 name = point.spec.name
                 lines.append(_line(seed, tags is TAGS, point, said[name]))
-                expected = {MUST_LOSE[name]} if tags is TAGS else set()
-                found = {t for t, loss in point.tag_losses.items() if loss.verdict in _TOLD}
-                if found != expected or (point.verdict == "worse") != bool(expected):
+                if not is_as_planted(point, planted=tags is TAGS):
                     wrong.append(f"corpus {seed}, {lines[-1][1]}, {point.label}")
     publish(
         "verdicts-planted",

@@ -22,7 +22,7 @@ from benchmarks.featurize import SPEC
 from benchmarks.page import publish, save_option, table, verdict
 from benchmarks.rounds import Rounds, Work, interleaved
 from featurestore.array import FeatureArray
-from featurestore.format.shard import unpack
+from featurestore.format.shard import Clip, unpack
 from featurestore.specs.encoding import Encoding, EncodingName
 from featurestore.store import FeatureStore
 from pipeline.run.run import run
@@ -65,7 +65,7 @@ class Peers:
                 writer.write("", self._memmap[row].T * np.float32(np.log(10) / 10)) for row in rows
             ]
             self._lhotse = LilcomChunkyReader(writer.storage_path)
-        self._sealed = [chunk for shard in self._shards() for chunk in shard if chunk is not None]
+        self._sealed = [clip[0] for shard in self._shards() for clip in shard if clip is not None]
         self._one_core = ThreadPoolExecutor(1)
 
     def _hdf5(self, path: Path, compression: str) -> h5py.Dataset:
@@ -84,10 +84,10 @@ class Peers:
         # Without the chunks it keeps unpacked: of a real collection they would be few.
         return h5py.File(path, rdcc_nbytes=0)["values"]
 
-    def _shards(self) -> list[list[bytes | None]]:
+    def _shards(self) -> list[list[Clip | None]]:
         layout = self._array.layout
         return [
-            unpack(Path(self._array._files.root, key).read_bytes(), layout.clips_per_shard, key)
+            unpack(Path(self._array._files.root, key).read_bytes(), *layout.rows_and_chunks, key)
             for key in map(layout.shard_key, range(-(-len(self._array) // layout.clips_per_shard)))
         ]
 
@@ -120,7 +120,7 @@ class Peers:
 
         def unpack_alone(rows: list[int], starts: list[int], length: int) -> None:
             layout = self._array.layout
-            out = np.empty(layout.chunk_shape, layout.encoding.dtype)
+            out = np.empty(layout.clip_shape, layout.encoding.dtype)
             for row in rows:
                 layout.codec.decompress(memoryview(self._sealed[row])[:-4], out)
 

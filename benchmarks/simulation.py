@@ -155,7 +155,14 @@ def overhead(n_tasks: int) -> tuple[float, float]:
     def tasks(n: int) -> Iterable[ShardTask]:
         tiles = (0,) * len(paths)
         return (
-            ShardTask(shard=k, clip_ids=paths, paths=paths, tiles=tiles, before=Commit())
+            ShardTask(
+                shard=k,
+                clip_ids=paths,
+                paths=paths,
+                tiles=tiles,
+                may_train=(True,) * len(paths),
+                before=Commit(),
+            )
             for k in range(n)
         )
 

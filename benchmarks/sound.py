@@ -20,7 +20,9 @@ from pipeline.audio.decode import read_track
 from pipeline.features.backends.stft import SharedStft
 from pipeline.features.plan import arrange
 from pipeline.features.scaling import decompress
-from pipeline.sonify.sonify import Method, Power, sonify, spread
+from pipeline.sonify.bands import Power, spread
+from pipeline.sonify.phases import Method
+from pipeline.sonify.sonify import sonify
 
 SPECS = tuple(
     FeatureSpec(sr=FULL.sr, n_mels=n_mels, hop=hop, log="db")
@@ -30,8 +32,8 @@ METHODS: tuple[Method, ...] = ("griffin-lim", "noise")
 
 FILTERS = SharedStft.of(FULL).filters()
 SPREADING: dict[str, Callable[[Power], Power]] = {
-    "Richardson-Lucy, 20 rounds (chosen)": lambda mel: spread(mel, FULL),
-    "the filters' transpose alone": lambda mel: spread(mel, FULL, rounds=0),
+    "Richardson-Lucy, 20 rounds (chosen)": lambda mel: spread(mel, FILTERS),
+    "the filters' transpose alone": lambda mel: spread(mel, FILTERS, rounds=0),
     "librosa.util.nnls": lambda mel: librosa.util.nnls(FILTERS, mel),
 }
 """Ways from mel power to the power of FFT bins."""

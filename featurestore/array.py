@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, RowNotReadyError
-from featurestore.format.chunks import Fetched, open_chunks
+from featurestore.format.chunks import Fetched, Place, open_chunks
 from featurestore.format.commits import read_commit
 from featurestore.format.layout import Layout
 from featurestore.format.statistics import (
@@ -107,6 +107,11 @@ class FeatureArray:
     def ready(self) -> npt.NDArray[np.bool_]:
         """Rows that can be read, ``(n_clips,)``; pickled with the array once it was looked at."""
         return self._status.ready[self.layout.spec.name]
+
+    @property
+    def wanted(self) -> npt.NDArray[np.bool_]:
+        """Rows that it is to hold, ``(n_clips,)``: of random draws, only clips that may train."""
+        return self._status.wanted(self.layout.spec.name)
 
     @cached_property
     def _checksums(self) -> npt.NDArray[np.uint32]:
@@ -204,10 +209,11 @@ class FeatureArray:
         numbers = self._parse_rows(rows)
         starts, length = self._parse_segment(start, length, len(numbers))
         out = np.empty((len(numbers), self.spec.n_bands, length), np.float32)
-        wanted: dict[int, list[int]] = {}
-        for row in numbers:
+        wanted: dict[int, list[Place]] = {}
+        for row, first in zip(numbers, starts, strict=True):
             shard, position = divmod(row, self.layout.clips_per_shard)
-            wanted.setdefault(shard, []).append(position)
+            chunks = self._chunk_numbers(first, length)
+            wanted.setdefault(shard, []).extend((position, chunk) for chunk in chunks)
         fetched = self._chunks.fetch(wanted)
         places = sorted(range(len(numbers)), key=numbers.__getitem__)  # shard by shard
         share = -(-len(places) // _THREADS) or 1
@@ -256,6 +262,12 @@ class FeatureArray:
                 )
         return starts, length
 
+    def _chunk_numbers(self, start: int, length: int) -> range:
+        """Chunks of a clip that some frames, as served, are cut from."""
+        step, in_chunk = self._derivation.step, self.layout.frames_per_chunk
+        last = (start + length - 1) * step
+        return range(start * step // in_chunk, last // in_chunk + 1)
+
     def _read_into(
         self,
         out: npt.NDArray[np.float32],
@@ -267,28 +279,38 @@ class FeatureArray:
         """Read some places of `out`, in the order of their rows."""
         layout, length = self.layout, out.shape[2]
         step, convert = self._derivation.step, self._derivation.convert
-        chunk = np.empty(layout.chunk_shape, layout.encoding.dtype)
+        in_chunk, values = layout.frames_per_chunk, layout.empty_chunk()
         by_shard = itertools.groupby(places, lambda place: rows[place] // layout.clips_per_shard)
         for shard, members in by_shard:
-            there, key = list(members), layout.shard_key(shard)
-            positions = [rows[place] % layout.clips_per_shard for place in there]
-            chunks = fetched(shard, positions)
-            for place, position, data in zip(there, positions, chunks, strict=True):
+            key = layout.shard_key(shard)
+            there = [
+                (place, chunk)
+                for place in members
+                for chunk in self._chunk_numbers(starts[place], length)
+            ]
+            chunks = fetched(
+                shard, [(rows[place] % layout.clips_per_shard, chunk) for place, chunk in there]
+            )
+            for (place, chunk), (data, checksum) in zip(there, chunks, strict=True):
+                position = rows[place] % layout.clips_per_shard
                 body = verify_crc32c(data, key, position)
-                if int.from_bytes(data[-4:], "little") != self._checksums[rows[place]]:
-                    self._require_newer(data, rows[place])
+                if checksum != self._checksums[rows[place]]:
+                    self._require_newer(checksum, rows[place])
                 try:
-                    layout.codec.decompress(body, chunk)
+                    layout.codec.decompress(body, values)
                 except CorruptDataError as error:
                     raise CorruptDataError(error.detail, key=key, position=position) from None
-                first = starts[place] * step
-                stored = chunk[:, first : first + length * step : step]
-                layout.encoding.decode(stored, out[place], layout.spec.value_range)
+                # Frames as served, counted from `start`: those at or after the chunk's begin.
+                begin = chunk * in_chunk - starts[place] * step
+                first = max(0, -(-begin // step))
+                stored = values[:, first * step - begin :: step][:, : length - first]
+                part = out[place][:, first : first + stored.shape[1]]
+                layout.encoding.decode(stored, part, layout.spec.value_range)
                 if convert is not None:
-                    convert(out[place])
+                    convert(part)
 
-    def _require_newer(self, data: bytes, row: int) -> None:
-        """Make sure that an undamaged chunk is what is committed by now.
+    def _require_newer(self, checksum: int, row: int) -> None:
+        """Make sure that undamaged chunks are what is committed by now.
 
         Of a clip whose audio has changed, a run invalidates the row before it writes another one.
         """
@@ -300,7 +322,7 @@ class FeatureArray:
                 f"{self._files.root}; open it again"
             )
         committed = commit.checksum(self.layout.spec.name, position) % 2**32
-        if int.from_bytes(data[-4:], "little") != committed:
+        if checksum != committed:
             raise CorruptDataError(
                 "other values than those committed",
                 key=self.layout.shard_key(shard),

@@ -10,7 +10,7 @@ class MelgridError(Exception):
 
 
 class SpecError(MelgridError, ValueError):
-    """Invalid mel configuration, or a name that does not parse to one."""
+    """Invalid parameters of a spec, or a name that does not parse to one."""
 
 
 class SettingsError(MelgridError, ValueError):

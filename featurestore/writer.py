@@ -17,7 +17,7 @@ from featurestore.format.division import Division
 from featurestore.format.layout import Layout, digest_of
 from featurestore.format.metadata import ROOT_KEY, StoreMetadata
 from featurestore.format.parts import PARTS, Part, parts_metadata, table_digest
-from featurestore.format.shard import pack
+from featurestore.format.shard import Clip, pack
 from featurestore.format.statistics import Statistics, pack_statistics, row_checksum
 from featurestore.format.status import (
     MIRRORED_COLUMNS,
@@ -307,7 +307,7 @@ def write_shard(
     files: Files,
     layout: Layout,
     shard: int,
-    rows: Sequence[tuple[bytes, Statistics] | None],
+    rows: Sequence[tuple[Clip, Statistics] | None],
 ) -> Checksums:
     """Write what one task made of one spec, and return what its commit record must hold.
 
@@ -316,17 +316,18 @@ def write_shard(
     files : Files
     layout : Layout
     shard : int
-    rows : sequence of ((bytes, Statistics) or None)
-        Each clip's chunk with its checksum, and its statistics; None where there are none.
+    rows : sequence of ((tuple of bytes, Statistics) or None)
+        Each clip's chunks with their checksums, as `Layout.chunks_of` makes them, and its
+        statistics; None where there are none.
 
     Raises
     ------
     OSError
         If the store cannot be written to, or no longer by this run.
     """
-    chunks = [None if row is None else row[0] for row in rows]
+    clips = [None if row is None else row[0] for row in rows]
     statistics = [None if row is None else row[1] for row in rows]
-    files.write(layout.shard_key(shard), pack(chunks, layout.clips_per_shard))
+    files.write(layout.shard_key(shard), pack(clips, *layout.rows_and_chunks))
     files.write(layout.statistics_key(shard), pack_statistics(statistics, layout))
     checksums = [0 if row is None else row_checksum(*row) for row in rows]
     return struct.pack(f"<{len(rows)}Q", *checksums)

@@ -40,11 +40,11 @@ from featurestore.export.manifest import MANIFEST, read_manifest
 from featurestore.export.npz import CLIP_FACTS, specs_of
 from featurestore.format.commits import PENDING, ClipRecord
 from featurestore.format.layout import IMPORTED, Layout
+from featurestore.format.shard import Clip
 from featurestore.format.statistics import Statistics
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec, require_mel
 from featurestore.specs.spec import Spec
-from featurestore.storage.checksum import append_crc32c
 from pipeline.audio.file import opened
 from pipeline.catalogs import Catalog, TableSettings, open_catalog
 from pipeline.features.statistics import summarise
@@ -216,7 +216,7 @@ class NpzFolder:
 
     def compute(
         self, clip_id: str, path: str, tile: int, layouts: Iterable[Layout]
-    ) -> tuple[ClipRecord, dict[Spec, tuple[bytes, Statistics]]]:
+    ) -> tuple[ClipRecord, dict[Spec, tuple[Clip, Statistics]]]:
         """One clip's record and rows; a `Source` for `compute_shard`.
 
         Raises
@@ -258,13 +258,13 @@ class NpzFolder:
 
     def _row(
         self, npz: Mapping[str, npt.NDArray[Any]], layout: Layout, record: ClipRecord
-    ) -> tuple[bytes, Statistics]:
+    ) -> tuple[Clip, Statistics]:
         spec = require_mel(layout.spec, "npz files hold")
         key = self.keys[spec]
         if key not in npz:
             raise AudioError("DecodeError", f"the file holds no {key}")
         values = npz[key]
-        n_mels, n_frames = layout.chunk_shape
+        n_mels, n_frames = layout.clip_shape
         if values.dtype.kind != "f" or values.ndim != 2 or len(values) != n_mels:
             found = f"{values.dtype} of shape {values.shape}"
             raise AudioError("DecodeError", f"{key} is {found}, not floats ({n_mels}, {n_frames})")
@@ -284,7 +284,7 @@ class NpzFolder:
         limits = layout.encoding.limits(spec.value_range)
         statistics = summarise(values[:, : min(valid, n_frames)], {1}, limits)[1]
         stored = layout.encoding.encode(values, spec.value_range)
-        return append_crc32c(layout.codec.compress(stored)), statistics
+        return layout.chunks_of(stored), statistics
 
 
 def _are_possible(facts: Mapping[str, Any]) -> bool:

@@ -14,6 +14,7 @@ import soxr
 
 import pipeline.run.task
 from featurestore.errors import RunError, SettingsError
+from featurestore.format import layout
 from featurestore.process.profile import Profile, StageCost
 from featurestore.process.stages import (
     Clock,
@@ -24,7 +25,7 @@ from featurestore.process.stages import (
     trim_at_once,
 )
 from featurestore.specs.encoding import Codec
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from featurestore.writer import StoreWriter
 from pipeline.audio import decode
 from pipeline.audio.clip import Clip, Cropper
@@ -62,7 +63,7 @@ def stages_of(backend: BackendName) -> Stages:
         "encode": ((spectra, "encoded"),),
         "cut": ((plan.Plan, "compute"),),
         "compress": ((Codec, "compress"),),
-        "checksum": ((pipeline.run.task, "append_crc32c"),),
+        "checksum": ((layout, "append_crc32c"),),
         "write": ((pipeline.run.task, "write_specs"),),
         "commit": ((pipeline.run.task, "write_commit"),),
     }
@@ -93,7 +94,7 @@ class TaskTimes:
 
 def profile(
     catalog: "Catalog",
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     *,
     n_clips: int = 64,
@@ -108,7 +109,7 @@ def profile(
     Parameters
     ----------
     catalog : Catalog
-    specs : sequence of FeatureSpec
+    specs : sequence of Spec
     settings : RunSettings
     n_clips : int
     report : str
@@ -156,10 +157,10 @@ def profile(
 
 
 def in_worker(
-    measure: "Callable[[Catalog, str, Sequence[FeatureSpec], RunSettings, int], T]",
+    measure: "Callable[[Catalog, str, Sequence[Spec], RunSettings, int], T]",
     catalog: "Catalog",
     path: str,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     n_clips: int,
 ) -> T:
@@ -184,7 +185,7 @@ def in_worker(
 def time_tasks(
     catalog: "Catalog",
     path: str,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     n_clips: int,
 ) -> TaskTimes:
@@ -208,7 +209,7 @@ def time_tasks(
 def memory_of_tasks(
     catalog: "Catalog",
     path: str,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     n_clips: int,
 ) -> Mapping[str, int]:
@@ -228,7 +229,7 @@ def memory_of_tasks(
 def _first_tasks(
     catalog: "Catalog",
     path: str,
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     settings: RunSettings,
     n_clips: int,
 ) -> Iterator[tuple[Job, list[ShardTask]]]:

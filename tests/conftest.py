@@ -14,11 +14,13 @@ from featurestore.format.clips import ClipTable
 from featurestore.format.commits import PENDING, ClipRecord, Commit, read_commit, write_commit
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
+from featurestore.format.shard import Clip
 from featurestore.format.statistics import Statistics, statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
-from featurestore.storage.checksum import append_crc32c
+from featurestore.specs.spec import Spec
+from featurestore.specs.waveform import WaveformSpec
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter, write_shard
 
@@ -41,6 +43,8 @@ SPECS = (
     FeatureSpec(sr=SR, n_mels=8, hop=2, log="log"),
 )
 
+WAVE = WaveformSpec(sr=44100)
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoreMaker:
@@ -59,7 +63,7 @@ class StoreMaker:
         name: str = "store.zarr",
         *,
         ids: Sequence[str] = tuple(f"clip {i:02}" for i in range(20)),
-        specs: Sequence[FeatureSpec] = SPECS,
+        specs: Sequence[Spec] = SPECS,
         tags: Sequence[str] = ("drums", "loud"),
         encoding: Encoding = Encoding(),
         codec: Codec = Codec(),
@@ -85,7 +89,7 @@ class StoreMaker:
 
     def layouts(
         self,
-        specs: Sequence[FeatureSpec] = SPECS,
+        specs: Sequence[Spec] = SPECS,
         encoding: Encoding = Encoding(),
         codec: Codec = Codec(),
         clips_per_shard: int = 8,
@@ -122,23 +126,24 @@ class StoreMaker:
         )
 
     def values(self, clip_id: str, layout: Layout) -> np.ndarray:
-        """What is put into the store: float32 (n_mels, n_frames)."""
+        """What is put into the store: float32 (n_bands, n_frames)."""
         seed = zlib.crc32(f"{clip_id} {layout.spec.name}".encode())
-        return np.random.default_rng(seed).uniform(-100, 40, layout.chunk_shape).astype(np.float32)
+        low, high = (-100, 40) if layout.spec.kind == "mel" else layout.spec.value_range
+        return np.random.default_rng(seed).uniform(low, high, layout.clip_shape).astype(np.float32)
 
     def expected(self, clip_id: str, layout: Layout) -> np.ndarray:
         """What is read back: the same, rounded to the encoding."""
         stored = layout.encoding.encode(self.values(clip_id, layout), layout.spec.value_range)
-        decoded = np.empty(layout.chunk_shape, np.float32)
+        decoded = np.empty(layout.clip_shape, np.float32)
         layout.encoding.decode(stored, decoded, layout.spec.value_range)
         return decoded
 
-    def row(self, clip_id: str, layout: Layout) -> tuple[bytes, Statistics]:
+    def row(self, clip_id: str, layout: Layout) -> tuple[Clip, Statistics]:
         """What lies in the shard, and its statistics."""
         values = self.values(clip_id, layout)
         stored = layout.encoding.encode(values, layout.spec.value_range)
         n_valid = layout.n_valid_frames(np.array([22050]), np.array([44100]), np.array([0]))[0]
-        return append_crc32c(layout.codec.compress(stored)), statistics_of(values[:, :n_valid])
+        return layout.chunks_of(stored), statistics_of(values[:, :n_valid])
 
     def record(self, clip_id: str) -> ClipRecord:
         digest = f"{clip_id} digest".encode("ascii", "replace").decode()
@@ -231,6 +236,13 @@ def tiny_store(make_store: StoreMaker) -> FeatureStore:
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
     """The same as `tiny_store`, for tests that only read."""
     return StoreMaker(folder=tmp_path_factory.mktemp("shared"))()
+
+
+@pytest.fixture(scope="session")
+def wave_store(tmp_path_factory: pytest.TempPathFactory) -> FeatureStore:
+    """`shared_store` with waveforms of 22050 samples, which are three chunks a clip, in int16."""
+    maker = StoreMaker(folder=tmp_path_factory.mktemp("waves"))
+    return maker(specs=[WAVE], encoding=Encoding(name="int16"))
 
 
 @pytest.fixture(scope="session")

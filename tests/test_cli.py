@@ -433,6 +433,13 @@ def test_a_dry_run_touches_nothing(corpus, tmp_path):
         (["--max-failures", "some"], "max-failures is 'some'"),
         (["--catalog", "nobody"], "no catalog is called 'nobody'"),
         (["--nonsense"], "No such option"),
+        (["--perturb", "loud"], "'loud' is no perturbation; there are gauss"),
+        (["--perturb", "stretch0.8:1.2"], "'stretch0.8:1.2' has a range to draw from: give"),
+        (["--perturb", "draw0"], "'draw0' is a random draw: --draws N makes"),
+        (["--aug-prob", "0.5"], "--aug-prob is of random draws: give --draws N too"),
+        (["--draws", "0"], "0 is not in the range"),
+        (["--draws", "2", "--aug-prob", "0"], "must be above 0 and at most 1"),
+        (["--draws", "2", "--perturb", "smc2020"], "'smc2020' is no perturbation"),
     ],
 )
 def test_wrong_settings_are_refused_with_a_line_that_says_which(corpus, tmp_path, options, message):
@@ -579,6 +586,26 @@ def test_real_mp3s_give_what_librosa_gives_of_the_same_samples(tmp_path):
             assert got.shape == expected.shape
             # the native backend's 0.15 dB and float16's half unit at 64 to 128 dB
             assert np.abs(got - expected).max() <= 0.15 + 2**-5
+
+
+def test_options_of_htk_mel_make_its_specs_and_empty_filters_are_told(corpus, tmp_path):
+    path = tmp_path / "htk.zarr"
+    result = program(
+        "featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", "256,16", "--htk",
+        "--no-norm", "--win-length", 400, "--duration", 1, "--workers", 1, "--encoding", "uint8",
+        "--max-failures", 2,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stderr
+    store = FeatureStore.open(path)
+    many, few = sorted(store.specs, key=lambda spec: -spec.n_mels)
+    assert many.name == f"sr{SR}-mel256-x1-db-win400-htk-nonorm"
+    assert few.name == f"sr{SR}-mel16-x1-db-win400-htk-nonorm"
+    (told,) = [line for line in result.stderr.splitlines() if "empty mel filter" in line]
+    assert re.fullmatch(rf"warning: \d+ empty mel filters in {many.name}: .*", told)
+    # uint8's half step above the floor
+    assert np.abs(store[many][0][many.empty_filters] + 100).max() < 0.3
+    message = refused("featurize", corpus, "--grid", "ferraro2020", "--no-norm")
+    assert "leave out all but --window" in message
 
 
 def test_profile_of_a_store_is_a_table_json_and_a_picture(store, tmp_path):

@@ -222,11 +222,11 @@ def reseal(store, chunk, position=1):
     data = (store / layout.statistics_key(0)).read_bytes()
     statistics = unpack_statistics(data, layout, "")[0]
     stored = append_crc32c(chunk)
-    rows = [(stored, statistics) if p == position else None for p in range(8)]
+    rows = [((stored,), statistics) if p == position else None for p in range(8)]
     commit = read_commit(opened.files, Division.of(8), 0)
     specs = {**commit.specs, SPEC: write_shard(opened.files, layout, 0, rows)}
     write_commit(opened.files, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
-    assert row_checksum(stored, statistics)
+    assert row_checksum((stored,), statistics)
     return FeatureStore.open(store)[SPEC]
 
 
@@ -303,13 +303,13 @@ def test_chunks_of_several_blocks_and_parts_are_read(rng, codec, dtype, threads)
     ],
 )
 def test_a_shards_index_is_looked_at_before_it_is_used(entry, message):
-    chunks = [append_crc32c(bytes(12)), append_crc32c(bytes(20))]
-    data = b"".join(pack(chunks, 3))
+    clips = [(append_crc32c(bytes(12)),), (append_crc32c(bytes(20)),)]
+    data = b"".join(pack(clips, 3, 1))
     tail = data[-index_nbytes(3) : -4]
     hurt = append_crc32c(tail[:16] + struct.pack("<QQ", *entry) + tail[32:])
-    assert len(read_index(append_crc32c(tail), 3, len(data), "it")) == 3
+    assert len(read_index(append_crc32c(tail), 3, 1, len(data), "it").places) == 3
     with pytest.raises(CorruptDataError, match=f"^it: {message}"):
-        read_index(hurt, 3, len(data), "it")
+        read_index(hurt, 3, 1, len(data), "it")
 
 
 @pytest.mark.parametrize("head", [

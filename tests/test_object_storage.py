@@ -336,6 +336,17 @@ def test_loader_processes_read_it_after_their_parent_has(done, context, tmp_path
     assert (result.stdout, result.returncode) == ("7\n", 0), result.stderr
 
 
+def test_a_window_of_a_waveform_is_one_request_for_its_chunks(bucket, wave_store, s3):
+    filesystem, path = fsspec.core.url_to_fs(bucket)
+    filesystem.put(wave_store.path, f"{path}/waves.zarr", recursive=True)
+    array, local = FeatureStore.open(f"{bucket}/waves.zarr")["sr44100-wave"], wave_store.specs[0]
+    array.read([0], length=1)
+    s3.requests.clear()
+    values = array.read([2, 3], start=[8000, 16000], length=400)
+    assert s3.asked("GET", "/values/c/0/0/0") == 1
+    np.testing.assert_array_equal(values, wave_store[local].read([2, 3], [8000, 16000], 400))
+
+
 @pytest.mark.slow
 def test_neighbouring_clips_come_in_one_request(done, s3):
     array = FeatureStore.open(f"{done}/store.zarr")[SPECS[0]]

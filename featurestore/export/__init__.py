@@ -14,6 +14,7 @@ from featurestore import result
 from featurestore.errors import RunError, SettingsError
 from featurestore.export.manifest import Advance, Format, read_manifest
 from featurestore.export.selection import Selection
+from featurestore.specs.perturbation import split_name
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,9 @@ class Exported:
 
     def lines(self) -> list[str]:
         """One line."""
-        ready = min(spec.ready for spec in self.specs)
+        # Of random draws, which are of some clips alone, only where there is nothing else.
+        every = [s for s in self.specs if not split_name(s.spec)[1].is_draw] or self.specs
+        ready = min(spec.ready for spec in every)
         specs = result.count(len(self.specs), "spec")
         return [
             f"{ready:,} of {self.clips:,} clips, {specs}, {result.size(self.bytes)}, in {self.out}"

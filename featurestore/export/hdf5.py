@@ -8,10 +8,12 @@
                             start, n_valid, …, and row, the clip's row in the store
     /tags                   names                                       (n_tags,)
     /labels                 0 or 1                                      (n_clips, n_tags)
-    /<spec>/values          one chunk a clip; nan where not ready       (n_clips, n_mels, n_frames)
+    /<spec>/values          nan where not ready; one chunk a clip, or   (n_clips, n_bands, n_frames)
+                            as many as the store has
     /<spec>/ready           whether a clip holds values                 (n_clips,)
     /<spec>/n_valid_frames  frames that are audio; padding follows      (n_clips,)
     /<spec>/mel             centre frequencies [Hz], a dimension scale  (n_mels,)
+                            (``channel`` of a waveform)
     /<spec>/time            centres of the frames [s], the same         (n_frames,)
 
 The group of a spec has its fields as attributes, under librosa's names; ``settings`` and
@@ -122,7 +124,7 @@ def _write_spec(
         "values",
         (n_clips, n_bands, n_frames),
         selection.dtype(array),
-        chunks=(1, n_bands, n_frames),
+        chunks=(1, n_bands, array.spec.chunk_frames(n_frames)),
         compression=_DEFLATE,
         shuffle=True,
         fletcher32=True,

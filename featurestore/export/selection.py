@@ -116,7 +116,7 @@ class Selection:
         return np.dtype("<f4") if self.encoding == "float32" else array.layout.encoding.dtype
 
     def fill_value(self, array: FeatureArray) -> float | int:
-        """Value of rows that are not ready: nan, or 255 among ``uint8`` codes."""
+        """Value of rows that are not ready: nan, or the encoding's code for none."""
         return float("nan") if self.encoding == "float32" else array.layout.encoding.fill_value
 
     def nbytes(self, array: FeatureArray) -> int:

@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from featurestore.errors import CorruptDataError
 from featurestore.format.layout import Layout
-from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
+from featurestore.format.shard import (
+    Index,
+    checksum_of,
+    clip_checksum,
+    read_index,
+    tail_nbytes,
+)
 from featurestore.storage.files import Files
 from featurestore.storage.local import LocalFile, LocalFiles
 from featurestore.storage.remote import RemoteFiles
@@ -23,15 +29,19 @@ _MAX_BLOCK = 2**24
 """Most bytes of one request for several chunks, so that a block of rows comes in parallel."""
 
 
-Fetched = Callable[[int, Sequence[int]], Iterable[bytes]]
-"""Gives the chunks, with their checksums, at some positions of one shard."""
+Place = tuple[int, int]
+"""Position of a clip in its shard, and number of a chunk in its clip."""
+
+Fetched = Callable[[int, Sequence[Place]], Iterable[tuple[bytes, int]]]
+"""Gives the chunks at some places of one shard, with their checksums; and with each the checksum
+of all chunks of its clip: what the clip's commit must say."""
 
 
 class Chunks(Protocol):
     """The chunks of one spec; no open file and no thread: picklable, and safe after a fork."""
 
-    def fetch(self, wanted: Mapping[int, Sequence[int]]) -> Fetched:
-        """What gives the chunks at the `wanted` positions of each shard, and no others.
+    def fetch(self, wanted: Mapping[int, Sequence[Place]]) -> Fetched:
+        """What gives the chunks at the `wanted` places of each shard, and no others.
 
         Raises
         ------
@@ -64,11 +74,11 @@ class LocalChunks:
         self._layout = layout
         self._indices: dict[int, tuple[tuple[object, ...], Index]] = {}
 
-    def fetch(self, wanted: Mapping[int, Sequence[int]]) -> Fetched:
+    def fetch(self, wanted: Mapping[int, Sequence[Place]]) -> Fetched:
         """What reads chunks of a shard; see `Chunks`."""
         return self._read
 
-    def _read(self, shard: int, positions: Sequence[int]) -> Iterator[bytes]:
+    def _read(self, shard: int, places: Sequence[Place]) -> Iterator[tuple[bytes, int]]:
         key = self._layout.shard_key(shard)
         try:
             file = self._files.open(key)
@@ -76,22 +86,22 @@ class LocalChunks:
             raise CorruptDataError(f"missing from {self._files.root}", key=key) from None
         with file:
             index = self._index(shard, file)
-            for position in positions:
-                offset, size = _place(index, key, position)
+            for place in places:
+                offset, size = _place(index, key, place)
                 data = file.read_at(offset, size)
                 if len(data) != size:
-                    raise CorruptDataError("the shard is truncated", key=key, position=position)
-                yield data
+                    raise CorruptDataError("the shard is truncated", key=key, position=place[0])
+                yield data, _clip_checksum(data, index, key, place)
 
     def _index(self, shard: int, file: LocalFile) -> Index:
         """A shard's index, read once unless a run has put another file in its place since."""
         known = self._indices.get(shard)
         if known is not None and known[0] == file.identity:
             return known[1]
-        tail = index_nbytes(self._layout.clips_per_shard)
+        tail = tail_nbytes(*self._layout.rows_and_chunks)
         data = file.read_at(max(0, file.size - tail), tail)
         key = self._layout.shard_key(shard)
-        index = read_index(data, self._layout.clips_per_shard, file.size, key)
+        index = read_index(data, *self._layout.rows_and_chunks, file.size, key)
         self._indices[shard] = file.identity, index
         return index
 
@@ -111,7 +121,7 @@ class RemoteChunks:
         self._layout = layout
         self._indices: dict[int, tuple[str, Index]] = {}  # by shard, with the shard's version
 
-    def fetch(self, wanted: Mapping[int, Sequence[int]]) -> Fetched:
+    def fetch(self, wanted: Mapping[int, Sequence[Place]]) -> Fetched:
         """Read all that is wanted; see `Chunks`.
 
         A run may put another shard in the place of one whose index is kept. Its chunks may be as
@@ -128,17 +138,18 @@ class RemoteChunks:
                     break
                 for shard in replaced:
                     del self._indices[shard]
-            chunks: dict[tuple[int, int], bytes] = {}
-            for place, answer in found.items():
+            chunks: dict[tuple[int, Place], tuple[bytes, int]] = {}
+            for (shard, place), answer in found.items():
                 if isinstance(answer, BaseException):
                     raise answer
-                chunks[place] = answer
-        return lambda shard, positions: (chunks[shard, position] for position in positions)
+                index, key = self._indices[shard][1], self._layout.shard_key(shard)
+                chunks[shard, place] = answer, _clip_checksum(answer, index, key, place)
+        return lambda shard, places: (chunks[shard, place] for place in places)
 
     def _read_indices(
         self, filesystem: "fsspec.AbstractFileSystem", paths: Mapping[int, str]
     ) -> None:
-        tail = index_nbytes(self._layout.clips_per_shard)
+        tail = tail_nbytes(*self._layout.rows_and_chunks)
         while unknown := {s: path for s, path in paths.items() if s not in self._indices}:
             states = self._states(filesystem, unknown)  # before, so that they are not too new
             starts, ends = [-tail] * len(unknown), [None] * len(unknown)
@@ -150,7 +161,7 @@ class RemoteChunks:
                     raise data
                 version, size = states[shard]
                 try:
-                    index = read_index(data, self._layout.clips_per_shard, size, key)
+                    index = read_index(data, *self._layout.rows_and_chunks, size, key)
                 except CorruptDataError:
                     if self._states(filesystem, {shard: paths[shard]})[shard] == states[shard]:
                         raise
@@ -177,8 +188,8 @@ class RemoteChunks:
         self,
         filesystem: "fsspec.AbstractFileSystem",
         paths: Mapping[int, str],
-        wanted: Mapping[int, Sequence[int]],
-    ) -> dict[tuple[int, int], bytes | BaseException]:
+        wanted: Mapping[int, Sequence[Place]],
+    ) -> dict[tuple[int, Place], bytes | BaseException]:
         blocks = [block for shard in wanted for block in self._blocks(shard, wanted[shard])]
         answers = filesystem.cat_ranges(
             [paths[block.shard] for block in blocks],
@@ -186,49 +197,58 @@ class RemoteChunks:
             [block.end for block in blocks],
             on_error="return",
         )
-        found: dict[tuple[int, int], bytes | BaseException] = {}
+        found: dict[tuple[int, Place], bytes | BaseException] = {}
         for block, data in zip(blocks, answers, strict=True):
-            for position, (start, end) in block.chunks.items():
-                found[block.shard, position] = (
+            for place, (start, end) in block.chunks.items():
+                found[block.shard, place] = (
                     data
                     if isinstance(data, BaseException)
                     else data[start - block.start : end - block.start]
                 )
         return found
 
-    def _blocks(self, shard: int, positions: Sequence[int]) -> Iterator["_Block"]:
+    def _blocks(self, shard: int, places: Sequence[Place]) -> Iterator["_Block"]:
         """Neighbouring chunks together."""
         index, key = self._indices[shard][1], self._layout.shard_key(shard)
         chunks = {}
-        for position in positions:
-            offset, size = _place(index, key, position)
-            chunks[position] = offset, offset + size
+        for place in places:
+            offset, size = _place(index, key, place)
+            chunks[place] = offset, offset + size
         block: _Block | None = None
-        for position, (start, end) in sorted(chunks.items(), key=lambda item: item[1]):
+        for place, (start, end) in sorted(chunks.items(), key=lambda item: item[1]):
             if block and start - block.end <= _MAX_GAP and end - block.start <= _MAX_BLOCK:
                 block.end = end
             else:
                 if block:
                     yield block
                 block = _Block(shard=shard, start=start, end=end)
-            block.chunks[position] = start, end
+            block.chunks[place] = start, end
         if block:
             yield block
 
 
 @dataclasses.dataclass(kw_only=True)
 class _Block:
-    """Bytes of a shard, with the chunks in them by position."""
+    """Bytes of a shard, with the chunks in them by place."""
 
     shard: int
     start: int
     end: int
-    chunks: dict[int, tuple[int, int]] = dataclasses.field(default_factory=dict)
+    chunks: dict[Place, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
 
-def _place(index: Index, key: str, position: int) -> tuple[int, int]:
+def _place(index: Index, key: str, place: Place) -> tuple[int, int]:
     """Offset and length of a chunk in its shard [bytes]."""
-    if is_absent(index[position]):
-        raise CorruptDataError("committed, but not in the shard", key=key, position=position)
-    offset, size = (int(number) for number in index[position])
-    return offset, size
+    found = index.place(*place)
+    if found is None:
+        raise CorruptDataError("committed, but not in the shard", key=key, position=place[0])
+    return found
+
+
+def _clip_checksum(data: bytes, index: Index, key: str, place: Place) -> int:
+    """Checksum of a clip, one of whose chunks this is."""
+    if index.checksums is None:
+        return checksum_of(data)
+    if checksum_of(data) != index.checksums[place]:
+        raise CorruptDataError("the checksum does not match", key=key, position=place[0])
+    return clip_checksum(index.checksums[place[0]])

@@ -4,6 +4,7 @@ import dataclasses
 import difflib
 import re
 from collections.abc import Collection, Mapping, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -94,6 +95,17 @@ class ClipTable:
         columns: dict[str, Any] = dict.fromkeys(_TEXTS, ())
         columns |= {name: np.zeros(0, dtype) for name, dtype in _NUMBERS.items()}
         return cls(**columns, tags=(), labels=np.zeros((0, 0), np.uint8))
+
+    @cached_property
+    def may_train(self) -> npt.NDArray[np.bool_]:
+        """Clips that a network may be trained on, ``(n_clips,)``: not to be written to.
+
+        Those of the training split, of no split, and of a fold: whatever is tested on it.
+        """
+        train = np.array([split in ("train", "") for split in self.split], np.bool_)
+        train |= self.fold >= 0
+        train.flags.writeable = False
+        return train
 
     def row_of(self, clip: str) -> int:
         """Row of a clip that is named by its id, or else by its row's number.

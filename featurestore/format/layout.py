@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -13,12 +14,13 @@ from featurestore.format.division import MAX_CLIPS_PER_SHARD
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.kinds import parse_spec
 from featurestore.specs.spec import Spec
+from featurestore.storage.checksum import append_crc32c
 
 if TYPE_CHECKING:
     import zarr
 
 _MOST_CHUNK = 2**29
-"""Longest chunk, not packed [bytes]; Blosc cannot pack one of 2**31."""
+"""Longest clip, and so chunk, not packed [bytes]; Blosc cannot pack one of 2**31."""
 
 IMPORTED = "imported"
 """The setting that says how values were made that come from elsewhere."""
@@ -33,7 +35,8 @@ encoding had to clip.
 class Layout:
     """Layout of one spec's array: the group ``<spec.name>`` of a store.
 
-    The group holds ``values`` (clip, band, time), one chunk a clip and one shard a block of rows,
+    The group holds ``values`` (clip, band, time), a chunk a clip or some a clip along time, as the
+    kind of spec says (`Spec.chunk_frames`), and one shard a block of rows,
     ``statistics`` (clip, statistic, band) of them, one chunk a block of rows, and the coordinates
     ``statistic`` and those of the spec's two axes: ``mel`` [Hz] and ``time`` [s] of a mel one.
 
@@ -70,10 +73,10 @@ class Layout:
                 f"encoding is {self.encoding.name!r}; {self.spec.name} may be stored as "
                 f"{', '.join(self.spec.encodings)}"
             )
-        if self.chunk_nbytes > _MOST_CHUNK:
+        if self.clip_nbytes > _MOST_CHUNK:
             raise SettingsError(
                 f"n_frames is {self.n_frames}: a clip of {self.spec.name} would take "
-                f"{self.chunk_nbytes // 2**20:,} MiB, and may take {_MOST_CHUNK // 2**20}; "
+                f"{self.clip_nbytes // 2**20:,} MiB, and may take {_MOST_CHUNK // 2**20}; "
                 "choose shorter clips, or fewer bands or frames"
             )
         for key, setting in self.settings.items():
@@ -86,14 +89,52 @@ class Layout:
         return IMPORTED in self.settings
 
     @property
-    def chunk_shape(self) -> tuple[int, int]:
+    def clip_shape(self) -> tuple[int, int]:
         """Shape of one clip: (n_bands, n_frames)."""
         return self.spec.n_bands, self.n_frames
 
     @property
-    def chunk_nbytes(self) -> int:
+    def clip_nbytes(self) -> int:
         """Size of one clip, not packed [bytes]."""
         return self.spec.n_bands * self.n_frames * self.encoding.dtype.itemsize
+
+    @cached_property
+    def frames_per_chunk(self) -> int:
+        """Frames of a chunk; the last one of a clip is filled up beyond `n_frames`."""
+        return self.spec.chunk_frames(self.n_frames)
+
+    @cached_property
+    def chunks_per_clip(self) -> int:
+        """Chunks of a clip, side by side along time."""
+        return -(-self.n_frames // self.frames_per_chunk)
+
+    @property
+    def rows_and_chunks(self) -> tuple[int, int]:
+        """(clips_per_shard, chunks_per_clip): what a shard's index is of."""
+        return self.clips_per_shard, self.chunks_per_clip
+
+    def empty_chunk(self) -> npt.NDArray[Any]:
+        """An array to unpack a chunk into, ``(n_bands, frames_per_chunk)``."""
+        return np.empty((self.spec.n_bands, self.frames_per_chunk), self.encoding.dtype)
+
+    def chunks_of(self, stored: npt.NDArray[Any]) -> tuple[bytes, ...]:
+        """A clip's chunks, packed and each with its checksum.
+
+        Parameters
+        ----------
+        stored : np.ndarray [shape=(n_bands, n_frames)]
+            Encoded values.
+        """
+        if self.chunks_per_clip == 1:
+            return (append_crc32c(self.codec.compress(stored)),)
+        chunks = []
+        for first in range(0, self.n_frames, self.frames_per_chunk):
+            part = stored[:, first : first + self.frames_per_chunk]
+            chunk = self.empty_chunk()
+            chunk[:, : part.shape[1]] = part
+            chunk[:, part.shape[1] :] = self.encoding.fill_value
+            chunks.append(append_crc32c(self.codec.compress(chunk)))
+        return tuple(chunks)
 
     def require_chunk(self, packed: memoryview) -> None:
         """Make sure that a chunk without its checksum can be unpacked, see `Codec.require`.
@@ -103,7 +144,8 @@ class Layout:
         CorruptDataError
             If it cannot.
         """
-        self.codec.require(packed, self.encoding.dtype, self.chunk_nbytes)
+        nbytes = self.spec.n_bands * self.frames_per_chunk * self.encoding.dtype.itemsize
+        self.codec.require(packed, self.encoding.dtype, nbytes)
 
     def shard_key(self, shard: int) -> str:
         """Key of a shard's file."""
@@ -207,11 +249,13 @@ class Layout:
         spec = self.spec
 
         def build(group: "zarr.Group") -> None:
+            # Zarr has shards be whole numbers of chunks: the last chunk reaches beyond the array.
+            frames_per_shard = self.chunks_per_clip * self.frames_per_chunk
             values = group.create_array(
                 "values",
-                shape=(n_clips, *self.chunk_shape),
-                chunks=(1, *self.chunk_shape),
-                shards=(self.clips_per_shard, *self.chunk_shape),
+                shape=(n_clips, *self.clip_shape),
+                chunks=(1, spec.n_bands, self.frames_per_chunk),
+                shards=(self.clips_per_shard, spec.n_bands, frames_per_shard),
                 dtype=self.encoding.dtype,
                 compressors=self.codec.zarr_codecs(self.encoding.dtype),
                 fill_value=self.encoding.fill_value,  # what is not ready shows as not a number
@@ -249,6 +293,7 @@ class Layout:
                 array = group.create_array(
                     axis.name,
                     data=axis.values,
+                    chunks=axis.values.shape,
                     dimension_names=(axis.name,),
                     config={"write_empty_chunks": True},  # a single frame's time is 0, the fill
                 )

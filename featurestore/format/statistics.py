@@ -15,6 +15,7 @@ from featurestore.errors import CorruptDataError, RowNotReadyError
 from featurestore.format.commits import commit_key, unpack_commit
 from featurestore.format.division import Division
 from featurestore.format.layout import STATISTICS, Layout
+from featurestore.format.shard import Clip, checksum_of, clip_checksum
 from featurestore.storage.checksum import append_crc32c, verify_crc32c
 from featurestore.storage.files import Files
 
@@ -101,14 +102,15 @@ def unpack_statistics(data: bytes, layout: Layout, key: str) -> Statistics:
     return np.frombuffer(body, "<f4").reshape(shape)
 
 
-def row_checksum(chunk: bytes, statistics: Statistics) -> int:
-    """Checksum of a row in a commit record: the chunk's own, then that of its statistics.
+def row_checksum(clip: Clip, statistics: Statistics) -> int:
+    """Checksum of a row in a commit record: that of its chunks, then that of its statistics.
 
     Never 0, which stands for no row. It tells a row from every other undamaged one: from another
     clip's, where two files were swapped, and from its own of before. Each half does so alone, so
     that neither values nor statistics are read for the sake of the other.
     """
-    return int.from_bytes(chunk[-4:], "little") | _statistics_checksum(statistics) << 32
+    values = clip_checksum([checksum_of(chunk) for chunk in clip])
+    return values | _statistics_checksum(statistics) << 32
 
 
 def _statistics_checksum(statistics: Statistics) -> int:

@@ -23,6 +23,7 @@ from featurestore.format.layout import digest_of, zarr_files
 from featurestore.format.metadata import StoreMetadata
 from featurestore.format.parts import Part, read_parts, recorded_shards
 from featurestore.format.record_table import RecordTable
+from featurestore.specs.perturbation import split_name
 from featurestore.storage.files import Files
 
 if TYPE_CHECKING:
@@ -155,6 +156,12 @@ class ClipStatus:
             rows.flags.writeable = False
         return ready
 
+    def wanted(self, name: str) -> npt.NDArray[np.bool_]:
+        """Rows that the spec of a name is to hold, ``(n_clips,)``: of draws, what may train."""
+        is_draw = split_name(name)[1].is_draw
+        active = self.table.active
+        return active & self.table.may_train if is_draw else active
+
     @property
     def checksums(self) -> Mapping[str, npt.NDArray[np.uint32]]:
         """By spec name, what the rows' chunks must end with, ``(n_clips,)``."""
@@ -168,7 +175,8 @@ class ClipStatus:
     def __getitem__(self, name: str) -> npt.NDArray[Any]:
         """A column, ``(n_clips,)``: one of `STATUS_COLUMNS`, or ``digest``.
 
-        ``status`` is ``ready`` where a clip is so for every spec, ``failed`` or ``pending``.
+        ``status`` is ``ready`` where a clip is so for every spec that is to hold it (`wanted`),
+        ``failed`` or ``pending``.
         """
         return self._columns[name]
 
@@ -176,8 +184,8 @@ class ClipStatus:
     def _columns(self) -> dict[str, npt.NDArray[Any]]:
         active, records = self.table.active, self.records
         complete = active.copy()
-        for ready in records.ready.values():
-            complete &= ready
+        for name, ready in records.ready.items():
+            complete &= ready | ~self.wanted(name)
         pending = ~active | (~complete & (records.status == "ready"))
         pending |= not records.ready  # without a spec, nothing is asked for
         columns = {name: records.column(name) for name in (*STATUS_COLUMNS, "digest")}
@@ -199,6 +207,8 @@ class ClipStatus:
         if self.records.status[row] == "failed":
             reason, detail = self.records.reason[row], self.records.detail[row]
             return f"{where} holds no values: {reason}: {detail}"
+        if not self.wanted(spec_name)[row]:
+            return f"{where} holds no values: random draws are of clips that may train"
         return f"{where} holds no values yet: run featurize again to compute it"
 
     def recorded_spans(self, part: int) -> list[list[int]]:

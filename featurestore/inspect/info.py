@@ -9,7 +9,7 @@ import numpy as np
 
 from featurestore import result
 from featurestore.inspect.data_quality import Checks, check, constant_bands
-from featurestore.specs.perturbation import by_condition
+from featurestore.specs.perturbation import Condition, by_condition
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
 
@@ -129,6 +129,12 @@ class SpecInfo:
         return [line for key, value in facts.items() for line in result.fact(key, value)]
 
 
+def _n_ready(specs: Sequence[SpecInfo]) -> int:
+    """Clips that can be read at all of some specs; draws, which few clips have, do not count."""
+    all_clips = [s for s in specs if not Condition.parse(s.condition).is_draw]
+    return min(spec.ready for spec in all_clips or specs)
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SpecList:
     """The specs of a store.
@@ -159,7 +165,7 @@ class SpecList:
                 {
                     "spec": clean,
                     "shape": result.shape(alike[0].shape),
-                    "ready": min(spec.ready for spec in alike),
+                    "ready": _n_ready(alike),
                     "encoding": alike[0].encoding,
                     **({"conditions": len(alike)} if perturbed else {}),
                     "stored": "view"

@@ -1,21 +1,27 @@
-"""Pictures of a clip's stored values: its spectrograms, side by side."""
+"""Pictures of a clip's stored values: its specs and conditions, side by side."""
 
 import dataclasses
 import io
 import os
-import re
+import textwrap
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import numpy.typing as npt
 
 from featurestore import result
-from featurestore.errors import UnknownSpecError
-from featurestore.specs.grid import subsample
-from featurestore.specs.mel import FeatureSpec, Log, mel_edges, require_mel
+from featurestore.inspect.captions import (
+    condition_in_words,
+    file_stem,
+    shortened,
+    spec_in_words,
+    tags_of,
+)
+from featurestore.inspect.choice import MOST, Conditions, choose
+from featurestore.inspect.drawing import Panel, draw_panel, highest_frequency, scales_of
+from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import atomic_write
 from featurestore.store import FeatureStore
@@ -25,20 +31,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.image import AxesImage
 
-MOST = 9
-"""Spectrograms that a picture holds, where it is not said which."""
-
-UNITS: dict[Log, str] = {"db": "mel power [dB]", "log": "log10(1 + 10000 × mel power)"}
-"""Label of the values, by amplitude scaling."""
-
-_PIXELS = 400
-"""Width of a spectrogram in a picture of three abreast."""
-
-_DYNAMICS: dict[Log, float] = {"db": 80.0, "log": np.inf}
-"""How far below the loudest value of a picture its colours reach."""
-
-_HERTZ = (0.0, *(500.0 * 2**octave for octave in range(10)))
-"""Frequencies that axes name."""
+_WIDEST = 14.0
+"""Width of a picture of several columns, unless these then become too narrow [inches]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -49,7 +43,7 @@ class Picture:
     ----------
     row : int
     clip_id : str
-    specs : tuple of FeatureSpec
+    specs : tuple of Spec
         Drawn, in order.
     left_out : tuple of Spec
         Stored, and left out for want of space.
@@ -59,7 +53,7 @@ class Picture:
 
     row: int
     clip_id: str
-    specs: tuple[FeatureSpec, ...]
+    specs: tuple[Spec, ...]
     left_out: tuple[Spec, ...]
     path: Path
 
@@ -75,20 +69,36 @@ class Picture:
 
     def lines(self) -> list[str]:
         """Lines with the picture's path, and the specs that it lacks."""
-        drawn = result.count(len(self.specs), "spectrogram")
-        lines = [f"{drawn} of {self.clip_id} in {self.path}"]
-        if self.left_out:
-            lines += result.fact("left out", [spec.name for spec in self.left_out])
-        return lines
+        lines = [f"{_drawn(self.specs)} of {self.clip_id} in {self.path}"]
+        names = [spec.name for spec in self.left_out]
+        if len(names) > MOST:
+            names = [f"{len(names)} of those stored; name them with --specs or --conditions"]
+        return lines + (result.fact("left out", names) if names else [])
+
+
+def _drawn(specs: Sequence[Spec]) -> str:
+    lines = sum(spec.n_bands == 1 for spec in specs)
+    counts = [
+        result.count(n, noun)
+        for n, noun in ((len(specs) - lines, "spectrogram"), (lines, "waveform"))
+        if n
+    ]
+    return " and ".join(counts)
 
 
 def draw_clip(
     store: FeatureStore,
     row: int,
     path: str | os.PathLike[str] | None = None,
-    specs: Sequence[str] | None = None,
+    specs: Sequence[Spec | str] | None = None,
+    conditions: Conditions | None = None,
 ) -> Picture:
-    """Draw one clip's spectrograms side by side, frequencies level with each other, to a PNG file.
+    """Draw one clip's specs and conditions side by side to a PNG file.
+
+    Where there are several conditions of several specs, a row is a spec and a column a condition;
+    from five conditions on, a row is a condition. Frequencies are level with each other, and so
+    are times. Values that can be compared have the same colours: those of all conditions of a
+    spec, and of all specs that differ in resolution alone.
 
     Parameters
     ----------
@@ -97,106 +107,139 @@ def draw_clip(
         Of the clip.
     path : path
         Of the file; None for one that is named after the clip, here.
-    specs : sequence of str
-        Names of specs, or of views; None for what is stored, the finest first, and `MOST` of
-        them spread over the fineness where there are more.
+    specs : sequence of (Spec or str)
+    conditions : 'all' or sequence of (Condition or str)
+        Which, as in `choose`; None for what is stored, and `MOST` of it where there is more.
 
     Raises
     ------
     RowNotReadyError
         If the clip failed or is pending.
-    SpecError, UnknownSpecError
-        If `specs` names what is no spec, or what the store cannot give.
+    SettingsError, SpecError, UnknownSpecError
+        As `choose` says.
     CorruptDataError
         As `FeatureArray.read` says.
     OutputError
         If the file cannot be written.
     """
-    arrays = [store[spec] for spec in (subsample(store.specs, MOST) if specs is None else specs)]
-    if not arrays:
-        raise UnknownSpecError(f"{store.path} holds no specs; featurize adds some")
-    values = [array[row] for array in arrays]
-    drawn = tuple(require_mel(array.spec, "pictures are of") for array in arrays)
-    scales = _colour_scales(drawn, values)
-    highest = max(float(spec.edges[-1]) for spec in drawn)
-    columns = min(len(drawn), 2 if len(drawn) == 4 else 3)
-    rows = -(-len(drawn) // columns)
-    figure = _figure(max(6.4, 4.6 * columns), 1.1 + 2.7 * rows)
-    every = np.atleast_1d(figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True))
-    for axes in every.flat[len(drawn) :]:
-        axes.remove()
-    duration, valid = store.window.duration, valid_seconds(store, row)
-    for number, (spec, values_of_spec) in enumerate(zip(drawn, values, strict=True)):
-        axes = every.flat[number]
-        image = _spectrogram(axes, spec, values_of_spec, highest, scales[spec.log])
-        axes.set_xlim(0, duration)
-        _shade_padding(axes, valid, duration)
-        axes.set_title(spec.name, loc="left", fontsize=9, family="monospace")
-        axes.tick_params(labelbottom=number + columns >= len(drawn))
-        if number + columns >= len(drawn):
-            axes.set_xlabel("time [s]")
-        if number % columns == 0:
-            axes.set_ylabel("frequency [Hz]")
-        bar = figure.colorbar(image, ax=axes, pad=0.015, fraction=0.05)
-        bar.set_label(UNITS[spec.log], fontsize=8)
-        bar.ax.tick_params(labelsize=8)
+    chosen = choose(store, specs, conditions)
+    panels = read_panels(store, row, chosen)
+    figure = _draw(_arranged(panels), store.window.duration)
     clip_id = store.table.clip_id[row]
     title = f"{shortened(clip_id, 100)}\n{shortened(', '.join(tags_of(store, row)), 100)}"
     figure.suptitle(title.rstrip(), x=0.01, ha="left", fontsize=11, parse_math=False)
-    left_out = () if specs else tuple(spec for spec in store.specs if spec not in drawn)
+    everything = specs is not None or conditions is not None
+    left_out = () if everything else tuple(spec for spec in store.specs if spec not in chosen)
     path = Path(f"{file_stem(clip_id)}.png" if path is None else path)
     with atomic_write(path, what="the picture") as partial:
         partial.write_bytes(_png(figure))
-    return Picture(row=row, clip_id=clip_id, specs=drawn, left_out=left_out, path=path)
+    return Picture(row=row, clip_id=clip_id, specs=chosen, left_out=left_out, path=path)
 
 
-def draw_thumbnail(spec: FeatureSpec, values: npt.NDArray[np.float32], duration: float) -> bytes:
-    """Draw one spectrogram for a page, without a title: PNG, 720 x 300 pixels.
+def draw_thumbnails(panels: Sequence[Panel]) -> list[bytes]:
+    """Draw panels for a page, each alone and without a title: PNG, 720 x 300 pixels.
 
-    Parameters
-    ----------
-    spec : FeatureSpec
-    values : np.ndarray [shape=(n_mels, n_frames)]
-    duration : float
-        How much of it is audio [s].
+    As in a picture, their colours can be compared, and so can frequencies and times.
     """
-    figure = _figure(4.5, 1.875)
-    axes = figure.subplots()
-    highest = float(spec.edges[-1])
-    scales = _colour_scales([spec], [values])
-    _spectrogram(axes, spec, values, highest, scales[spec.log])
-    axes.set_xlim(0, duration)
-    axes.tick_params(labelsize=8)
-    axes.set_ylabel("Hz", fontsize=8)
-    axes.set_xlabel("s", fontsize=8)
-    return _png(figure)
+    scales, highest = scales_of(panels), highest_frequency(panels)
+    longest = max((panel.seconds for panel in panels), default=0.0)
+    drawn = []
+    for panel in panels:
+        figure = _figure(4.5, 1.875)
+        axes = figure.subplots()
+        draw_panel(axes, panel, scales[panel.scale_key], highest)
+        axes.set_xlim(0, longest)
+        _shade_padding(axes, panel, longest, is_labelled=False)
+        axes.set_ylabel(panel.axis_label.replace("frequency [Hz]", "Hz"), fontsize=8)
+        axes.set_xlabel("s", fontsize=8)
+        drawn.append(_png(figure))
+    return drawn
 
 
-def tags_of(store: FeatureStore, row: int) -> list[str]:
-    """Names of the tags that a clip has."""
-    labels = store.table.labels[row]
-    return [tag for tag, has in zip(store.tags, labels, strict=True) if has]
+def read_panels(store: FeatureStore, row: int, specs: Sequence[Spec]) -> list[Panel]:
+    """Read what is drawn of a clip; errors as of `FeatureArray.read`."""
+    return [
+        Panel(spec=spec, values=store[spec][row], seconds=valid_seconds(store, row, spec.condition))
+        for spec in specs
+    ]
 
 
-def valid_seconds(store: FeatureStore, row: int) -> float:
+def valid_seconds(store: FeatureStore, row: int, condition: Condition = CLEAN) -> float:
     """Length of a clip's audio without padding [s]."""
-    status = store.status
-    if not status["sr"][row]:
-        return store.window.duration
-    return min(store.window.duration, float(status["n_valid"][row] / status["sr"][row]))
+    status, duration = store.status, store.window.duration
+    sr, n_valid = status["sr"][[row]], status["n_valid"][[row]]
+    if not sr[0]:
+        return duration
+    n_following = np.maximum(status["n_track"][[row]] - status["start"][[row]] - n_valid, 0)
+    return min(duration, float(condition.n_valid(n_valid, n_following)[0] / sr[0]))
 
 
-def file_stem(clip_id: str) -> str:
-    """A clip's id as the beginning of a file's name: letters, digits, dots and dashes."""
-    stem = re.sub(r"\.(mp3|wav|flac|ogg|opus|m4a|aiff?)$", "", clip_id, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.]+", "-", stem).strip(".-")[-100:] or "clip"
+def _arranged(panels: Sequence[Panel]) -> list[list[Panel]]:
+    """Rows of panels."""
+    by_spec: dict[Spec, list[Panel]] = {}
+    by_condition: dict[Condition, list[Panel]] = {}
+    for panel in panels:
+        by_spec.setdefault(panel.spec.under(CLEAN), []).append(panel)
+        by_condition.setdefault(panel.spec.condition, []).append(panel)
+    if len(by_spec) > 1 and len(by_condition) > 1:
+        return [*(by_spec if len(by_condition) <= 4 else by_condition).values()]
+    columns = 2 if len(panels) == 4 else 3
+    return [list(panels[start : start + columns]) for start in range(0, len(panels), columns)]
 
 
-def shortened(text: str, length: int) -> str:
-    """A text on one line and at most so long, its middle left out if need be."""
-    text = " ".join(text.split())
-    half = (length - 1) // 2
-    return text if len(text) <= length else f"{text[:half]}…{text[-half:]}"
+def _draw(rows: Sequence[Sequence[Panel]], duration: float) -> "Figure":
+    panels = [panel for row in rows for panel in row]
+    scales, highest = scales_of(panels), highest_frequency(panels)
+    n_columns = max(map(len, rows))
+    width = max(2.6, min(4.6, _WIDEST / n_columns))
+    figure = _figure(max(6.4, width * n_columns), 1.1 + 2.7 * len(rows))
+    every = figure.subplots(len(rows), n_columns, squeeze=False, sharex=True)
+    with_conditions = any(panel.spec.condition for panel in panels)
+    # One bar for a row whose colours all mean the same, if that holds for every row.
+    one_bar = all(len({panel.scale_key for panel in row}) == 1 for row in rows)
+    for number, row in enumerate(rows):
+        image = None
+        for axes, panel in zip(every[number], row, strict=False):
+            image = draw_panel(axes, panel, scales[panel.scale_key], highest)
+            axes.set_xlim(0, duration)
+            _shade_padding(axes, panel, duration)
+            _add_title(axes, panel.spec, width, with_condition=with_conditions)
+            is_first = panel is row[0]
+            if is_first or panel.axis_label != row[0].axis_label:
+                axes.set_ylabel(panel.axis_label)
+            axes.tick_params(labelleft=is_first or panel.is_line != row[0].is_line)
+            if image is not None and not one_bar:
+                _add_bar(figure, image, [axes], panel)
+        if image is not None and one_bar:
+            _add_bar(figure, image, [*every[number][: len(row)]], row[0])
+        for axes in every[number][len(row) :]:
+            axes.remove()
+    for column in range(n_columns):  # the last one of each column
+        axes = [every[n][column] for n, row in enumerate(rows) if column < len(row)][-1]
+        axes.tick_params(labelbottom=True)
+        axes.set_xlabel("time [s]")
+    return figure
+
+
+def _add_title(axes: "Axes", spec: Spec, width: float, *, with_condition: bool) -> None:
+    """What the spec is, in words, and its name; above, the condition."""
+    size = 7 if width > 3 else 6
+    words = [*textwrap.wrap(spec_in_words(spec), int(width * 110 / size)), spec.name]
+    axes.set_title("\n".join(words), loc="left", fontsize=size)
+    if with_condition:
+        axes.annotate(
+            condition_in_words(spec.condition),
+            (0, 1), (0, 10 + 1.25 * size * len(words)),
+            xycoords="axes fraction", textcoords="offset points", fontsize=9, weight="bold",
+        )  # fmt: skip
+
+
+def _add_bar(
+    figure: "Figure", image: "AxesImage", every_axes: Sequence["Axes"], panel: Panel
+) -> None:
+    bar = figure.colorbar(image, ax=every_axes, pad=0.015, fraction=0.05)
+    bar.set_label(panel.colour_label.replace(", ", "\n"), fontsize=8)
+    bar.ax.tick_params(labelsize=8)
 
 
 def _figure(width: float, height: float) -> "Figure":
@@ -208,68 +251,16 @@ def _figure(width: float, height: float) -> "Figure":
     return figure
 
 
-def _colour_scales(
-    specs: Sequence[FeatureSpec], values: Sequence[npt.NDArray[np.float32]]
-) -> dict[Log, tuple[float, float]]:
-    """Values of the first and the last colour, the same for all spectrograms of one scaling."""
-    scales: dict[Log, tuple[float, float]] = {}
-    for log, dynamics in _DYNAMICS.items():
-        there = [v for spec, v in zip(specs, values, strict=True) if spec.log == log]
-        if there:
-            high = max(float(v.max()) for v in there)
-            low = max(min(float(v.min()) for v in there), high - dynamics)
-            scales[log] = (low, high) if high > low else (low - 1, high)  # all is silence
-    return scales
-
-
-def _spectrogram(
-    axes: "Axes",
-    spec: FeatureSpec,
-    values: npt.NDArray[np.float32],
-    highest: float,
-    scale: tuple[float, float],
-) -> "AxesImage":
-    """Draw values over mel [as a part of the way from 0 Hz to `highest`] and time [s].
-
-    A band is drawn around its centre, a frame around its time: half a band's step and half a hop
-    to either side. So the picture ends half a step inside the filter bank's outer edges.
-    """
-    lowest, *_, last = spec.edges
-    low, high = _height(np.array([lowest, last]), highest)
-    half_step = (high - low) / (spec.n_mels + 1) / 2
-    half_hop = 0.5 / spec.frame_rate
-    times = (-half_hop, values.shape[1] / spec.frame_rate - half_hop)
-    image = axes.imshow(
-        values,
-        extent=(*times, low + half_step, high - half_step),
-        origin="lower",
-        aspect="auto",
-        cmap="magma",
-        vmin=scale[0],
-        vmax=scale[1],
-        # Frames that are wider than a pixel are drawn as they are; narrower ones are averaged.
-        interpolation="nearest" if values.shape[1] < _PIXELS else "hanning",
-        interpolation_stage="data",
-    )
-    ticks = [hertz for hertz in _HERTZ if hertz <= highest * 1.001]
-    axes.set_yticks(_height(np.array(ticks), highest), [f"{hertz:g}" for hertz in ticks])
-    axes.set_ylim(0, 1)
-    axes.set_facecolor("0.85")  # what lies outside the bands
-    axes.tick_params(labelsize=8)
-    return image
-
-
-def _height(hertz: npt.NDArray[np.float64], highest: float) -> npt.NDArray[np.float64]:
-    """Where frequencies lie on the mel scale, as a part of the way from 0 Hz to `highest`."""
-    fine = mel_edges(4095, 0.0, highest)
-    return np.interp(hertz, fine, np.linspace(0, 1, len(fine)))
-
-
-def _shade_padding(axes: "Axes", valid: float, duration: float) -> None:
+def _shade_padding(
+    axes: "Axes", panel: Panel, duration: float, *, is_labelled: bool = True
+) -> None:
+    valid = panel.seconds
     if duration - valid < 1e-3:
         return
     axes.axvspan(valid, duration, facecolor="white", alpha=0.25, hatch="///", edgecolor="0.6")
-    axes.axvline(valid, color="white", linewidth=1.2)
+    axes.axvline(valid, color="0.4" if panel.is_line else "white", linewidth=1.2)
+    if not is_labelled:
+        return
     axes.annotate(
         f"audio ends, {valid:.1f} s",
         (valid, 1), (-3, -4), textcoords="offset points", xycoords=("data", "axes fraction"),

@@ -11,7 +11,7 @@ from featurestore.errors import CorruptDataError, StoreFormatError
 from featurestore.format.commits import Commit, commit_key, read_commit
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
-from featurestore.format.shard import Index, index_nbytes, is_absent, read_index
+from featurestore.format.shard import Clip, Index, checksum_of, read_index, tail_nbytes
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
@@ -191,25 +191,27 @@ class _Looked:
         index = self._index(committed)
         if index is None:
             return
-        absent = [p for p in committed if is_absent(index[p])]
+        absent = [p for p in committed if index.is_absent(p)]
         key = self.layout.shard_key(self.shard)
         self._note(key, "missing", "committed, but not in the shard", absent)
         if quick or statistics is None:
             return
         unsound, others, misshapen = [], [], []
-        for position, chunk in self._chunks(index, sorted(set(committed) - set(absent))):
-            self.nbytes += len(chunk)
+        for position, clip in self._clips(index, sorted(set(committed) - set(absent))):
+            self.nbytes += sum(map(len, clip))
             try:
-                body = verify_crc32c(chunk, key)
+                bodies = [verify_crc32c(chunk, key) for chunk in clip]
+                _require_listed(clip, index, position)
             except CorruptDataError:
                 unsound.append(position)
                 continue
             try:
-                self.layout.require_chunk(body)
+                for body in bodies:
+                    self.layout.require_chunk(body)
             except CorruptDataError:
                 misshapen.append(position)
                 continue
-            if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
+            if row_checksum(clip, statistics[position]) != commit.checksum(name, position):
                 others.append(position)
         self._note(key, "corrupt", "the checksum does not match", unsound)
         self._note(key, "corrupt", "other values than those committed", others)
@@ -239,13 +241,13 @@ class _Looked:
         """The shard's index, if it fits the file."""
         key = self.layout.shard_key(self.shard)
         size = self.files.size(key)
-        tail = index_nbytes(self.layout.clips_per_shard)
+        tail = tail_nbytes(*self.layout.rows_and_chunks)
         if size is None:
             self._note(key, "missing", "there is no such file", committed)
             return None
         try:
             data = self.files.read_range(key, max(0, size - tail), size)
-            index = read_index(data, self.layout.clips_per_shard, size, key)
+            index = read_index(data, *self.layout.rows_and_chunks, size, key)
         except CorruptDataError as error:
             self._note(key, "corrupt", error.detail, committed)
             return None
@@ -253,31 +255,45 @@ class _Looked:
             self._note(key, "missing", "there is no such file", committed)
             return None
         self.nbytes += tail
-        present = [entry for entry in index.tolist() if not is_absent(np.array(entry, np.uint64))]
+        present = index.present()
         ends = np.cumsum([0, *[nbytes for _, nbytes in present]]).tolist()
         if [offset for offset, _ in present] != ends[:-1] or ends[-1] + tail != size:
             self._note(key, "corrupt", "its index does not fit its size", committed)
             return None
         return index
 
-    def _chunks(self, index: Index, positions: Sequence[int]) -> Iterator[tuple[int, bytes]]:
-        """Sealed chunks, neighbours read together."""
+    def _clips(self, index: Index, positions: Sequence[int]) -> Iterator[tuple[int, Clip]]:
+        """Sealed chunks of clips, one after the other in the shard; neighbours read together."""
         key = self.layout.shard_key(self.shard)
+        places: dict[int, list[list[int]]] = {p: index.places[p].tolist() for p in positions}
         blocks: list[list[int]] = []
-        for position in positions:
-            start, nbytes = index[position].tolist()
+        for position, chunks in places.items():
+            start, end = chunks[0][0], sum(chunks[-1])
             if blocks:
-                begin = int(index[blocks[-1][0], 0])
-                if start == int(index[blocks[-1][-1]].sum()) and start + nbytes - begin <= _BLOCK:
+                begin = places[blocks[-1][0]][0][0]
+                if start == sum(places[blocks[-1][-1]][-1]) and end - begin <= _BLOCK:
                     blocks[-1].append(position)
                     continue
             blocks.append([position])
         for block in blocks:
-            begin, end = int(index[block[0], 0]), int(index[block[-1]].sum())
+            begin, end = places[block[0]][0][0], sum(places[block[-1]][-1])
             try:
                 data = self.files.read_range(key, begin, end)
             except FileNotFoundError:
                 data = b""
             for position in block:
-                start, nbytes = index[position].tolist()
-                yield position, data[start - begin : start - begin + nbytes]
+                yield (
+                    position,
+                    tuple(
+                        data[start - begin : start - begin + nbytes]
+                        for start, nbytes in places[position]
+                    ),
+                )
+
+
+def _require_listed(clip: Clip, index: Index, position: int) -> None:
+    """Make sure that chunks end with the checksums that the shard repeats of them."""
+    if index.checksums is not None:
+        found = [checksum_of(chunk) for chunk in clip]
+        if found != index.checksums[position].tolist():
+            raise CorruptDataError("the checksums before the index do not match")

@@ -274,7 +274,7 @@ def _clip_table(
     """Damage of the clip table with its status columns; and what is unfinished."""
     parts = status.parts
     try:
-        active = status.table.active
+        wanted = {name: status.wanted(name) for name in rows.done} if len(status.table) else {}
     except StoreFormatError:
         detail = (
             "no other file tells which row is which clip: put the folder back from a copy, or "
@@ -289,8 +289,8 @@ def _clip_table(
         )
         for shard in sorted(recorded_shards(parts) - rows.recorded)
     ]
-    pending = sum(int(np.count_nonzero(active & ~done)) for done in rows.done.values())
-    n_rows = int(np.count_nonzero(active)) * len(rows.done)
+    pending = sum(int(np.count_nonzero(some & ~rows.done[name])) for name, some in wanted.items())
+    n_rows = sum(int(np.count_nonzero(some)) for some in wanted.values())
     lines = [f"{pending:,} of {n_rows:,} rows are pending"] if pending else []
     digest = metadata.digests.get(STATUS_DIGEST)
     if digest is None or not all(part.status for part in parts):

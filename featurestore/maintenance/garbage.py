@@ -21,10 +21,11 @@ from featurestore.format.commits import (
 from featurestore.format.layout import Layout
 from featurestore.format.metadata import ROOT_KEY
 from featurestore.format.parts import PARTS
-from featurestore.format.shard import index_nbytes, is_absent, read_index, unpack
+from featurestore.format.shard import Clip, read_index, tail_nbytes, unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
 from featurestore.format.status import MIRRORED_COLUMNS
 from featurestore.specs.kinds import parse_spec
+from featurestore.specs.spec import Spec
 from featurestore.storage.documents import parse
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.store import FeatureStore
@@ -154,8 +155,9 @@ def _left_by_runs(store: FeatureStore) -> list[Garbage]:
     return [found] if nbytes or refused else []
 
 
-_ARRAYS = {"values", "statistics", "statistic", "mel", "time"}
-"""Arrays of a spec's group."""
+def _arrays(spec: Spec) -> set[str]:
+    """Arrays of a spec's group."""
+    return {"values", "statistics", "statistic", *spec.axes}
 
 
 def _unreferenced(store: FeatureStore) -> Iterator[Garbage]:
@@ -175,7 +177,7 @@ def _unreferenced(store: FeatureStore) -> Iterator[Garbage]:
         (TABLE, {*COLUMNS, *MIRRORED_COLUMNS, *store.table.meta}),
         (COMMITS, {"c"}),
         (PARTS, {"c"}),
-        *((name, _ARRAYS) for name in specs),
+        *((spec.name, _arrays(spec)) for spec in store.specs),
     ):
         for name in files.names(folder):
             if name not in {"zarr.json", *known}:
@@ -196,7 +198,7 @@ def _refused(files: Files, *keys: str) -> str:
 def _is_spec_group(files: Files, name: str) -> bool:
     """Whether melgrid made the folder, for a spec."""
     try:
-        parse_spec(name)
+        spec = parse_spec(name)
     except SpecError:
         return False
     try:
@@ -205,7 +207,7 @@ def _is_spec_group(files: Files, name: str) -> bool:
     except (ValueError, AttributeError, TypeError):
         return True
     # Without metadata, a run died while it made the group; or it is somebody's own.
-    return is_ours or _ARRAYS >= set(files.names(name)) != set()
+    return is_ours or _arrays(spec) >= set(files.names(name)) != set()
 
 
 def _unneeded_rows(store: FeatureStore) -> Iterator[Garbage]:
@@ -233,14 +235,15 @@ def _unneeded_rows(store: FeatureStore) -> Iterator[Garbage]:
 
 
 def _sizes(files: Files, layout: Layout, shard: int) -> dict[int, int]:
-    """Size of each chunk that a shard holds, by position."""
-    key, tail = layout.shard_key(shard), index_nbytes(layout.clips_per_shard)
+    """Size of each clip that a shard holds, or holds chunks of, by position."""
+    key, tail = layout.shard_key(shard), tail_nbytes(*layout.rows_and_chunks)
     size = files.size(key)
     if size is None:
         return {}
     data = files.read_range(key, max(0, size - tail), size)
-    index = read_index(data, layout.clips_per_shard, size, key)
-    return {p: int(index[p, 1]) for p in range(len(index)) if not is_absent(index[p])}
+    index = read_index(data, *layout.rows_and_chunks, size, key)
+    sizes = {p: index.clip_nbytes(p) for p in range(layout.clips_per_shard)}
+    return {position: nbytes for position, nbytes in sizes.items() if nbytes}
 
 
 def _committed(
@@ -282,14 +285,14 @@ def _rewrite(files: Files, layout: Layout, shard: int, commit: Commit) -> None:
     if shard_bytes is None or packed is None:
         missing = key if shard_bytes is None else statistics_key
         raise CorruptDataError(f"missing from {files.root}", key=missing)
-    chunks = unpack(shard_bytes, layout.clips_per_shard, key)
+    clips = unpack(shard_bytes, *layout.rows_and_chunks, key)
     statistics = unpack_statistics(packed, layout, statistics_key)
-    rows: list[tuple[bytes, Statistics] | None] = [None] * layout.clips_per_shard
+    rows: list[tuple[Clip, Statistics] | None] = [None] * layout.clips_per_shard
     for position in ready:
-        chunk = chunks[position]
-        if chunk is None:
+        clip = clips[position]
+        if clip is None:
             raise CorruptDataError("committed, but not in the shard", key=key, position=position)
-        if row_checksum(chunk, statistics[position]) != commit.checksum(name, position):
+        if row_checksum(clip, statistics[position]) != commit.checksum(name, position):
             raise CorruptDataError("other values than those committed", key=key, position=position)
-        rows[position] = chunk, statistics[position]
+        rows[position] = clip, statistics[position]
     write_shard(files, layout, shard, rows)

@@ -10,14 +10,48 @@ import numpy.typing as npt
 
 from featurestore.errors import CorruptDataError, SettingsError
 
-EncodingName = Literal["float32", "float16", "uint8"]
+EncodingName = Literal["float32", "float16", "uint8", "int16"]
 CodecName = Literal["zstd", "lz4", "none"]
 
 Range = tuple[float, float]
 """Smallest and largest value that integer encodings keep, as a spec says it; finite."""
 
-_STEPS = 254
-"""Codes 0 to 254 are values; 255 says that there is none."""
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Codes:
+    """Codes of an integer encoding, and how they divide a range of values.
+
+    Parameters
+    ----------
+    low, high : int
+        Smallest and largest code of a value.
+    fill : int
+        The code that says that there is none.
+    first : int
+        What the least value of a range would be, whether or not it is a code.
+    n_steps : int
+        Steps from there to the greatest.
+    """
+
+    low: int
+    high: int
+    fill: int
+    first: int
+    n_steps: int
+
+    @property
+    def lost(self) -> tuple[int, int]:
+        """Steps at the two ends of a range that no code reaches."""
+        return self.low - self.first, self.first + self.n_steps - self.high
+
+
+# Of -1 to 1, a step of int16 is 1/32768, as libsndfile divides 16-bit audio: it is kept bit for
+# bit, but for -32768, which is kept as -32767 so that a code is left over for no value.
+_CODES: dict[str, _Codes] = {
+    "uint8": _Codes(low=0, high=254, fill=255, first=0, n_steps=254),
+    "int16": _Codes(low=-32767, high=32767, fill=-32768, first=-32768, n_steps=65536),
+}
+"""By the encoding's name; floats have none."""
 
 _FLOAT16_MAX = 65504.0
 
@@ -27,7 +61,7 @@ ToFloat16 = Callable[[npt.NDArray[np.float32]], npt.NDArray[Any]]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Encoding:
-    """Encoding of stored values: ``float32``, ``float16``, or ``uint8`` (affine over a range).
+    """Encoding of stored values: floats, or ``uint8`` and ``int16`` (affine over a range).
 
     Methods that take `value_range` take what `Spec.value_range` says.
 
@@ -53,34 +87,40 @@ class Encoding:
     @property
     def fill_value(self) -> float | int:
         """Stored value of rows that are not ready."""
-        return 255 if self.name == "uint8" else float("nan")
+        codes = _CODES.get(self.name)
+        return float("nan") if codes is None else codes.fill
 
     def affine(self, value_range: Range) -> tuple[float, float] | None:
         """``(scale_factor, add_offset)``: a value is code * scale_factor + add_offset.
 
         None where values are stored as they are.
         """
-        if self.name != "uint8":
+        codes = _CODES.get(self.name)
+        if codes is None:
             return None
         low, high = value_range
-        return (high - low) / _STEPS, low
+        scale_factor = (high - low) / codes.n_steps
+        return scale_factor, low - codes.first * scale_factor
 
     def limits(self, value_range: Range) -> tuple[float, float]:
         """Smallest and largest value that `encode` does not have to clip.
 
-        For ``uint8``, they are beyond its range by the error it makes within: the floor of the
+        For integers, they are beyond what codes reach by the error made within: the floor of the
         decibel scaling, -100 dB in float32, may come out a little lower.
         """
-        if self.name == "uint8":
-            low, high = value_range
-            return low - self.max_error(value_range), high + self.max_error(value_range)
+        codes = _CODES.get(self.name)
+        if codes is not None:
+            (low, high), (below, above) = value_range, codes.lost
+            step, error = (high - low) / codes.n_steps, _rounding(codes, value_range)
+            return low + below * step - error, high - above * step + error
         most = _FLOAT16_MAX if self.name == "float16" else float(np.finfo(np.float32).max)
         return -most, most
 
     def max_error(self, value_range: Range) -> float:
         """Largest difference between a decoded value and the one encoded, in the values' unit.
 
-        Of values in `value_range`, for every encoding: of 100 dB, float16 keeps 2**-5 dB.
+        Of values in `value_range`, for every encoding: of 100 dB, float16 keeps 2**-5 dB, and of a
+        waveform, int16 keeps 1/65536 but for ±1, which it clips to ±32767/32768.
         """
         if self.name == "float32":
             return 0.0
@@ -88,8 +128,9 @@ class Encoding:
         largest = max(abs(low), abs(high))
         if self.name == "float16":
             return float(np.spacing(np.float16(largest))) / 2
-        # Half a step, and what float32 rounds off while encoding and decoding.
-        return (high - low) / _STEPS / 2 + largest * 2**-21
+        codes = _CODES[self.name]
+        clipped = max(codes.lost) * (high - low) / codes.n_steps
+        return max(clipped, _rounding(codes, value_range))
 
     def encode(
         self,
@@ -100,7 +141,7 @@ class Encoding:
         """Encode values, in C order.
 
         What the encoding does not reach, infinities too, becomes the nearest value that it does.
-        Floats keep nan; ``uint8`` has none, and must not be given any.
+        Floats keep nan; integers have none, and must not be given any.
 
         Parameters
         ----------
@@ -121,11 +162,12 @@ class Encoding:
                     values = to_float16(values)
             return np.ascontiguousarray(values, self.dtype)
         scale_factor, add_offset = affine
+        known = _CODES[self.name]
         codes = values - np.float32(add_offset)
         codes *= np.float32(1 / scale_factor)
         np.rint(codes, out=codes)
-        np.clip(codes, 0, _STEPS, out=codes)
-        return codes.astype(np.uint8, order="C")
+        np.clip(codes, known.low, known.high, out=codes)
+        return codes.astype(self.dtype, order="C")
 
     def decode(
         self, stored: npt.NDArray[Any], out: npt.NDArray[np.float32], value_range: Range
@@ -140,7 +182,14 @@ class Encoding:
             return
         scale_factor, add_offset = affine
         np.multiply(stored, np.float32(scale_factor), out=out, casting="unsafe")
-        out += np.float32(add_offset)
+        if add_offset:
+            out += np.float32(add_offset)
+
+
+def _rounding(codes: _Codes, value_range: Range) -> float:
+    """Half a step, and what float32 rounds off while encoding and decoding."""
+    low, high = value_range
+    return (high - low) / codes.n_steps / 2 + max(abs(low), abs(high)) * 2**-21
 
 
 def _widen(halves: npt.NDArray[np.float16], out: npt.NDArray[np.float32]) -> None:

@@ -62,6 +62,12 @@ class Excerpt:
         """
         return self.stride(sr) - (self.take == "all")
 
+    def n_frames(self, spec: Spec) -> int:
+        """Frames of a clip at a spec; of a tile, those that begin before the next tile."""
+        if self.take != "all":
+            return spec.n_frames(self.n_samples(spec.sr))
+        return math.ceil(Fraction(self.stride(spec.sr), spec.sr) / spec.frame_step)
+
     def stretch(self, n_samples: int, sr: int) -> tuple[int, int]:
         """First sample and length of the excerpt of a track of `n_samples` samples at `sr`."""
         if self.take == "all":

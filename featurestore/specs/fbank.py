@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
-from featurestore.specs.fields import MAX_HOP_LENGTH, hertz, parse_edges, read_name, whole_number
+from featurestore.specs.fields import (
+    MAX_HOP_LENGTH,
+    SAMPLE_RATES,
+    hertz,
+    parse_edges,
+    read_name,
+    whole_number,
+)
 from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
@@ -80,7 +87,7 @@ class FbankSpec:
 
     def __post_init__(self) -> None:
         for field, low, high, unit in (
-            ("sr", 1000, 768_000, " Hz"),
+            ("sr", *SAMPLE_RATES, " Hz"),
             ("n_mels", 1, 4096, ""),
             ("hop_length", 1, MAX_HOP_LENGTH, " samples"),
             ("win_length", 16, 65536, " samples"),
@@ -158,6 +165,10 @@ class FbankSpec:
                 f"win_length is {self.win_length} samples; use longer clips or a smaller win_length"
             )
         return 1 + (n_samples - self.win_length) // self.hop_length
+
+    def chunk_frames(self, n_frames: int) -> int:
+        """All: a clip is one chunk."""
+        return n_frames
 
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames that lie within the first `n_valid` samples at `sr`.

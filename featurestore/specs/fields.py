@@ -16,6 +16,9 @@ S = TypeVar("S", bound=Spec)
 HOP_UNIT = 256
 """Samples in a hop of ``x1``."""
 
+SAMPLE_RATES = 1000, 768_000
+"""Lowest and highest [Hz]."""
+
 MAX_HOP_LENGTH = 2**20
 """Of any kind [samples]."""
 

@@ -1,11 +1,14 @@
 """Sets of specs."""
 
-from collections.abc import Callable, Iterable
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from fractions import Fraction
 from itertools import groupby, product
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from featurestore.specs.mel import FeatureSpec, Log, Window
+from featurestore.errors import SpecError
+from featurestore.specs.fields import HOP_UNIT
+from featurestore.specs.mel import FeatureSpec, Log, Norm, Window
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import minimal_basis
@@ -23,6 +26,9 @@ def grid(
     fmin: float = 0.0,
     fmax: float | None = None,
     window: Window = "hann",
+    win_length: int | None = None,
+    htk: bool = False,
+    norm: Norm = "slaney",
 ) -> tuple[FeatureSpec, ...]:
     """Every combination of the values given, each once, in the order given.
 
@@ -34,9 +40,58 @@ def grid(
     return tuple(
         dict.fromkeys(
             FeatureSpec(
-                sr=a, n_mels=b, hop=c, log=d, n_fft=n_fft, fmin=fmin, fmax=fmax, window=window
+                sr=a,
+                n_mels=b,
+                hop=c,
+                log=d,
+                n_fft=n_fft,
+                fmin=fmin,
+                fmax=fmax,
+                window=window,
+                win_length=win_length,
+                htk=htk,
+                norm=norm,
             )
             for a, b, c, d in product(sr, n_mels, hop, log)
+        )
+    )
+
+
+def every(kind: type[Spec], given: Mapping[str, Sequence[Any]]) -> tuple[Spec, ...]:
+    """Every combination of the values given for the fields of a kind, each once.
+
+    Parameters
+    ----------
+    kind : type
+    given : mapping of str to sequence
+        Values by field. Those of none are the kind's defaults; 16,000 Hz, and 96 bands of mel. A
+        `hop` of a kind that counts samples is 256 times as many.
+
+    Raises
+    ------
+    SpecError
+        If the kind has no such field, or one of the combinations cannot be.
+    """
+    fields = {field.name for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    values: dict[str, Sequence[Any]] = {"sr": [16000], **given}
+    if "n_mels" in fields and kind is FeatureSpec:
+        values.setdefault("n_mels", [96])
+    if "hop" in values and "hop_length" in fields:
+        values["hop_length"] = [int(hop * HOP_UNIT) for hop in values.pop("hop")]
+    if "norm" in values:
+        values["norm"] = [None if norm == "none" else norm for norm in values["norm"]]
+    unknown = values.keys() - fields
+    if unknown:
+        raise SpecError(
+            f"{', '.join(sorted(unknown))}: specs of the kind {kind.kind} have no such field; "
+            f"they have {', '.join(sorted(fields - {'condition'}))}"
+        )
+    order = [name for name in ("sr", "n_mels", "hop", "hop_length", "log") if name in values]
+    names = [*order, *(name for name in values if name not in order)]
+    return tuple(
+        dict.fromkeys(
+            kind(**dict(zip(names, combination, strict=True)))
+            for combination in product(*(values[name] for name in names))
         )
     )
 

@@ -8,12 +8,14 @@ from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.spec import Spec
 from featurestore.specs.stft import StftSpec
+from featurestore.specs.waveform import WaveformSpec
 
 # A line a kind. Names begin with the sample rate, then the kind's word and what it needs.
 KINDS: dict[str, type[Spec]] = {
     FeatureSpec.kind: FeatureSpec,
     StftSpec.kind: StftSpec,
     FbankSpec.kind: FbankSpec,
+    WaveformSpec.kind: WaveformSpec,
 }
 """By the word that follows the sample rate in a spec's name."""
 

@@ -1,6 +1,7 @@
 """Mel-spectrograms: the first kind of spec."""
 
 import dataclasses
+import math
 import re
 from collections.abc import Mapping
 from fractions import Fraction
@@ -14,15 +15,18 @@ from featurestore.specs.encoding import EncodingName, Range
 from featurestore.specs.fields import (
     HOP_UNIT as HOP_UNIT,
 )  # as before, for those who import it here
-from featurestore.specs.fields import hertz, parse_edges, parse_hop, whole_number
+from featurestore.specs.fields import SAMPLE_RATES, hertz, parse_edges, parse_hop, whole_number
 from featurestore.specs.perturbation import CLEAN, Condition, split_name
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
 Log = Literal["db", "log"]
 Window = Literal["hann", "hann-symmetric"]
+Norm = Literal["slaney"] | None
 
 VALUE_RANGE: Mapping[Log, Range] = {"db": (-100.0, 40.0), "log": (0.0, 7.0)}
 """What ``uint8`` keeps of each amplitude scaling; beyond it, values are clipped, and counted.
+
+Of filters with Slaney's area norm; those without it reach further, see `FeatureSpec.value_range`.
 
 -100 dB is the scaling's own floor. A full-scale sine reaches 26 dB in one narrow band (16 kHz, 96
 bands), which is 6.6 in the other scaling: the rest is room for audio that was decoded beyond full
@@ -39,7 +43,8 @@ becomes a tenth at most: 0.0031 for float16, 0.028 for uint8.
 _NAME = re.compile(
     r"sr(?P<sr>\d+)-mel(?P<n_mels>\d+)-(?:x(?P<hop>\d+)|hop(?P<hop_length>\d+))-(?P<log>[a-z]+)"
     r"(?:-fft(?P<n_fft>\d+))?(?:-fmin(?P<fmin>[\d.]+))?(?:-fmax(?P<fmax>[\d.]+))?"
-    r"(?:-(?P<symmetric>symmetric))?",
+    r"(?:-(?P<symmetric>symmetric))?(?:-win(?P<win_length>\d+))?(?:-(?P<htk>htk))?"
+    r"(?:-(?P<nonorm>nonorm))?",
     re.ASCII,
 )
 
@@ -49,7 +54,7 @@ class FeatureSpec:
     """A mel-spectrogram's parameters, under librosa's names.
 
     The array is ``(n_mels, n_frames)``: power spectra of centred, zero-padded frames, summed by
-    triangles on Slaney's mel scale with Slaney's area norm, then the amplitude scaling `log`.
+    triangles on a mel scale, with or without Slaney's area norm, then the amplitude scaling `log`.
 
     Parameters
     ----------
@@ -68,13 +73,22 @@ class FeatureSpec:
         Lower and upper edge of the filter bank [Hz], to 0.001 Hz. An `fmax` of None is ``sr / 2``.
     window : {'hann', 'hann-symmetric'}
         The periodic Hann window, or the symmetric one that Essentia used in the study.
+    win_length : int, optional
+        Length of the window [samples], from 16 to `n_fft`. A shorter one is centred in the frame
+        and filled up with zeros, as librosa and PyTorch do. None is `n_fft`.
+    htk : bool
+        Mel scale: HTK's, 2595 log10(1 + f / 700), or Slaney's. HTK's lowest filters may lie
+        between two FFT bins and be empty: such bands are at the floor in every frame. They are
+        accepted, because published networks were trained with one (128 bands at 16 kHz).
+    norm : {'slaney', None}
+        Triangles of the same area (2 over their width in Hz), or of height 1.
     condition : Condition
         What is done to the audio before.
 
     Raises
     ------
     SpecError
-        If a value is out of range, or if a mel filter would be empty.
+        If a value is out of range, or if a filter would be empty on Slaney's mel scale.
 
     Examples
     --------
@@ -95,16 +109,23 @@ class FeatureSpec:
     fmin: float = 0.0
     fmax: float | None = None
     window: Window = "hann"
+    win_length: int | None = None
+    htk: bool = False
+    norm: Norm = "slaney"
     condition: Condition = CLEAN
 
     def __post_init__(self) -> None:
         for field, low, high, unit in (
-            ("sr", 1000, 768_000, " Hz"),
+            ("sr", *SAMPLE_RATES, " Hz"),
             ("n_mels", 1, 4096, ""),
             ("n_fft", 16, 65536, " samples"),
         ):
             value = whole_number(field, getattr(self, field), low, high, unit)
             object.__setattr__(self, field, value)
+        if self.win_length is not None:
+            # Of less than 3 samples, a Hann window may be zeros; the bound is that of frames.
+            length = whole_number("win_length", self.win_length, 16, self.n_fft, " samples")
+            object.__setattr__(self, "win_length", None if length == self.n_fft else length)
         object.__setattr__(self, "hop", parse_hop(self.hop))
         fmin, fmax = parse_edges(self.fmin, self.fmax, self.sr)
         object.__setattr__(self, "fmin", fmin)
@@ -114,21 +135,32 @@ class FeatureSpec:
                 raise SpecError(
                     f"{field} is {getattr(self, field)!r}; it must be one of {', '.join(choices)}"
                 )
-        self._refuse_empty_filters()
+        if not isinstance(self.htk, bool | np.bool_):
+            raise SpecError(f"htk is {self.htk!r}; it must be True or False")
+        object.__setattr__(self, "htk", bool(self.htk))
+        if self.norm not in ("slaney", None):
+            raise SpecError(f"norm is {self.norm!r}; it must be 'slaney' or None")
+        if not self.htk:
+            self._refuse_empty_filters()
 
     def _refuse_empty_filters(self) -> None:
-        edges = mel_edges(self.n_mels, self.fmin, self._upper_edge)
-        bins = np.fft.rfftfreq(self.n_fft, 1 / self.sr)
-        inside = np.searchsorted(bins, edges[2:], "left") > np.searchsorted(
-            bins, edges[:-2], "right"
-        )
-        if not inside.all():
-            empty = np.flatnonzero(~inside)
+        empty = self.empty_filters
+        if len(empty):
             which = ", ".join(map(str, empty[:8])) + (", …" if len(empty) > 8 else "")
             raise SpecError(
                 f"n_mels is {self.n_mels}: {len(empty)} mel filters hold no FFT bin (bands {which}"
                 f" at sr {self.sr} Hz, n_fft {self.n_fft}); use fewer bands or a larger n_fft"
             )
+
+    @property
+    def empty_filters(self) -> npt.NDArray[np.intp]:
+        """Bands whose filter holds no FFT bin; there may be some on HTK's mel scale alone."""
+        edges = self.edges
+        bins = np.fft.rfftfreq(self.n_fft, 1 / self.sr)
+        inside = np.searchsorted(bins, edges[2:], "left") > np.searchsorted(
+            bins, edges[:-2], "right"
+        )
+        return np.flatnonzero(~inside)
 
     @property
     def _upper_edge(self) -> float:
@@ -142,7 +174,7 @@ class FeatureSpec:
     @property
     def edges(self) -> npt.NDArray[np.float64]:
         """Begin, peak and end of the filters [Hz], ``(n_mels + 2,)``; see `mel_edges`."""
-        return mel_edges(self.n_mels, self.fmin, self._upper_edge)
+        return mel_edges(self.n_mels, self.fmin, self._upper_edge, htk=self.htk)
 
     @property
     def hop_length(self) -> int:
@@ -161,8 +193,22 @@ class FeatureSpec:
 
     @property
     def value_range(self) -> Range:
-        """Range of values that ``uint8`` can store, see `VALUE_RANGE`."""
-        return VALUE_RANGE[self.log]
+        """Range of values that ``uint8`` can store: `VALUE_RANGE`, or more without area norm.
+
+        Samples within full scale have a mel power of n_fft * 3 / 8 * win_length / 2 at most where
+        the filters are 1 high: the squares of a Hann window sum to 3 / 8 of its length, and by
+        Parseval half of n_fft times that is what all bins below the Nyquist frequency hold (both
+        ends of the filters are zero, so the constant and the Nyquist frequency do not count). At
+        `n_fft` 512 that is 46.9 dB, at 1024 52.9 dB. Rounded up to whole tens of dB, and to whole
+        numbers in the other scaling: (-100, 50) or (0, 9), and (-100, 60) or (0, 10).
+        """
+        low, high = VALUE_RANGE[self.log]
+        if self.norm is not None:
+            return low, high
+        most = 3 / 16 * self.n_fft * (self.win_length or self.n_fft)
+        if self.log == "db":
+            return low, max(high, 10.0 * math.ceil(math.log10(most)))
+        return low, max(high, float(math.ceil(math.log10(1 + 1e4 * most))))
 
     @property
     def n_bands(self) -> int:
@@ -187,6 +233,10 @@ class FeatureSpec:
     def n_frames(self, n_samples: int) -> int:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
         return 1 + n_samples // self.hop_length
+
+    def chunk_frames(self, n_frames: int) -> int:
+        """All: a clip is one chunk."""
+        return n_frames
 
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames whose centre is within the first `n_valid` samples at `sr`; at least one is."""
@@ -222,6 +272,9 @@ class FeatureSpec:
             "fmin": self.fmin,
             "fmax": self._upper_edge,
             "window": self.window,
+            "win_length": self.win_length or self.n_fft,
+            "htk": self.htk,
+            "norm": self.norm or "none",
             "log": self.log,
         }
 
@@ -248,7 +301,8 @@ class FeatureSpec:
     def _filtered(self) -> tuple[object, ...]:
         """All fields that the mel power hangs on, but for the hop."""
         return (
-            self.sr, self.n_mels, self.n_fft, self.fmin, self.fmax, self.window, self.condition
+            self.sr, self.n_mels, self.n_fft, self.fmin, self.fmax, self.window, self.win_length,
+            self.htk, self.norm, self.condition,
         )  # fmt: skip
 
     def under(self, condition: Condition) -> Self:
@@ -268,6 +322,12 @@ class FeatureSpec:
             parts.append(f"fmax{hertz(self.fmax)}")
         if self.window == "hann-symmetric":
             parts.append("symmetric")
+        if self.win_length is not None:
+            parts.append(f"win{self.win_length}")
+        if self.htk:
+            parts.append("htk")
+        if self.norm is None:
+            parts.append("nonorm")
         return "-".join(parts) + self.condition.suffix
 
     def __str__(self) -> str:
@@ -298,6 +358,9 @@ class FeatureSpec:
                 fmin=float(f["fmin"] or 0),
                 fmax=float(f["fmax"]) if f["fmax"] else None,
                 window="hann-symmetric" if f["symmetric"] else "hann",
+                win_length=int(f["win_length"]) if f["win_length"] else None,
+                htk=f["htk"] is not None,
+                norm=None if f["nonorm"] else "slaney",
                 condition=condition,
             )
         except SpecError:
@@ -354,12 +417,21 @@ def require_mel(spec: Spec, what: str) -> FeatureSpec:
     return spec
 
 
-def mel_edges(n_mels: int, fmin: float, fmax: float) -> npt.NDArray[np.float64]:
-    """Edges and centres of `n_mels` triangles [Hz], ``(n_mels + 2,)``, even on Slaney's mel scale.
+def mel_edges(
+    n_mels: int, fmin: float, fmax: float, *, htk: bool = False
+) -> npt.NDArray[np.float64]:
+    """Edges and centres of `n_mels` triangles [Hz], ``(n_mels + 2,)``, even on a mel scale.
 
-    Linear below 1 kHz (200/3 Hz a mel), logarithmic above (27 mels to a factor of 6.4):
-    Slaney, *Auditory Toolbox*, 1998.
+    Slaney's is linear below 1 kHz (200/3 Hz a mel) and logarithmic above (27 mels to a factor of
+    6.4): Slaney, *Auditory Toolbox*, 1998. HTK's is 2595 log10(1 + f / 700): Young et al., *The
+    HTK Book*.
     """
+    if htk:
+        low, high = (2595 * math.log10(1 + hz / 700) for hz in (fmin, fmax))
+        edges: npt.NDArray[np.float64] = 700 * (
+            10 ** (np.linspace(low, high, n_mels + 2) / 2595) - 1
+        )
+        return edges
     hz_per_mel, log_step, knee = 200 / 3, np.log(6.4) / 27, 1000.0
     knee_mel = knee / hz_per_mel
 

@@ -7,7 +7,7 @@ import dataclasses
 import hashlib
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Self
 
 import numpy as np
@@ -27,12 +27,20 @@ class Amount:
         Empty where it has none.
     low, high : float
         Smallest and largest.
+    is_continuous : bool
+        Whether all numbers between may be, so that one can be drawn from a range.
     """
 
     meaning: str
     unit: str = ""
     low: float
     high: float
+    is_continuous: bool = True
+
+    @property
+    def text(self) -> str:
+        """The meaning, with the unit if there is one."""
+        return f"{self.meaning} [{self.unit}]" if self.unit else self.meaning
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -99,7 +107,7 @@ PERTURBATIONS: dict[str, Kind] = {
     ),
     "mp3": Kind(
         meaning="encoded as MP3, and decoded",
-        amounts=(Amount(meaning="bit rate", unit="kbit/s", low=8, high=320),),
+        amounts=(Amount(meaning="bit rate", unit="kbit/s", low=8, high=320, is_continuous=False),),
     ),
 }
 """By the word that a perturbation's name begins with."""
@@ -108,6 +116,10 @@ _WORD = re.compile(
     "(?P<word>" + "|".join(sorted(PERTURBATIONS, key=len, reverse=True)) + ")(?P<rest>.*)", re.ASCII
 )
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
+_DRAW = re.compile(r"draw(0|[1-9]\d{0,3})", re.ASCII)
+
+MAX_DRAWS = 10_000
+"""Most draws of a clip."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,22 +148,20 @@ class Perturbation:
             )
         wanted = PERTURBATIONS[self.word].amounts
         if len(self.amounts) != len(wanted):
-            needs = ", ".join(_described(amount) for amount in wanted) or "no number"
+            needs = ", ".join(amount.text for amount in wanted) or "no number"
             raise SpecError(f"{self.name!r}: {self.word} takes {needs}")
         for value, amount in zip(self.amounts, wanted, strict=True):
             if not amount.low <= value <= amount.high:
                 raise SpecError(
-                    f"{self.name!r}: the {_described(amount)} is {value:g}; "
+                    f"{self.name!r}: the {amount.text} is {value:g}; "
                     f"it must be from {amount.low:g} to {amount.high:g}"
                 )
         object.__setattr__(self, "amounts", tuple(round(float(v), 6) for v in self.amounts))
 
     @property
     def name(self) -> str:
-        """The word, then the amounts; a word that ends in a digit is set off by a hyphen."""
-        numbers = "_".join(_number(value) for value in self.amounts)
-        hyphen = "-" if numbers and self.word[-1].isdigit() else ""
-        return f"{self.word}{hyphen}{numbers}"
+        """The word, then the amounts: see `perturbation_name`."""
+        return perturbation_name(self.word, [number_text(value) for value in self.amounts])
 
     @property
     def speed(self) -> float:
@@ -179,6 +189,11 @@ class Perturbation:
             rest = rest.removeprefix("-")
         numbers = rest.split("_") if rest else []
         if not all(_NUMBER.fullmatch(number) for number in numbers):
+            if ":" in rest:
+                raise SpecError(
+                    f"{name!r} has a range to draw from: give a number, or --draws N for N random "
+                    "draws of each training clip"
+                )
             raise SpecError(f"{name!r} is no perturbation: {rest!r} is no number, such as 0.1")
         return cls(word=word, amounts=tuple(map(float, numbers)))
 
@@ -190,26 +205,56 @@ class Perturbation:
 class Condition:
     """Perturbations, one after the other; none is the clean condition.
 
+    Or a draw: perturbations that are other ones for each clip, drawn as an
+    `featurestore.specs.augmentation.Augmentation` says. Draws are for training; only clips that
+    may train have them.
+
     Parameters
     ----------
     perturbations : tuple of Perturbation
+    draw : int, optional
+        Which of a clip's draws it is, from 0; None where it is none.
+
+    Raises
+    ------
+    SpecError
+        If it is a draw and perturbations, or there are not so many draws.
     """
 
     perturbations: tuple[Perturbation, ...] = ()
+    draw: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.draw is None:
+            return
+        if self.perturbations:
+            raise SpecError(
+                f"draw{self.draw} is a condition of its own; leave out "
+                + "~".join(p.name for p in self.perturbations)
+            )
+        if not 0 <= self.draw < MAX_DRAWS:
+            raise SpecError(f"there is no draw {self.draw}; there may be {MAX_DRAWS:,}, from 0")
+
+    @property
+    def is_draw(self) -> bool:
+        """Return whether it is a draw."""
+        return self.draw is not None
 
     @property
     def name(self) -> str:
-        """``clean``, or the perturbations' names with a tilde between."""
+        """``clean``, the perturbations' names with a tilde between, or ``draw0`` and so on."""
+        if self.is_draw:
+            return f"draw{self.draw}"
         return "~".join(p.name for p in self.perturbations) or "clean"
 
     @property
     def suffix(self) -> str:
         """What a spec's name ends with: ``~noise0.1``; nothing where it is clean."""
-        return "".join(f"~{p.name}" for p in self.perturbations)
+        return f"~{self.name}" if self else ""
 
     @property
     def speed(self) -> float:
-        """How many times faster the audio becomes."""
+        """How many times faster the audio becomes; a draw keeps its clip's length."""
         return math.prod(p.speed for p in self.perturbations)
 
     def n_valid(
@@ -246,10 +291,12 @@ class Condition:
         """
         if name == "clean":
             return cls()
+        if match := _DRAW.fullmatch(name):
+            return cls(draw=int(match[1]))
         return cls(tuple(Perturbation.parse(part) for part in name.split("~")))
 
     def __bool__(self) -> bool:
-        return bool(self.perturbations)
+        return bool(self.perturbations) or self.is_draw
 
     def __str__(self) -> str:
         return self.name
@@ -304,11 +351,13 @@ def split_name(name: str) -> tuple[str, Condition]:
     return own, parsed
 
 
-def _described(amount: Amount) -> str:
-    return f"{amount.meaning} [{amount.unit}]" if amount.unit else amount.meaning
+def perturbation_name(word: str, numbers: Sequence[str]) -> str:
+    """The word, then the numbers; a word that ends in a digit is set off by a hyphen."""
+    hyphen = "-" if numbers and word[-1].isdigit() else ""
+    return f"{word}{hyphen}{'_'.join(numbers)}"
 
 
-def _number(value: float) -> str:
+def number_text(value: float) -> str:
     """The shortest decimal that reads back, without an exponent."""
     text = f"{value:.6f}".rstrip("0").rstrip(".")
     return "0" if text in ("", "-0") else text

@@ -129,6 +129,12 @@ class Spec(Protocol):
     def n_frames(self, n_samples: int) -> int:
         """Length of the second axis for a clip of `n_samples` samples at `sr`."""
 
+    def chunk_frames(self, n_frames: int) -> int:
+        """Frames of a chunk of a clip of `n_frames`: of the smallest stretch that is read alone.
+
+        All of them where a clip is one chunk. Part of the format: what a kind says stays.
+        """
+
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames that are audio and not padding, where the first `n_valid` samples at `sr` are.
 

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
-from featurestore.specs.fields import HOP_UNIT, parse_hop, read_name, whole_number
+from featurestore.specs.fields import HOP_UNIT, SAMPLE_RATES, parse_hop, read_name, whole_number
 from featurestore.specs.mel import Window, n_valid_frames
 from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
@@ -68,7 +68,7 @@ class StftSpec:
     condition: Condition = CLEAN
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "sr", whole_number("sr", self.sr, 1000, 768_000, " Hz"))
+        object.__setattr__(self, "sr", whole_number("sr", self.sr, *SAMPLE_RATES, " Hz"))
         object.__setattr__(self, "n_fft", whole_number("n_fft", self.n_fft, 16, 65536, " samples"))
         object.__setattr__(self, "hop", parse_hop(self.hop))
         if self.window not in get_args(Window):
@@ -119,6 +119,10 @@ class StftSpec:
     def n_frames(self, n_samples: int) -> int:
         """Frames in `n_samples` samples at `sr`: ``1 + n_samples // hop_length``, exactly."""
         return 1 + n_samples // self.hop_length
+
+    def chunk_frames(self, n_frames: int) -> int:
+        """All: a clip is one chunk."""
+        return n_frames
 
     def n_valid_frames(self, n_valid: T, sr: T) -> T:
         """Frames whose centre is within the first `n_valid` samples at `sr`; at least one is."""

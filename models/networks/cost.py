@@ -21,7 +21,8 @@ from torch import nn
 
 from featurestore import result
 from featurestore.errors import TrainingSettingsError
-from featurestore.specs.mel import HOP_UNIT, FeatureSpec
+from featurestore.specs.mel import HOP_UNIT, FeatureSpec, require_mel
+from featurestore.specs.spec import Spec
 from models.networks import ARCHITECTURES
 from models.networks.architecture import Architecture
 
@@ -290,7 +291,7 @@ class MacsTable:
 
 
 def macs_table(
-    specs: Iterable[FeatureSpec],
+    specs: Iterable[Spec],
     *,
     models: Iterable[Architecture] = (ARCHITECTURES["vgg"],),
     width: float = 1.0,
@@ -299,9 +300,15 @@ def macs_table(
     duration: float = 29.1,
     layers: bool = False,
 ) -> MacsTable:
-    """Count what each network costs at each spec."""
+    """Count what each network costs at each spec.
+
+    Raises
+    ------
+    SpecError
+        If one is no mel-spectrogram.
+    """
     rows = []
-    for spec, architecture in product(specs, models):
+    for spec, architecture in product([require_mel(s, "networks take") for s in specs], models):
         n_frames = frames_of(spec, frames, duration)
         cost = clip_cost(architecture, spec, n_frames=n_frames, n_outputs=n_tags, width=width)
         rows.append(MacsRow(spec=spec, model=architecture.name, n_frames=n_frames, cost=cost))

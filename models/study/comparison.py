@@ -401,7 +401,8 @@ def _notes(
     told = [f for f in found.values() if not f.unknown]
     if told:
         notes.append(_training_clips(reference, tables))
-    smallest = [p.smallest_loss for p in points.values() if not math.isnan(p.smallest_loss)]
+    # Of points that give the same answers, clip by clip, it is 0, which says nothing of a study.
+    smallest = [p.smallest_loss for p in points.values() if p.smallest_loss > 0]
     if smallest:
         least, most = min(smallest), max(smallest)
         between = (

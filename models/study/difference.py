@@ -42,13 +42,16 @@ import numpy.typing as npt
 
 from models.study.power import Deviations
 from models.study.results import Row
-from models.study.run_table import Run, RunTable
+from models.study.run_table import Folds, Run, RunTable
 from models.study.significance import Estimate, Variance
 
 _ROUNDING = 1e-9
 
 _TYPICAL_RATIO = 1 / 3
 """Where rows do not say how many clips trained and tested: three folds of five train, one tests."""
+
+FEWEST = 10
+"""Clips with a tag, and clips without, below which an AUC's error is not estimated."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -64,7 +67,7 @@ class Difference:
     welch : Estimate
         The loss, with the chance over runs alone, as the study of Ferraro et al. tested it.
     unknown : str
-        Why nothing is told, a sentence; empty where something may be.
+        Why nothing is told, a clause; empty where something may be.
     n_runs : int
         Of the side that has fewer.
     n_clips : int
@@ -116,9 +119,11 @@ def difference(reference: RunTable, other: RunTable, typical: Variance | None = 
     ]
     n_replicates = min(r.shape[1] for r in replicates)
     replicates = [r[:, :n_replicates] for r in replicates]
+    all_replicates = replicates
     if runs[0] == runs[1]:
         sides, replicates = [sides[0] - sides[1]], [replicates[0] - replicates[1]]
-    if unknown := _unknown(tables, n_runs, sides, replicates):
+    unknown = _unknown(tables, n_runs, all_replicates, sides, replicates)
+    if unknown or (unknown := _too_few_with_tags(reference, folds)):
         return dataclasses.replace(found, unknown=unknown)
     shared, allowance = correction(tables, ratio_of_clips(rows), has_folds=folds != [None])
     terms = over_runs(sides)
@@ -181,19 +186,56 @@ def runs_of(reference: RunTable, other: RunTable) -> tuple[Sequence[Run], Sequen
 
 
 def _unknown(
-    tables: Sequence[RunTable], n_runs: int, sides: Sequence[Floats], replicates: Sequence[Floats]
+    tables: Sequence[RunTable],
+    n_runs: int,
+    all_replicates: Sequence[Floats],
+    sides: Sequence[Floats],
+    replicates: Sequence[Floats],
 ) -> str:
-    """Which kind of chance is not known, a sentence; empty if none."""
+    """Which kind of chance is not known, a clause; empty if none.
+
+    `all_replicates` are of either point; `sides` and `replicates` of the differences where runs are
+    paired.
+    """
     for table in tables:
         if len(table.runs) == 1:
-            return "a single run says nothing of other runs"
+            return (
+                "a single run says nothing of other runs; two runs or more (--runs) would begin to "
+                "tell"
+            )
+    # Before the runs, whose scores are alike now and then where hardly any scores are possible.
+    if replicates[0].shape[1] > 1 and not any(map(_varies, all_replicates)):
+        return "the test clips are too few: whichever are drawn, the scores stay the same"
     if n_runs < 2:
         return "the runs have the same scores, so that they say nothing of other runs"
     if replicates[0].shape[1] < 2:
         return "the rows hold no bootstrap replicates, which tell what other test clips would do"
-    if max(np.ptp(r, axis=1).max() for r in replicates) < _ROUNDING and any(map(np.any, sides)):
+    if not any(map(_varies, replicates)) and any(map(np.any, sides)):
         return "the test clips are too few: whichever are drawn, the loss stays the same"
     return ""
+
+
+def _too_few_with_tags(reference: RunTable, folds: Folds) -> str:
+    """Whether all tags together have too few clips for a bootstrap, a clause; empty if not.
+
+    What tells of a tag is the clips that have it, or those that do not where these are fewer: of a
+    single tag of three clips, draws vary much less than three other clips would make the score.
+    """
+    rows = [reference.cells[reference.runs[0], fold] for fold in folds]
+    if not all(row.get("n_positive_per_tag") and "n_test" in row for row in rows):
+        return ""
+    n = sum(min(n, row["n_test"] - n) for row in rows for n in row["n_positive_per_tag"].values())
+    if n >= FEWEST:
+        return ""
+    return (
+        f"the test clips are too few: {n} are all that the tags have with them, or without, and "
+        f"{FEWEST} is the least to tell from"
+    )
+
+
+def _varies(replicates: Floats) -> bool:
+    """Whether other test clips change any run's score, or difference of scores."""
+    return bool(np.ptp(replicates, axis=1).max() >= _ROUNDING)
 
 
 def correction(tables: Sequence[RunTable], ratio: float, *, has_folds: bool) -> tuple[float, float]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from featurestore.specs.mel import FeatureSpec
+from models.study.comparison import MARGIN
 from models.study.power import (
     ALPHA,
     POWER,
@@ -19,6 +20,7 @@ from models.study.power import (
     detectable_loss,
     deviations_of,
 )
+from models.study.recommendation import percent, what_tells
 from models.study.results import IDENTITY, Identity, Row, identity, is_as_trained, read_results
 from models.study.runs import Run, Vary, list_runs, rows_done, rows_wanted
 from models.training.settings import TrainSettings
@@ -106,6 +108,16 @@ class StudyPlan:
                 f"{100 * self.detectable:.2g} % of ROC AUC or more, in {POWER:.0%} of such "
                 f"studies; from {source}"
             )
+            if self.detectable > MARGIN:
+                said.append(
+                    what_tells(
+                        self.deviations,
+                        MARGIN,
+                        f"a loss of {percent(MARGIN)}, the margin unless told otherwise",
+                        n_runs=self.n_runs,
+                        n_clips=self.n_test_clips,
+                    )
+                )
         return said
 
 

@@ -205,6 +205,60 @@ def clips_needed(
     return _fewest(lambda n: _detectable(deviations, n_runs, n, alpha, power), loss, first=1)
 
 
+def runs_and_clips_needed(
+    deviations: Deviations,
+    loss: float,
+    *,
+    most_runs: int,
+    alpha: float = ALPHA,
+    power: float = POWER,
+) -> tuple[int, int] | None:
+    """Runs and test clips that tell `loss` at the least cost; None where no clips would.
+
+    The least cost is the smallest product of both, which is what trainings times the clips of each
+    come to; of equals, the one of fewest runs. It leaves about as much to the chance of the runs as
+    to that of the test clips, and is what a user can act on: the fewest clips that could do take
+    all runs that are allowed, and spare about half of the clips; the fewest runs take clips without
+    end. One run less or one clip less does not tell `loss`.
+
+    Parameters
+    ----------
+    deviations : Deviations
+    loss : float
+    most_runs : int
+        Of either point; more are not considered.
+    alpha, power : float
+        See `detectable_loss`.
+
+    Returns
+    -------
+    tuple of int or None
+        Runs of either point, test clips. Of the clips, what `clips_needed` says holds.
+    """
+    fewest = clips_needed(deviations, loss, n_runs=most_runs, alpha=alpha, power=power)
+    if fewest is None:
+        return None
+    reach = loss / _noncentrality(math.inf, alpha, power)
+
+    def at_least(n_runs: int) -> float:
+        """The product, were the variance known: Student's test needs no fewer clips."""
+        spare = reach**2 - deviations.standard_error(n_runs=n_runs, n_clips=math.inf) ** 2
+        return n_runs * deviations.per_clip**2 / spare if spare > 0 else math.inf
+
+    best = (most_runs * fewest, most_runs, fewest)
+    for n_runs in sorted(range(2, most_runs), key=at_least):
+        if at_least(n_runs) > best[0]:
+            break
+        # As many clips as cost no more: where they do not tell, it takes no bisection.
+        most_clips = best[0] // n_runs
+        if not most_clips or _detectable(deviations, n_runs, most_clips, alpha, power) > loss:
+            continue
+        n_clips = clips_needed(deviations, loss, n_runs=n_runs, alpha=alpha, power=power)
+        if n_clips is not None:
+            best = min(best, (n_runs * n_clips, n_runs, n_clips))
+    return best[1:]
+
+
 def _detectable(
     deviations: Deviations, n_runs: float, n_clips: float, alpha: float, power: float
 ) -> float:

@@ -4,7 +4,13 @@ from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from models.study.difference import Difference
-from models.study.power import clips_needed, detectable_loss, runs_needed
+from models.study.power import (
+    Deviations,
+    clips_needed,
+    detectable_loss,
+    runs_and_clips_needed,
+    runs_needed,
+)
 from models.study.run_table import RunTable
 from models.study.significance import ALPHA, holm
 
@@ -34,33 +40,60 @@ def remedy_of(found: Difference, margin: float) -> str:
     Below the margin, to show that the loss is; else, that there is one. With 80 % power, without
     the correction for many comparisons.
     """
-    if found.n_runs == 1:
-        return "two runs or more (--runs) would begin to tell"
     deviations, loss = found.deviations, found.estimate.value
     if deviations is None or found.n_runs < 2:
         return ""
     wanted = margin - loss if loss < margin else loss
-    what = (
-        f"that the loss is below {percent(margin)}"
-        if loss < margin
-        else f"a loss of {percent(loss)}"
-    )
     if wanted <= 0:
         return ""
-    runs = runs_needed(deviations, wanted, n_clips=found.n_clips)
-    clips = clips_needed(deviations, wanted, n_runs=found.n_runs)
+    what = (
+        f"a loss of {percent(loss)}"
+        if loss >= margin
+        else f"that the loss is below {percent(margin)}"
+        if margin
+        else "that nothing is lost"
+    )
+    return what_tells(deviations, wanted, what, n_runs=found.n_runs, n_clips=found.n_clips)
+
+
+def what_tells(deviations: Deviations, loss: float, what: str, *, n_runs: int, n_clips: int) -> str:
+    """More runs or test clips that tell `loss` in 80 % of all studies, a clause.
+
+    Either alone, where it can; else both together, see `runs_and_clips_needed`.
+
+    Parameters
+    ----------
+    deviations : Deviations
+    loss : float
+    what : str
+        The loss in words, after "would tell".
+    n_runs, n_clips : int
+        As many as there are, which do not tell it; two runs at least.
+    """
+    most_runs = max(_MOST_RUNS, n_runs)
+    runs = runs_needed(deviations, loss, n_clips=n_clips)
+    clips = clips_needed(deviations, loss, n_runs=n_runs)
     ways = []
-    if runs is not None and runs <= _MOST_RUNS:
-        ways.append(f"{max(runs, found.n_runs + 1):,} runs")
+    if runs is not None and runs <= most_runs:
+        ways.append(f"{max(runs, n_runs + 1):,} runs")
     if clips is not None:
-        ways.append(f"{max(clips, found.n_clips + 1):,} test clips")
-    if not ways:
-        return "neither more runs nor more test clips alone would tell"
-    said = f"about {' or '.join(ways)} would tell {what}"
+        ways.append(f"{max(clips, n_clips + 1):,} test clips")
+    if ways:
+        said = f"about {' or '.join(ways)} would tell {what}"
+        return (
+            said
+            if runs is not None and runs <= most_runs
+            else f"more runs cannot help, as the clips are too few: {said}"
+        )
+    both = runs_and_clips_needed(deviations, loss, most_runs=most_runs)
+    if both is None:
+        return (
+            f"not even {most_runs} runs on any number of test clips would tell {what}: the runs "
+            "differ too much"
+        )
     return (
-        said
-        if runs is not None and runs <= _MOST_RUNS
-        else f"more runs cannot help, as the clips are too few: {said}"
+        f"neither more runs nor more test clips alone would tell {what}; about {both[0]:,} runs "
+        f"and {both[1]:,} test clips together would"
     )
 
 
@@ -103,14 +136,14 @@ def recommend(
             shown = (
                 "be better than the baseline"
                 if verdict == "better"
-                else f"lose less than {percent(margin)} of ROC AUC"
+                else f"lose {_less_than(margin)} of ROC AUC"
             )
             return table, f"the cheapest that is shown to {shown}"
     if ranked[0] is best:
         return best, "it has the best ROC AUC, and nothing is cheaper"
     return best, (
         "it has the best ROC AUC, and nothing is shown to be better than the baseline, or to lose "
-        f"less than {percent(margin)}"
+        f"{_less_than(margin)}"
     )
 
 
@@ -121,6 +154,10 @@ def _worse(differences: Mapping[str, Difference]) -> set[str]:
         for (label, found), p in zip(differences.items(), corrected, strict=True)
         if p < ALPHA and found.estimate.value > 0
     }
+
+
+def _less_than(margin: float) -> str:
+    return f"less than {percent(margin)}" if margin else "nothing"
 
 
 def percent(value: float) -> str:

@@ -6,9 +6,9 @@ The variance over runs is that of the runs' differences (or of either side, see
 `models.study.difference`). Rows hold no bootstrap by tag, so that the variance over test clips is
 an estimate: Hanley and McNeil's [1]_ of either side, from its AUC and the number of clips with and
 without the tag, and of both together as their macro scores' replicates are correlated. A tag with
-fewer than `FEWEST` clips with it, or without it, is never told; nor is one of a row that does not
-say how many there are. Among all tags and points, at most one discovery in twenty is expected to be
-false (Benjamini and Hochberg).
+fewer than `models.study.difference.FEWEST` clips with it, or without it, is never told; nor is one
+of a row that does not say how many there are. Among all tags and points, at most one discovery in
+twenty is expected to be false (Benjamini and Hochberg).
 
 References
 ----------
@@ -23,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 
-from models.study.difference import correction, over_runs, ratio_of_clips, runs_of
+from models.study.difference import FEWEST, correction, over_runs, ratio_of_clips, runs_of
 from models.study.run_table import Run, RunTable
 from models.study.significance import (
     ALPHA,
@@ -33,9 +33,6 @@ from models.study.significance import (
     Variance,
     benjamini_hochberg,
 )
-
-FEWEST = 10
-"""Clips with a tag, and clips without, below which an AUC's error is not estimated."""
 
 TagVerdict = Literal["better", "worse", "not told"]
 

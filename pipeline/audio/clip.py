@@ -61,9 +61,12 @@ class Clip:
         -------
         samples : np.ndarray [shape=(window.n_samples(sr) + n_fft,), dtype=float32]
         """
-        source, window = self.source.at(sr), self.source.window
-        first = self.tile * window.stride(sr) - n_fft // 2
-        length = window.n_samples(sr) + n_fft
+        return self.samples(sr, -(n_fft // 2), self.source.window.n_samples(sr) + n_fft)
+
+    def samples(self, sr: int, first: int, length: int) -> Samples:
+        """So many samples at a rate from the clip's own `first` on; see `padded`."""
+        source = self.source.at(sr)
+        first += self.tile * self.source.window.stride(sr)
         there = source[max(0, first) : first + length]
         before = max(0, -first)
         padded = np.zeros(length, np.float32)

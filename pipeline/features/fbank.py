@@ -1,6 +1,6 @@
 """Kaldi's filter bank, from a clip's samples to the values stored.
 
-Kaldi's own code was not used; what it does was read in torchaudio's `compliance.kaldi`.
+Kaldi's own code was not used; what it does was read in torchaudio's ``kaldi``.
 """
 
 import dataclasses
@@ -39,7 +39,7 @@ class FbankAnalysis:
     ) -> Iterator[Made]:
         """Values of the spec for one clip; the same by any backend. See `Analysis`."""
         spec, encoding = self.spec, encodings[self.spec]
-        values = fbank(signal.padded(0), spec)
+        values = fbank(signal.frames(spec, spec.win_length), spec)
         require_finite(values)
         valid = values[:, : spec.n_valid_frames(signal.n_valid, signal.track_sr)]
         statistics = summarise(valid, {1}, encoding.limits(spec.value_range))[1]

@@ -11,14 +11,16 @@ from itertools import groupby
 from typing import Any
 
 from featurestore import result
+from featurestore.specs.augmentation import Augmentation
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
 from featurestore.specs.stft import StftSpec
+from featurestore.specs.waveform import WaveformSpec
 from pipeline.audio.clip import Clip
-from pipeline.features import fbank, spectra
+from pipeline.features import fbank, spectra, waveform
 from pipeline.features.analysis import Analysis, Made
 from pipeline.features.backends import BackendName
 from pipeline.features.signal import Signals
@@ -28,6 +30,7 @@ ANALYSES: dict[type[Spec], Callable[[Sequence[Any]], Sequence[Analysis]]] = {
     FeatureSpec: spectra.arrange,
     StftSpec: spectra.arrange,
     FbankSpec: fbank.arrange,
+    WaveformSpec: waveform.arrange,
 }
 
 
@@ -49,6 +52,7 @@ class Plan:
         backend: BackendName,
         encodings: Mapping[Spec, Encoding],
         seed: int = 0,
+        augmentation: Augmentation | None = None,
     ) -> Iterator[Made]:
         """Values of every spec for one clip, encoded, and their statistics.
 
@@ -59,13 +63,15 @@ class Plan:
         encodings : mapping of Spec to Encoding
         seed : int
             What perturbations draw from, of this clip.
+        augmentation : Augmentation, optional
+            What draws are made by.
 
         Raises
         ------
         AudioError
             ``NonFinite``, if the samples are so large that their power overflows.
         """
-        signals = Signals(clip, seed)
+        signals = Signals(clip, seed, augmentation)
         for sr, condition, analyses in self.analyses:
             signal = signals.at(sr, condition)
             for analysis in analyses:

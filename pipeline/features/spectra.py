@@ -115,14 +115,23 @@ def _cut_lines(what: str, specs: Sequence[Cut]) -> list[str]:
 def arrange(specs: Sequence[Cut]) -> list[SpectralAnalysis]:
     """Arrange specs of the same rate and condition into as few STFTs as that takes."""
     analyses = []
-    for (sr, n_fft, window), sharing in groupby(sorted(specs, key=_spectrum), key=_spectrum):
+    for (sr, n_fft, window, win_length), sharing in groupby(
+        sorted(specs, key=_spectrum), key=_spectrum
+    ):
         members = list(sharing)
         for hop_length in _shared_hops({spec.hop_length for spec in members}):
             cut = tuple(spec for spec in members if spec.hop_length % hop_length == 0)
             members = [spec for spec in members if spec not in cut]
             mel = [spec for spec in cut if isinstance(spec, FeatureSpec)]
             banks = tuple(dict.fromkeys(FilterBank.of(spec) for spec in mel))
-            stft = SharedStft(sr=sr, n_fft=n_fft, window=window, hop_length=hop_length, banks=banks)
+            stft = SharedStft(
+                sr=sr,
+                n_fft=n_fft,
+                window=window,
+                win_length=win_length,
+                hop_length=hop_length,
+                banks=banks,
+            )
             analyses.append(SpectralAnalysis(stft=stft, specs=cut))
     return analyses
 
@@ -157,8 +166,9 @@ def _hop_name(hop: Fraction) -> str:
     return f"x{hop}" if hop.denominator == 1 else str(int(hop * HOP_UNIT))
 
 
-def _spectrum(spec: Cut) -> tuple[int, int, Window]:
-    return spec.sr, spec.n_fft, spec.window
+def _spectrum(spec: Cut) -> tuple[int, int, Window, int]:
+    win_length = spec.win_length if isinstance(spec, FeatureSpec) else None
+    return spec.sr, spec.n_fft, spec.window, win_length or spec.n_fft
 
 
 def _shared_hops(hops: set[int]) -> list[int]:

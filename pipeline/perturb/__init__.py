@@ -3,9 +3,12 @@
 import importlib
 from typing import TYPE_CHECKING, Protocol
 
+from featurestore.errors import SpecError
+
 if TYPE_CHECKING:
     import numpy as np
 
+    from featurestore.specs.augmentation import Augmentation
     from featurestore.specs.perturbation import Condition, Perturbation
     from pipeline.audio.stream import Samples
     from pipeline.perturb.audio import Audio
@@ -38,13 +41,28 @@ def load_perturbation(perturbation: "Perturbation") -> Perturb:
     return found
 
 
-def require(condition: "Condition", sr: int) -> None:
+def require(condition: "Condition", sr: int, augmentation: "Augmentation | None" = None) -> None:
     """Refuse a condition that audio of that sample rate [Hz] cannot be brought into.
+
+    Parameters
+    ----------
+    condition : Condition
+    sr : int
+    augmentation : Augmentation, optional
+        What draws are made by.
 
     Raises
     ------
     SpecError
+        Also for a draw where it is not said what draws are made by.
     """
+    if condition.is_draw:
+        if augmentation is None:
+            raise SpecError(
+                f"{condition.name!r} is a random draw: --draws N makes N of each training clip"
+            )
+        for extreme in augmentation.extremes:
+            require(extreme, sr)
     for perturbation in condition.perturbations:
         load_perturbation(perturbation).require(sr, perturbation.amounts)
 

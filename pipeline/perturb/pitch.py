@@ -18,7 +18,7 @@ def perturb(
     (semitones,) = amounts
     rate = 2 ** (-semitones / 12)
     n_samples = len(audio.samples)
-    stretched = audio.spectra.stretched(rate, round(n_samples / rate))
+    stretched = audio.spectra.stretched(rate)
     sr = audio.sr / rate
     if sr == audio.sr or not len(stretched):
         shifted = stretched

@@ -14,7 +14,7 @@ def perturb(
 ) -> Samples:
     """As many samples as there were over the rate, rounded; a half to the even number."""
     (rate,) = amounts
-    return audio.spectra.stretched(rate, round(len(audio.samples) / rate))
+    return audio.spectra.stretched(rate)
 
 
 def require(sr: int, amounts: tuple[float, ...]) -> None:

@@ -33,16 +33,26 @@ def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> 
     return Division.of(2 ** (max(limit, fewest).bit_length() - 1))
 
 
+def require_conditions(specs: Sequence[Spec], settings: RunSettings) -> None:
+    """Make sure that the audio of specs can be brought under their conditions.
+
+    Raises
+    ------
+    SpecError
+        If a condition cannot be at its spec's rate, or is a draw and nothing says of what.
+    """
+    for condition, sr in dict.fromkeys((spec.condition, spec.sr) for spec in specs):
+        require(condition, sr, settings.augmentation)
+
+
 def layouts(specs: Sequence[Spec], settings: RunSettings, division: Division) -> tuple[Layout, ...]:
     """Make the layouts of specs in a store.
 
     Raises
     ------
     SpecError
-        If a condition cannot be at its spec's rate, or a clip is too short for a spec.
+        If a clip is too short for a spec.
     """
-    for condition, sr in dict.fromkeys((spec.condition, spec.sr) for spec in specs):
-        require(condition, sr)
     return tuple(
         Layout(
             spec=spec,
@@ -83,7 +93,7 @@ def batches(layouts: Sequence[Layout]) -> Iterator[tuple[Layout, ...]]:
     batch: list[Layout] = []
     nbytes = 0
     for layout in layouts:
-        shard_nbytes = layout.chunk_nbytes * layout.clips_per_shard
+        shard_nbytes = layout.clip_nbytes * layout.clips_per_shard
         if batch and nbytes + shard_nbytes > _TASK_NBYTES:
             yield tuple(batch)
             batch, nbytes = [], 0
@@ -94,7 +104,7 @@ def batches(layouts: Sequence[Layout]) -> Iterator[tuple[Layout, ...]]:
 
 
 def _n_frames(spec: Spec, settings: RunSettings) -> int:
-    return spec.n_frames(settings.window.n_samples(spec.sr))
+    return settings.window.n_frames(spec)
 
 
 def _nbytes(spec: Spec, settings: RunSettings) -> int:
@@ -105,4 +115,8 @@ def _nbytes(spec: Spec, settings: RunSettings) -> int:
 def _origin(settings: RunSettings, spec: Spec) -> dict[str, str]:
     """What a layout says of where its values come from."""
     origin = {"backend": settings.backend, "resampler": "soxr HQ"}
-    return origin | {"seed": str(settings.seed)} if spec.condition else origin
+    if spec.condition:
+        origin["seed"] = str(settings.seed)
+    if spec.condition.is_draw:
+        origin["augmentation"] = str(settings.augmentation)
+    return origin

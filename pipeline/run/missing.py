@@ -57,9 +57,12 @@ def invalidate_changed(store: FeatureStore, rows: AudioPaths) -> None:
 
 def incomplete(store: FeatureStore, job: Job, rows: AudioPaths) -> dict[int, int]:
     """Shards that lack rows, and how many."""
-    records = store.status.records
+    status = store.status
+    names = [layout.spec.name for layout in job.layouts]
     todo = np.array([path is not None for path in rows.paths], np.bool_)
-    todo &= ~np.logical_and.reduce([records.done(layout.spec.name) for layout in job.layouts])
+    todo &= np.logical_or.reduce(
+        [status.wanted(name) & ~status.records.done(name) for name in names]
+    )
     shards = np.flatnonzero(todo) // store.metadata.division.clips_per_shard
     numbers, counts = np.unique(shards, return_counts=True)
     return dict(zip(numbers.tolist(), counts.tolist(), strict=True))
@@ -100,5 +103,6 @@ def task(store: FeatureStore, shard: int, rows: AudioPaths) -> ShardTask:
         clip_ids=tuple(rows.clip_ids[there]),
         paths=tuple(rows.paths[there]),
         tiles=tuple(rows.tiles[there]),
+        may_train=tuple(store.table.may_train[there].tolist()),
         before=read_commit(store.files, division, shard) if is_recorded else Commit(),
     )

@@ -10,10 +10,12 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 import numpy as np
+import numpy.typing as npt
 from tqdm import tqdm
 
 from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.format.clips import ClipTable
+from featurestore.format.layout import Layout
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source
 from featurestore.store import FeatureStore
@@ -22,7 +24,7 @@ from pipeline.audio.clip import RESAMPLER
 from pipeline.features.plan import arrange
 from pipeline.run.cluster import connect
 from pipeline.run.compute import compute
-from pipeline.run.layouts import batches, division_for, layouts, stored_specs
+from pipeline.run.layouts import batches, division_for, layouts, require_conditions, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
 from pipeline.run.rows import AudioPaths, audio_of, clip_table
 from pipeline.run.settings import RunSettings
@@ -72,9 +74,12 @@ def run(
         As `StoreWriter` says.
     StoreMismatchError
         If the store was imported.
+    SpecError
+        As `require_conditions` says; nothing was touched then.
     RunError
         If the store cannot be written to, or workers keep dying for no clip's fault.
     """
+    require_conditions(specs, settings)
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(StoreWriter(path, settings.window))
@@ -179,13 +184,15 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
     """
+    require_conditions(specs, settings)
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     n_clips = len(catalog)
     stored = stored_specs(specs, settings)
     division = division_for(n_clips, stored, settings)
     planned = layouts(stored, settings, division)
-    nbytes = sum(layout.chunk_nbytes for layout in planned)
-    everything = sum(layout.chunk_nbytes for layout in layouts(specs, settings, division))
+    may_train = clip_table(catalog).may_train
+    nbytes = _mean_nbytes(planned, may_train)
+    everything = _mean_nbytes(layouts(specs, settings, division), may_train)
     packed = 1 if settings.codec.name == "none" else _PACKED
     return Preview(
         clips=n_clips,
@@ -199,14 +206,21 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
         specs=tuple(
             PlannedSpec(
                 spec=layout.spec.name,
-                shape=[n_clips, *layout.chunk_shape],
+                shape=[n_clips, *layout.clip_shape],
                 encoding=layout.encoding.name,
-                bytes_per_clip=layout.chunk_nbytes,
+                bytes_per_clip=layout.clip_nbytes,
             )
             for layout in planned
         ),
         passed_over=dict(catalog.passed_over),
     )
+
+
+def _mean_nbytes(layouts: Sequence[Layout], may_train: npt.NDArray[np.bool_]) -> int:
+    """What a clip takes at all specs, not packed [bytes]: draws are of some clips alone."""
+    draws = sum(layout.clip_nbytes for layout in layouts if layout.spec.condition.is_draw)
+    others = sum(layout.clip_nbytes for layout in layouts) - draws
+    return others + round(draws * may_train.mean()) if draws else others
 
 
 def jobs_of(
@@ -228,6 +242,7 @@ def jobs_of(
             window=settings.window,
             backend=settings.backend,
             seed=settings.seed,
+            augmentation=settings.augmentation,
             timeout=settings.timeout,
             software=software,
         )
@@ -247,7 +262,8 @@ def summary_of(
     """
     mine = set(table.clip_id)
     rows = [row for row, clip_id in enumerate(store.table.clip_id) if clip_id in mine]
-    ready = np.logical_and.reduce([store[spec].ready for spec in specs])
+    arrays = [store[spec] for spec in specs]
+    ready = np.logical_and.reduce([array.ready | ~array.wanted for array in arrays])
     failed: list[Failure] = []
     status = store.status
     for row in rows:

@@ -4,6 +4,7 @@ import dataclasses
 from typing import TYPE_CHECKING
 
 from featurestore.errors import SettingsError
+from featurestore.specs.augmentation import Augmentation
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
@@ -29,6 +30,8 @@ class RunSettings:
         Address of a running Dask scheduler to use instead; None for a local cluster.
     seed : int
         What perturbations draw from, with the clips' ids.
+    augmentation : Augmentation, optional
+        What draws are made by, where specs are asked for under such conditions.
     timeout : float
         How long one clip may take [s].
     views : bool
@@ -50,6 +53,7 @@ class RunSettings:
     workers: int | None = None
     scheduler: str | None = None
     seed: int = 0
+    augmentation: Augmentation | None = None
     timeout: float = 300.0
     views: bool = False
     prune: bool = False

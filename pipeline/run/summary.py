@@ -6,6 +6,7 @@ from typing import Any
 
 from featurestore import result
 from featurestore.inspect.data_quality import check
+from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import by_condition
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
@@ -37,7 +38,7 @@ class RunSummary:
     n_left : int
         Clips of the store that the catalog no longer has, and that were not pruned.
     n_ready : int
-        Clips of the catalog that are ready for all specs asked for.
+        Clips of the catalog that are ready for all specs asked for that are to hold them.
     n_computed : int
         Clips decoded in this run, failed ones among them.
     failures : tuple of Failure
@@ -101,8 +102,21 @@ class RunSummary:
         ]
 
     def warnings(self) -> list[str]:
-        """Lines about defects of the collection, and clips that failed."""
+        """Lines about defects of the collection, empty mel filters, and clips that failed."""
         lines = [f"warning: {line}" for line in check(self.store).lines()]
+        empty = {
+            spec.name: len(spec.empty_filters)
+            for spec in self.specs
+            if isinstance(spec, FeatureSpec) and len(spec.empty_filters)
+        }
+        if empty:
+            name, n = next(iter(empty.items()))
+            more = len(empty) - 1
+            lines.append(
+                f"warning: {result.count(n, 'empty mel filter')} in {name}: no FFT bin is within, "
+                "and the band stays at the floor; use fewer bands or a larger n_fft"
+                f"{f' ({more} more with some)' if more else ''}"
+            )
         if self.n_left:
             lines.append(
                 f"{self.n_left:,} more clips are kept whose tracks are no longer there; "
@@ -145,7 +159,7 @@ class Preview:
     ----------
     clips, tasks, clips_per_task : int
     bytes_per_clip : int
-        Of all specs that are stored, uncompressed.
+        Of all specs that are stored, uncompressed; the mean, where draws are of some clips alone.
     stored_bytes_per_clip : int
         An estimate of the same, compressed.
     without_views_bytes_per_clip : int

@@ -21,12 +21,13 @@ from featurestore.format.commits import (
 )
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
-from featurestore.format.shard import unpack
+from featurestore.format.shard import Clip, unpack
 from featurestore.format.statistics import Statistics, row_checksum, unpack_statistics
+from featurestore.specs.augmentation import Augmentation
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
 from featurestore.storage import open_files
-from featurestore.storage.checksum import append_crc32c, verify_crc32c
+from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
 from pipeline.audio.clip import Cropper
@@ -55,6 +56,8 @@ class Job:
     backend : str
     seed : int
         What perturbations draw from, with the clips' ids.
+    augmentation : Augmentation, optional
+        What draws are made by.
     timeout : float
         How long one clip may take before its worker is ended [s].
     software : mapping of str to str
@@ -70,6 +73,7 @@ class Job:
     seed: int
     timeout: float
     software: Mapping[str, str]
+    augmentation: Augmentation | None = None
 
     @property
     def clips_per_shard(self) -> int:
@@ -89,6 +93,8 @@ class ShardTask:
         Where each clip's audio is; None leaves the clip as it is.
     tiles : tuple of int
         Which of its track's consecutive clips each is.
+    may_train : tuple of bool
+        Whether each may be trained on: random draws are of those alone.
     before : Commit
         The record that is there, or an empty one.
     unreadable : mapping of int to str
@@ -99,6 +105,7 @@ class ShardTask:
     clip_ids: tuple[str, ...]
     paths: tuple[str | None, ...]
     tiles: tuple[int, ...]
+    may_train: tuple[bool, ...]
     before: Commit
     unreadable: Mapping[int, str] = dataclasses.field(default_factory=dict)
 
@@ -108,14 +115,20 @@ class ShardTask:
 
     def todo(self, job: Job) -> list[int]:
         """Positions whose audio the task would decode, as far as the record tells."""
-        names = [layout.spec.name for layout in job.layouts]
         return [
             position
             for position, path in enumerate(self.paths)
             if path is not None
             and position not in self.unreadable
-            and not all(self.before.is_done(name, position) for name in names)
+            and not all(
+                self.before.is_done(layout.spec.name, position)
+                for layout in self.wanted(job, position)
+            )
         ]
+
+    def wanted(self, job: Job, position: int) -> list[Layout]:
+        """Those of the job's that are to hold a position: all, but draws of what may not train."""
+        return [k for k in job.layouts if self.may_train[position] or not k.spec.condition.is_draw]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -142,8 +155,8 @@ class ShardResult:
 _WRITES = 8
 """Specs written at the same time: most of it is waiting, for the disk or for object storage."""
 
-EncodedClip = tuple[bytes, Statistics]
-"""One clip at one spec: its chunk with the checksum, and its statistics ``(3, n_mels)``."""
+EncodedClip = tuple[Clip, Statistics]
+"""One clip at one spec: its chunks with their checksums, and its statistics ``(3, n_bands)``."""
 
 Source = Callable[[str, str, int, Iterable[Layout]], tuple[ClipRecord, dict[Spec, EncodedClip]]]
 """Makes one clip: from its id, a path, a tile and what is wanted, to its record and rows.
@@ -183,7 +196,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
     for position, path in enumerate(task.paths):
         wanted = tuple(
             layout
-            for layout in job.layouts
+            for layout in task.wanted(job, position)
             if rows[layout.spec][position] is None
             and not _is_known_failure(task.before, layout, position)
         )
@@ -255,18 +268,19 @@ def _kept(files: Files, layout: Layout, task: ShardTask) -> list[EncodedClip | N
     if stored is None or packed is None:
         return kept
     with contextlib.suppress(CorruptDataError):  # without its index, a shard keeps nothing
-        there = unpack(stored, layout.clips_per_shard, key)
+        there = unpack(stored, *layout.rows_and_chunks, key)
         statistics = unpack_statistics(packed, layout, statistics_key)
         for position in ready:
             with contextlib.suppress(CorruptDataError):
-                chunk = there[position]
-                if chunk is None:
+                clip = there[position]
+                if clip is None:
                     continue
-                verify_crc32c(chunk, key)
+                for chunk in clip:
+                    verify_crc32c(chunk, key)
                 # Else it is an undamaged row, but another one.
                 committed = task.before.checksum(layout.spec.name, position)
-                if row_checksum(chunk, statistics[position]) == committed:
-                    kept[position] = chunk, statistics[position]
+                if row_checksum(clip, statistics[position]) == committed:
+                    kept[position] = clip, statistics[position]
     return kept
 
 
@@ -280,7 +294,8 @@ class _Tracks:
 
     def __init__(self, job: Job) -> None:
         self._job = job
-        self._reach = reach([layout.spec for layout in job.layouts], job.window)
+        specs = [layout.spec for layout in job.layouts]
+        self._reach = reach(specs, job.window, job.augmentation)
         self._path = ""
 
     def compute(
@@ -301,9 +316,13 @@ class _Tracks:
             clip = cropper.clip(tile)
             plan = _plan(tuple(by_spec))
             for spec, values, statistics in plan.compute(
-                clip, self._job.backend, encodings, _seed(self._job.seed, clip_id)
+                clip,
+                self._job.backend,
+                encodings,
+                seed_of(self._job.seed, clip_id),
+                self._job.augmentation,
             ):
-                made[spec] = append_crc32c(by_spec[spec].codec.compress(values)), statistics
+                made[spec] = by_spec[spec].chunks_of(values), statistics
         record = ClipRecord(
             status="ready",
             sr=track.sr,
@@ -363,7 +382,7 @@ def time_limit(seconds: float) -> Iterator[None]:
             signal.setitimer(signal.ITIMER_REAL, 0)
 
 
-def _seed(seed: int, clip_id: str) -> int:
+def seed_of(seed: int, clip_id: str) -> int:
     """What perturbations of a clip draw from."""
     digest = hashlib.blake2b(f"{seed}#{clip_id}".encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")

@@ -1,4 +1,4 @@
-"""The listening page: clips at several resolutions, to be heard beside their spectrograms."""
+"""The listening page: specs and conditions of clips, to be heard beside their pictures."""
 
 import base64
 import dataclasses
@@ -13,13 +13,22 @@ import numpy.typing as npt
 
 from featurestore import result
 from featurestore.errors import RowNotReadyError, SettingsError
-from featurestore.inspect.picture import draw_thumbnail, shortened, tags_of, valid_seconds
-from featurestore.specs.grid import subsample
-from featurestore.specs.mel import require_mel
+from featurestore.inspect.captions import (
+    condition_in_words,
+    meaning_of,
+    resolution_in_words,
+    shortened,
+    spec_in_words,
+    tags_of,
+)
+from featurestore.inspect.choice import Conditions, choose
+from featurestore.inspect.picture import draw_thumbnails, read_panels, valid_seconds
 from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import atomic_write, output_errors
 from featurestore.store import FeatureStore
-from pipeline.sonify.sonify import MOST, Format, Method, Sound, sonify_clip
+from pipeline.sonify.phases import Method
+from pipeline.sonify.players import player_of
+from pipeline.sonify.sonify import Format, Sound, sonify_clip
 
 _MP3_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000)
 """Sample rates that MP3 knows [Hz]."""
@@ -53,6 +62,7 @@ def write_listening_page(
     *,
     n_clips: int = 3,
     specs: Sequence[Spec | str] | None = None,
+    conditions: Conditions | None = None,
     method: Method = "griffin-lim",
     seed: int = 0,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -69,9 +79,9 @@ def write_listening_page(
         Made if it is not there.
     n_clips : int
         Clips, spread over the tags; fewer if fewer are ready.
-    specs : sequence of FeatureSpec or str
-        Specs, or views; None for what is stored, and `MOST` of them spread over the fineness
-        where there are more. The finest comes first on the page.
+    specs : sequence of (Spec or str)
+    conditions : 'all' or sequence of (Condition or str)
+        Which, as in `featurestore.inspect.choice.choose`.
     method : {'griffin-lim', 'noise'}
     seed : int
         Which clips.
@@ -95,14 +105,15 @@ def write_listening_page(
     """
     if n_clips < 1:
         raise SettingsError(f"clips is {n_clips}; it must be at least 1")
-    arrays = [store[spec] for spec in (subsample(store.specs, MOST) if specs is None else specs)]
-    chosen = subsample([array.spec for array in arrays], len(arrays))
-    ready = np.logical_and.reduce([array.ready for array in arrays]) if arrays else np.zeros(0)
+    chosen = choose(store, specs, conditions)
+    made = {spec.kind: f"{spec.kind}: {player_of(spec).made}" for spec in chosen}
+    has_phases = any(player_of(spec).makes_phases for spec in chosen)
+    ready = np.logical_and.reduce([store[spec].ready for spec in chosen])
     rows = spread_over_tags(np.flatnonzero(ready), store.table.labels, n_clips, seed)
     if not rows:
         raise RowNotReadyError(
-            f"{store.path}: no clip is ready at {', '.join(s.name for s in chosen) or 'any spec'};"
-            " run featurize to compute some"
+            f"{store.path}: no clip is ready at {', '.join(spec.name for spec in chosen)}; "
+            "run featurize to compute some"
         )
     clips = []
     for done, row in enumerate(rows):
@@ -120,7 +131,12 @@ def write_listening_page(
     with output_errors(path, what="the page"):
         path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path, what="the page") as partial:
-        text = page.render(catalog=store.catalog, made=_MADE[method], clips=clips)
+        text = page.render(
+            catalog=store.catalog,
+            made=list(made.values()),
+            phases=_PHASES[method] if has_phases else None,
+            clips=clips,
+        )
         partial.write_text(text, encoding="utf-8")
     return ListeningPage(path=path, nbytes=path.stat().st_size)
 
@@ -157,31 +173,42 @@ def spread_over_tags(
 
 
 def _clip(store: FeatureStore, row: int, sounds: dict[Spec, Sound]) -> dict[str, Any]:
-    """What the page says of a clip."""
+    """What the page says of a clip: a group of cards per spec where there are conditions."""
     gain = next(iter(sounds.values())).gain
     loudness = "as loud as the clip" if gain > -0.05 else f"{-gain:.1f} dB softer than the clip"
+    pictures = draw_thumbnails(read_panels(store, row, list(sounds)))
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for (spec, sound), picture in zip(sounds.items(), pictures, strict=True):
+        heading = spec_in_words(spec) if any(s.condition for s in sounds) else ""
+        groups.setdefault(heading, []).append(_card(store, spec, sound, picture, heading))
     return {
         "name": shortened(store.table.clip_id[row], 200),
         "tags": tags_of(store, row),
         "length": f"{valid_seconds(store, row):.1f} s, {loudness}",
-        "cards": [_card(store, row, spec, sound) for spec, sound in sounds.items()],
+        "groups": groups,
     }
 
 
-def _card(store: FeatureStore, row: int, spec: Spec, sound: Sound) -> dict[str, Any]:
-    """What it says of the clip at one spec."""
+def _card(
+    store: FeatureStore, spec: Spec, sound: Sound, picture: bytes, heading: str
+) -> dict[str, Any]:
+    """What it says of the clip at one spec, under one condition."""
     array = store[spec]
     file_format: Format = "mp3" if sound.sr in _MP3_RATES else "flac"
     kind = "audio/mpeg" if file_format == "mp3" else "audio/flac"
-    thumbnail = draw_thumbnail(
-        require_mel(spec, "pictures are of"), array[row], valid_seconds(store, row)
-    )
     kilobytes = array.nbytes_stored / np.count_nonzero(array.ready) / 1000
     source = f" as {array.view_of}, which it is cut from" if array.view_of else ""
+    values = f"{float(spec.n_bands / spec.frame_step):,.0f} values/s"
+    resolution = resolution_in_words(spec)
+    meaning = meaning_of(spec.condition)
     return {
-        "spec": spec,
-        "image": _data_uri("image/png", thumbnail),
+        "title": condition_in_words(spec.condition) if heading else spec_in_words(spec),
+        "meaning": meaning if heading else "",
+        "name": spec.name,
+        "speed": spec.condition.speed,
+        "image": _data_uri("image/png", picture),
         "audio": _data_uri(kind, sound.encoded(file_format)),
+        "resolution": resolution if spec.n_bands == 1 else f"{resolution} = {values}",
         "stored": f"{kilobytes:,.3g} kB per clip in {array.encoding}{source}",
     }
 
@@ -190,7 +217,7 @@ def _data_uri(kind: str, data: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(data).decode()}"
 
 
-_MADE: dict[Method, str] = {
-    "griffin-lim": "phases are found by Griffin and Lim's method",
-    "noise": "the magnitudes are imposed on white noise",
+_PHASES: dict[Method, str] = {
+    "griffin-lim": "found by Griffin and Lim's method",
+    "noise": "those of white noise",
 }

@@ -1,14 +1,13 @@
-"""Stored values back to sound: what a spectrogram's resolution leaves to be heard.
+"""Stored values back to sound: what a spec keeps of a clip, and a perturbation makes of it, heard.
 
-Every step is undone as far as it can be: the amplitude scaling, the mel filters, the hop. What is
-lost for good, the phases and all that lies within a band or between two frames, is made up by
-chance.
+Every step is undone as far as it can be, as the spec's kind has it: see
+`pipeline.sonify.players`. What is lost for good, the phases and all that lies within a band or
+between two frames, is made up by chance.
 """
 
 import dataclasses
 import io
 import os
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -16,27 +15,18 @@ from typing import Any, Literal, get_args
 import numpy as np
 import numpy.typing as npt
 import soundfile
-from scipy.sparse import csr_array
 
-from featurestore.errors import SettingsError, UnknownSpecError
-from featurestore.inspect.picture import file_stem, valid_seconds
-from featurestore.specs.grid import subsample
-from featurestore.specs.mel import FeatureSpec, require_mel
+from featurestore.errors import SettingsError
+from featurestore.inspect.captions import file_stem
+from featurestore.inspect.choice import Conditions, choose
+from featurestore.inspect.picture import valid_seconds
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
-from pipeline.features.backends.stft import SharedStft
-from pipeline.features.scaling import decompress
+from pipeline.sonify.phases import Method
+from pipeline.sonify.players import player_of
 
-Method = Literal["griffin-lim", "noise"]
 Format = Literal["wav", "flac", "mp3"]
 
-Power = npt.NDArray[np.float64]
-
-MOST = 6
-"""Specs that are heard, where it is not said which."""
-
-_SPREADING_ROUNDS = 20
-_GRIFFIN_LIM_ROUNDS = 32
 _HIGHEST_PEAK = 0.999
 
 _SUBTYPES: dict[Format, str] = {"wav": "PCM_16", "flac": "PCM_16", "mp3": "MPEG_LAYER_III"}
@@ -49,7 +39,7 @@ class Sound:
     Attributes
     ----------
     samples : np.ndarray [shape=(n_samples,), dtype=float32]
-        Their peak is below 1.
+        Their peak is 1 at most.
     sr : int
         [Hz]
     gain : float
@@ -66,7 +56,7 @@ class Sound:
         return dataclasses.replace(self, samples=self.samples * factor, gain=gain)
 
     def encoded(self, file_format: Format) -> bytes:
-        """The bytes of an audio file.
+        """The bytes of an audio file; 16 bits are kept of samples, so those of 16 are the same.
 
         Raises
         ------
@@ -74,8 +64,12 @@ class Sound:
             If files of that format cannot have that sample rate.
         """
         subtype, file = _SUBTYPES[file_format], io.BytesIO()
+        # libsndfile multiplies by 32767.
+        steps = np.clip(np.rint(self.samples * np.float32(32768)), -32768, 32767)
         try:
-            soundfile.write(file, self.samples, self.sr, subtype, format=file_format.upper())
+            soundfile.write(
+                file, steps.astype(np.int16), self.sr, subtype, format=file_format.upper()
+            )
         except (soundfile.LibsndfileError, ValueError):
             raise SettingsError(
                 f"format is {file_format}, which cannot hold {self.sr} Hz; wav can"
@@ -112,7 +106,7 @@ class SoundFiles:
     ----------
     clip_id : str
     files : tuple of SoundFile
-        One per spec.
+        One per spec and condition.
     """
 
     clip_id: str
@@ -133,8 +127,12 @@ class SoundFiles:
 
     def lines(self) -> list[str]:
         """The files, their length and their gain."""
-        first = self.files[0]
-        about = f"{first.seconds:.1f} s each, gain {first.gain:.1f} dB (0 is as loud as the clip)"
+        lengths = sorted({f"{file.seconds:.1f}" for file in self.files}, key=float)
+        seconds = (
+            f"{lengths[0]} s each" if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]} s"
+        )
+        gain = self.files[0].gain
+        about = f"{seconds}, gain {gain:.1f} dB (0 is as loud as the clip)"
         return [*(str(file.path) for file in self.files), about]
 
 
@@ -143,11 +141,14 @@ def write_sounds(
     row: int,
     folder: str | os.PathLike[str],
     specs: Sequence[Spec | str] | None = None,
+    conditions: Conditions | None = None,
     *,
     method: Method = "griffin-lim",
     file_format: Format = "wav",
 ) -> SoundFiles:
-    """Write one clip's sounds, a file per spec: ``<clip>.<spec>.<method>.<format>``.
+    """Write one clip's sounds, a file per spec and condition: ``<clip>.<spec>.<method>.<format>``.
+
+    The method is left out of the names of sounds that are as stored.
 
     Parameters
     ----------
@@ -156,9 +157,9 @@ def write_sounds(
         Of the clip.
     folder : path
         Made if it is not there.
-    specs : sequence of FeatureSpec or str
-        Specs, or views; None for what is stored, and `MOST` of them spread over the fineness
-        where there are more.
+    specs : sequence of (Spec or str)
+    conditions : 'all' or sequence of (Condition or str)
+        Which, as in `featurestore.inspect.choice.choose`.
     method : {'griffin-lim', 'noise'}
     file_format : {'wav', 'flac', 'mp3'}
 
@@ -172,13 +173,13 @@ def write_sounds(
         As the store says.
     """
     _look(method, file_format)
-    wanted = subsample(store.specs, MOST) if specs is None else specs
-    sounds = sonify_clip(store, row, wanted, method=method)
+    sounds = sonify_clip(store, row, choose(store, specs, conditions), method=method)
     folder, stem = Path(folder), file_stem(store.table.clip_id[row])
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for spec, sound in sounds.items():
-        path = folder / f"{stem}.{spec.name}.{method}.{file_format}"
+        how = f"{method}." if player_of(spec).makes_phases else ""
+        path = folder / f"{stem}.{spec.name}.{how}{file_format}"
         path.write_bytes(sound.encoded(file_format))
         seconds = len(sound.samples) / sound.sr
         written.append(SoundFile(spec=spec, path=path, seconds=seconds, gain=sound.gain))
@@ -188,25 +189,17 @@ def write_sounds(
 def sonify_clip(
     store: FeatureStore,
     row: int,
-    specs: Sequence[Spec | str],
+    specs: Sequence[Spec],
     *,
     method: Method = "griffin-lim",
 ) -> dict[Spec, Sound]:
     """One clip's sounds, all at the same gain, so that they can be compared.
 
-    As long as its audio, without the padding. Parameters and errors are those of `write_sounds`.
+    As long as its audio, without the padding. Errors are those of `write_sounds`.
     """
-    arrays = [store[spec] for spec in specs]
-    if not arrays:
-        raise UnknownSpecError(f"{store.path} holds no specs; featurize adds some")
     sounds = {
-        array.spec: sonify(
-            array[row],
-            require_mel(array.spec, "sounds are made of"),
-            _valid_samples(store, row, array.spec),
-            method=method,
-        )
-        for array in arrays
+        spec: sonify(store[spec][row], spec, _valid_samples(store, row, spec), method=method)
+        for spec in specs
     }
     gain = min((sound.gain for sound in sounds.values()), default=0.0)
     return {spec: sound.turned_down(gain) for spec, sound in sounds.items()}
@@ -214,24 +207,19 @@ def sonify_clip(
 
 def _valid_samples(store: FeatureStore, row: int, spec: Spec) -> int:
     """How much of a clip is audio and not padding [samples at the spec's rate]."""
-    valid = round(valid_seconds(store, row) * spec.sr)
+    valid = round(valid_seconds(store, row, spec.condition) * spec.sr)
     return max(1, min(valid, store.window.n_samples(spec.sr)))
 
 
 def sonify(
     values: npt.NDArray[np.float32],
-    spec: FeatureSpec,
+    spec: Spec,
     n_samples: int,
     *,
     method: Method = "griffin-lim",
     seed: int = 0,
 ) -> Sound:
-    """Make a sound whose mel-spectrogram is the one given, as nearly as can be.
-
-    The scaling is undone, the bands are spread over FFT bins (`spread`), frames are held until the
-    next one, in steps of a quarter of a frame or less, and the magnitudes are imposed on white
-    noise: either once, or again and again until the phases agree with them (Griffin and Lim,
-    *IEEE ASSP* 32(2), 1984, with Perraudin's momentum, by librosa).
+    """Make a sound that the values given are those of, as nearly as can be.
 
     Analysed again, cells down to 50 dB below the loudest come out with these errors [dB], over
     eight real clips at 16 kHz (``benchmarks/sound.py``): the root mean square over cells, and the
@@ -248,9 +236,9 @@ def sonify(
 
     Parameters
     ----------
-    values : np.ndarray [shape=(n_mels, n_frames)]
+    values : np.ndarray [shape=(n_bands, n_frames)]
         Of `spec`, decoded.
-    spec : FeatureSpec
+    spec : Spec
     n_samples : int
         Length of the sound [samples at ``spec.sr``].
     method : {'griffin-lim', 'noise'}
@@ -261,83 +249,18 @@ def sonify(
     ------
     SettingsError
         If `method` is neither.
+    SpecError
+        If no sound is made of specs of that kind.
     """
-    import librosa
-
     _look(method, "wav")
-    # Frames half over one another, as stored at x1, leave the phases too free.
-    step = min(spec.hop_length, max(1, spec.n_fft // 4))
-    n_frames = 1 + n_samples // step
-    bins = spread(decompress(values, spec.log), spec)
-    nearest = (np.arange(n_frames) * step + spec.hop_length // 2) // spec.hop_length
-    magnitude = np.sqrt(bins).astype(np.float32)[:, np.minimum(nearest, bins.shape[1] - 1)]
-    window = SharedStft.of(spec).window_values()
-    with warnings.catch_warnings():  # of clips shorter than a frame, which are padded
-        warnings.filterwarnings("ignore", message="n_fft=", category=UserWarning)
-        if method == "noise":
-            noise = np.random.default_rng(seed).standard_normal(n_samples, np.float32)
-            spectra = librosa.stft(
-                noise, n_fft=spec.n_fft, hop_length=step, window=window, pad_mode="constant"
-            )
-            spectra *= magnitude / np.float32(np.sqrt(np.square(window).sum()))
-            samples = librosa.istft(
-                spectra, n_fft=spec.n_fft, hop_length=step, window=window, length=n_samples
-            )
-        else:
-            samples = librosa.griffinlim(
-                magnitude,
-                n_iter=_GRIFFIN_LIM_ROUNDS,
-                n_fft=spec.n_fft,
-                hop_length=step,
-                window=window,
-                pad_mode="constant",
-                length=n_samples,
-                random_state=seed,
-            )
+    samples = player_of(spec).play(values, spec, n_samples, method=method, seed=seed)
     peak = float(np.abs(samples).max())
-    gain = min(1.0, _HIGHEST_PEAK / peak) if peak else 1.0
+    gain = _HIGHEST_PEAK / peak if peak > 1 else 1.0
     return Sound(
         samples=np.asarray(samples * np.float32(gain), np.float32),
         sr=spec.sr,
         gain=20 * float(np.log10(gain)),
     )
-
-
-def spread(mel: Power, spec: FeatureSpec, rounds: int = _SPREADING_ROUNDS) -> Power:
-    """Power of FFT bins whose mel power is the one given.
-
-    Starts from the filter bank's transpose, scaled so that an even spectrum comes back even, and
-    goes on by the update of Lee and Seung (*NIPS*, 2000) for non-negative factors, which is that
-    of Richardson and Lucy. It leaves 0.04 dB (rms over real clips' cells within 50 dB, 96 bands)
-    where the transpose alone leaves 1.7, as it blurs neighbouring bands, and `librosa`'s
-    non-negative least squares 0.8, in many times the time, as it cares for loud cells only.
-
-    Parameters
-    ----------
-    mel : np.ndarray [shape=(n_mels, n_frames), dtype=float64]
-        Not negative.
-    spec : FeatureSpec
-    rounds : int
-
-    Returns
-    -------
-    np.ndarray [shape=(1 + n_fft // 2, n_frames), dtype=float64]
-        Zero in bins that no filter covers.
-    """
-    dense = SharedStft.of(spec).filters()
-    filters = csr_array(dense)
-    back = csr_array(dense.T)
-    covering = dense.sum(0)[:, None]
-    triangles = dense / dense.max(1, keepdims=True)
-    overlap = triangles.sum(0)[:, None]
-    density = mel / dense.sum(1, keepdims=True)
-    bins: Power = csr_array(triangles.T) @ density
-    bins /= np.where(overlap > 0, overlap, 1)
-    for _ in range(rounds):
-        got = filters @ bins
-        bins *= back @ np.divide(mel, got, out=np.zeros_like(mel), where=got > 0)
-        bins /= np.where(covering > 0, covering, 1)
-    return bins
 
 
 def _look(method: str, file_format: str) -> None:

@@ -319,7 +319,7 @@ def test_a_missing_shard_is_corrupt_and_not_silence(tiny_store, shard):
 def test_a_committed_clip_that_is_not_in_its_shard_is_corrupt(tiny_store, shard):
     from featurestore.format.shard import pack
 
-    shard.write_bytes(b"".join(pack([], 8)))
+    shard.write_bytes(b"".join(pack([], 8, 1)))
     with pytest.raises(CorruptDataError, match=r"clip 1: committed, but not in the shard"):
         tiny_store[tiny_store.specs[0]][9]
 
@@ -329,12 +329,12 @@ def test_a_chunk_of_another_size_is_corrupt_and_it_is_said_which(tiny_store, sha
     from featurestore.storage.checksum import append_crc32c
 
     chunk = append_crc32c(Codec().compress(np.zeros(3, np.float32)))
-    shard.write_bytes(b"".join(pack([chunk] * 8, 8)))
+    shard.write_bytes(b"".join(pack([(chunk,)] * 8, 8, 1)))
     with pytest.raises(CorruptDataError, match="clip 1: other values than those committed"):
         tiny_store[tiny_store.specs[0]][9]
     layout = tiny_store.layouts[tiny_store.specs[0]]
     commit = read_commit(tiny_store.files, Division.of(8), 1)
-    own = struct.pack("<Q", row_checksum(chunk, np.zeros((3, 16), np.float32))) * 8
+    own = struct.pack("<Q", row_checksum((chunk,), np.zeros((3, 16), np.float32))) * 8
     specs = {**commit.specs, layout.spec.name: own}
     write_commit(tiny_store.files, Division.of(8), 1, dataclasses.replace(commit, specs=specs))
     with pytest.raises(CorruptDataError, match=r"values/c/1/0/0, clip 1: a chunk unpacks to 12"):

@@ -1,5 +1,6 @@
 """Essentia, which the study used; an extra, because it is AGPL-3.0: ``melgrid[essentia]``."""
 
+import dataclasses
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,12 @@ def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.
         If Essentia is not installed.
     """
     es = _essentia()
+    length = stft.win_length or stft.n_fft
+    before = (stft.n_fft - length) // 2
     windowing = es.Windowing(
         type="hann",
-        size=stft.n_fft,
+        size=length,
+        zeroPadding=stft.n_fft - length,
         normalized=False,
         zeroPhase=False,
         symmetric=stft.window == "hann-symmetric",
@@ -34,7 +38,8 @@ def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.
         samples, frameSize=stft.n_fft, hopSize=stft.hop_length, startFromZero=True
     )
     for column, frame in zip(range(n_frames), frames, strict=False):
-        power[:, column] = spectrum(windowing(frame)) ** 2
+        # The zeros come after the window, which magnitudes do not tell.
+        power[:, column] = spectrum(windowing(frame[before : before + length])) ** 2
     return power
 
 
@@ -44,9 +49,17 @@ def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np
     Raises
     ------
     SettingsError
-        If Essentia is not installed.
+        If Essentia is not installed, or if a filter is empty, which it refuses.
     """
     es = _essentia()
+    for bank in stft.banks:
+        n_empty = int((dataclasses.replace(stft, banks=(bank,)).filters().max(1) == 0).sum())
+        if n_empty:
+            raise SettingsError(
+                f"backend is essentia, which computes no empty filters, and {n_empty} of the "
+                f"{bank.n_mels} HTK bands at sr {stft.sr} Hz, n_fft {stft.n_fft} are; "
+                "use --backend native"
+            )
     banks = [
         es.MelBands(
             inputSize=stft.n_fft // 2 + 1,
@@ -54,9 +67,9 @@ def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np
             sampleRate=stft.sr,
             lowFrequencyBound=bank.fmin,
             highFrequencyBound=bank.fmax,
-            warpingFormula="slaneyMel",
+            warpingFormula="htkMel" if bank.htk else "slaneyMel",
             weighting="linear",
-            normalize="unit_tri",
+            normalize="unit_max" if bank.norm is None else "unit_tri",
             type="magnitude",  # as it is: "power" would square it once more
         )
         for bank in stft.banks

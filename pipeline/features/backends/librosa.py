@@ -33,6 +33,8 @@ def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np
             n_mels=bank.n_mels,
             fmin=bank.fmin,
             fmax=bank.fmax,
+            htk=bank.htk,
+            norm=bank.norm,
             dtype=np.float64,
         )
         for bank in stft.banks

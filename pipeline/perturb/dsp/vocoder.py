@@ -1,10 +1,12 @@
 """The phase vocoder: audio made faster or slower at the same pitch, as librosa 0.11 does it.
 
-Of the STFT's frames, magnitudes are interpolated and phase advances added up. librosa adds them up
-in single precision, where a phase soon counts millions of radians and is rounded to a sixteenth:
-what it returns for float32 is as far from what it returns for float64 as two strangers, though
-they sound alike. To equal it, sums are rounded here as there, and the analysis is by NumPy's FFT,
-bit for bit.
+From frame to frame of the STFT, magnitudes are interpolated, and advances of the phase added up.
+librosa adds them up in float32: after some seconds a phase is a million radians, and is rounded to
+a sixteenth of one. So what librosa makes of float32 samples is not near what it makes of the same
+samples in float64: the rms of the difference is 2 to 6 % of the rms of music, and up to 36 % of
+that of noise. To equal librosa on float32, sums are rounded here as there, and what they are taken
+of is the same to the bit: hence NumPy's FFT, in double precision, and quotients as librosa has
+them.
 """
 
 import dataclasses
@@ -35,6 +37,9 @@ _ADVANCE = HOP * np.fft.rfftfreq(N_FFT, 1 / (2 * np.pi))
 
 _TURN = 2 * np.pi
 
+_QUIET = np.errstate(over="ignore", invalid="ignore")
+"""What is not finite, or overflows, gives what is not finite, without a warning."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Spectra:
@@ -48,13 +53,17 @@ class Spectra:
         How far the phase turns to the next frame [rad].
     phase : np.ndarray [shape=(1025,), dtype=float32]
         Of the first frame [rad].
+    n_samples : int
+        Length of what they were computed of.
     """
 
     magnitudes: npt.NDArray[np.float32]
     advances: npt.NDArray[np.float64]
     phase: npt.NDArray[np.float32]
+    n_samples: int
 
     @classmethod
+    @_QUIET
     def of(cls, samples: Samples) -> Self:
         """Those of samples, with silence before and after: 1.5 times the size of their STFT."""
         n_frames = 1 + len(samples) // HOP
@@ -68,7 +77,7 @@ class Spectra:
             # In double precision, then rounded: librosa's values to the bit.
             spectra = np.fft.rfft(framed[:n]).astype(np.complex64)
             np.abs(spectra, out=magnitudes[first : first + n])
-            # NumPy is thrice as fast where numbers lie side by side.
+            # Copied, since NumPy is thrice as fast where numbers lie side by side.
             np.arctan2(spectra.imag.copy(), spectra.real.copy(), out=phases[1 : n + 1])
             if first == 0:
                 start = phases[1].copy()
@@ -78,10 +87,15 @@ class Spectra:
             phases[0] = phases[n]
         phases[1] = 0
         _advance(phases[:2], advances[-1:])
-        return cls(magnitudes=magnitudes, advances=advances, phase=start)
+        return cls(magnitudes=magnitudes, advances=advances, phase=start, n_samples=len(samples))
 
-    def stretched(self, rate: float, n_samples: int) -> Samples:
-        """So many samples at `rate` times the speed, as `librosa.effects.time_stretch`."""
+    @_QUIET
+    def stretched(self, rate: float) -> Samples:
+        """The samples at `rate` times the speed, as `librosa.effects.time_stretch`.
+
+        They are ``n_samples / rate``, rounded; a half to the even number.
+        """
+        n_samples = round(self.n_samples / rate)
         n_frames = -(-(n_samples + N_FFT // 2) // HOP)
         steps = np.arange(0, len(self.advances), rate)[:n_frames]
         overlapping = np.zeros((len(steps) + _OVERLAP - 1, HOP), np.float32)
@@ -132,12 +146,12 @@ def _frame(samples: Samples, start: int, out: npt.NDArray[np.float64]) -> None:
 def _advance(phases: npt.NDArray[np.float32], out: npt.NDArray[np.float64]) -> None:
     """From each frame's phase to the next one's, the way nearest to the bin's own frequency."""
     np.subtract(phases[1:], phases[:-1], out=out)
-    out -= _ADVANCE
-    turns = out / _TURN
+    turns = out - _ADVANCE
+    # Divided, and not multiplied by the inverse: after silence, it is often half a turn to the bit.
+    turns /= _TURN
     np.rint(turns, out=turns)
     turns *= _TURN
     out -= turns
-    out += _ADVANCE
 
 
 def _phasors(

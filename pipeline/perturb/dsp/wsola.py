@@ -34,7 +34,7 @@ def stretch(samples: Samples, sr: int, rate: float) -> Samples:
     middles = np.round(np.arange(1, n_hops + 1) * (hop * rate)).astype(int)
     starts = np.maximum(middles - hop, 0)  # in `padded`, where the search for each begins
 
-    padded = np.zeros(max(starts[-1:], default=0) + len(samples) + 2 * reach + 2 * hop, np.float32)
+    padded = np.zeros(max([len(samples), *starts[-1:]]) + 2 * reach + 2 * hop, np.float32)
     padded[reach : reach + len(samples)] = samples
     energy = np.concatenate([[0.0], np.cumsum(np.square(padded, dtype=np.float64))])
     fade = np.float32(0.5 - 0.5 * np.cos(np.pi * (np.arange(hop) + 0.5) / hop))

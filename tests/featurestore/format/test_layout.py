@@ -91,4 +91,4 @@ def test_a_clip_that_no_chunk_can_hold_is_refused_with_the_remedy(make_store):
     message = r"n_frames is 16777217: .* would take 512 MiB, and may take 512; choose shorter clips"
     with pytest.raises(SettingsError, match=message):
         dataclasses.replace(made, n_frames=2**24 + 1)  # of 16 bands in float16
-    assert dataclasses.replace(made, n_frames=2**24).chunk_nbytes == 2**29
+    assert dataclasses.replace(made, n_frames=2**24).clip_nbytes == 2**29

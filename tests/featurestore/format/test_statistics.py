@@ -134,5 +134,5 @@ def test_a_rows_checksum_hangs_on_its_chunk_and_on_its_statistics(rng):
     chunk, statistics = rng.bytes(40), rng.normal(size=(3, BANDS)).astype(np.float32)
     other = statistics.copy()
     other[1, 1] += 1
-    assert len({row_checksum(chunk, statistics), row_checksum(chunk, other),
-                row_checksum(chunk[:-1] + b"!", statistics)}) == 3  # fmt: skip
+    assert len({row_checksum((chunk,), statistics), row_checksum((chunk,), other),
+                row_checksum((chunk[:-1] + b"!",), statistics)}) == 3  # fmt: skip

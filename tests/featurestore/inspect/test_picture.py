@@ -64,9 +64,10 @@ def test_more_specs_than_fit_are_left_out_and_said(make_store, tmp_path):
     assert {*picture.specs, *picture.left_out} == set(specs)
 
 
-def test_a_loud_band_is_drawn_at_its_frequency(tmp_path):
+@pytest.mark.parametrize("htk", [False, True])
+def test_a_loud_band_is_drawn_at_its_frequency(tmp_path, htk):
     """Found again in the picture, by the ticks that stand beside it."""
-    spec = FeatureSpec(sr=16000, n_mels=48, hop=1, log="db")
+    spec = FeatureSpec(sr=16000, n_mels=48, hop=1, log="db", htk=htk)
     values = np.full((48, 100), -60, np.float32)
     band = int(np.argmin(abs(spec.mel_frequencies - 2000)))
     values[band] = 20

@@ -60,9 +60,10 @@ def test_a_record_of_more_clips_than_there_are_is_damaged(store):
 def test_bytes_that_no_record_vouches_for_are_nobodys(store):
     layout = next(iter(store.layouts.values()))
     key = layout.shard_key(0)
-    chunks = unpack(store.files.read(key), 8, key)
-    chunks[3] = bytes(chunks[3])[:-1] + b"?"
-    store.files.write(key, pack(chunks, 8))
+    clips = unpack(store.files.read(key), *layout.rows_and_chunks, key)
+    *others, last = clips[3]
+    clips[3] = *others, last[:-1] + b"?"
+    store.files.write(key, pack(clips, *layout.rows_and_chunks))
     assert [damage.rows for damage in look(store).damage] == [(3,)]
     commit = read_commit(store.files, Division.of(8), 0)
     specs = {**commit.specs, layout.spec.name: invalidated(commit.specs[layout.spec.name], [3])}
@@ -83,7 +84,7 @@ class Racing(LocalFiles):
             specs = {**commit.specs, name: invalidated(commit.specs[name], [3])}
             write_commit(self, Division.of(8), 0, dataclasses.replace(commit, specs=specs))
             shard = self.read(key)
-            self.write(key, pack([*unpack(shard, 8, key)[:3], None], 8))
+            self.write(key, pack([*unpack(shard, 8, 1, key)[:3], None], 8, 1))
         return super().size(key)
 
 

@@ -158,3 +158,42 @@ def test_the_same_values_pack_to_the_same_bytes(rng):
 def test_unknown_names_are_refused_with_the_choice(kind, message):
     with pytest.raises(SettingsError, match=message):
         kind(name="float64")
+
+
+FULL_SCALE = -1.0, 1.0
+INT16 = Encoding(name="int16")
+
+
+def through_int16(values):
+    out = np.empty_like(values)
+    INT16.decode(INT16.encode(values, FULL_SCALE), out, FULL_SCALE)
+    return out
+
+
+def test_audio_of_16_bits_is_kept_bit_for_bit_in_int16():
+    """As libsndfile decodes it: divided by 32768. The lowest value alone becomes the next."""
+    codes = np.arange(-32767, 32768, dtype=np.int16)[None]
+    audio = codes.astype(np.float32) / 32768
+    np.testing.assert_array_equal(INT16.encode(audio, FULL_SCALE), codes)
+    np.testing.assert_array_equal(through_int16(audio), audio)
+    assert INT16.affine(FULL_SCALE) == (1 / 32768, 0)
+    assert INT16.encode(np.float32([[-1, 1]]), FULL_SCALE).tolist() == [[-32767, 32767]]
+    assert INT16.fill_value == -32768
+
+
+@given(within(-1, 1))
+def test_int16_is_no_further_off_than_it_says(values):
+    assert np.abs(through_int16(values) - values).max() <= INT16.max_error(FULL_SCALE)
+
+
+@given(within(-2, 2))
+def test_what_is_within_the_limits_of_int16_is_off_by_half_a_step(values):
+    low, high = INT16.limits(FULL_SCALE)
+    assert -1 < low < -32767 / 32768
+    assert 32767 / 32768 < high < 1
+    inside = (values >= low) & (values <= high)
+    error = np.abs(through_int16(values) - values)
+    assert (error[inside] <= 2**-16 + 2**-21).all()
+    np.testing.assert_array_equal(
+        through_int16(values)[~inside], np.sign(values[~inside]) * np.float32(32767 / 32768)
+    )

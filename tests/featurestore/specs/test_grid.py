@@ -43,8 +43,13 @@ def test_a_grid_passes_on_what_its_specs_share():
         fmin=30,
         fmax=7600,
         window="hann-symmetric",
+        win_length=400,
+        htk=True,
+        norm=None,
     )
-    assert spec.name == "sr16000-mel48-hop160-log-fft1024-fmin30-fmax7600-symmetric"
+    assert spec.name == (
+        "sr16000-mel48-hop160-log-fft1024-fmin30-fmax7600-symmetric-win400-htk-nonorm"
+    )
 
 
 def test_a_grid_with_a_spec_that_cannot_be_is_refused():

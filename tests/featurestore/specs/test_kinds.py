@@ -54,6 +54,9 @@ class Loudness:
     def n_frames(self, n_samples):
         return n_samples // self.block
 
+    def chunk_frames(self, n_frames):
+        return n_frames
+
     def n_valid_frames(self, n_valid, sr):
         return n_valid * self.sr // (sr * self.block)
 
@@ -106,7 +109,7 @@ def test_a_name_is_read_by_its_own_kind(loudness):
 
 
 def test_a_kind_that_is_not_known_is_refused_with_those_that_are():
-    with pytest.raises(SpecError, match=r"no kind 'loudness'; kinds are mel, stft, fbank$"):
+    with pytest.raises(SpecError, match=r"no kind 'loudness'; kinds are mel, stft, fbank, wave$"):
         parse_spec(LOUDNESS.name)
     with pytest.raises(SpecError, match="'nonsense' is not a spec's name"):
         parse_spec("nonsense")

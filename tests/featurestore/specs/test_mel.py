@@ -30,7 +30,10 @@ def specs(draw):
         "fmin": draw(st.just(0.0) | FREQUENCIES),
         "fmax": draw(st.none() | FREQUENCIES),
         "window": draw(st.sampled_from(["hann", "hann-symmetric"])),
+        "htk": draw(st.booleans()),
+        "norm": draw(st.sampled_from(["slaney", None])),
     }
+    fields["win_length"] = draw(st.none() | st.integers(16, fields["n_fft"]))
     try:
         return FeatureSpec(**fields)
     except SpecError:
@@ -62,6 +65,20 @@ def test_specs_have_the_same_name_only_if_they_are_equal(one, other):
         ({"fmin": 27.5, "fmax": 7999.999}, "sr16000-mel48-x2-db-fmin27.5-fmax7999.999"),
         ({"fmax": 8000}, "sr16000-mel48-x2-db"),
         ({"window": "hann-symmetric"}, "sr16000-mel48-x2-db-symmetric"),
+        ({"win_length": 400}, "sr16000-mel48-x2-db-win400"),
+        ({"win_length": 512}, "sr16000-mel48-x2-db"),
+        ({"htk": True}, "sr16000-mel48-x2-db-htk"),
+        ({"norm": None}, "sr16000-mel48-x2-db-nonorm"),
+        (
+            {
+                "n_fft": 1024,
+                "window": "hann-symmetric",
+                "win_length": 400,
+                "htk": True,
+                "norm": None,
+            },
+            "sr16000-mel48-x2-db-fft1024-symmetric-win400-htk-nonorm",
+        ),
     ],
 )
 def test_a_name_shows_what_is_off_its_default(changed, name):
@@ -83,6 +100,9 @@ def test_a_name_shows_what_is_off_its_default(changed, name):
         "sr16000-mel48-x2-db-fmin1.2.3",
         "sr16000-mel48-x2-db-fmax8000",
         "sr16000-mel48-x2-db-fmin30-fft1024",
+        "sr16000-mel48-x2-db-win512",
+        "sr16000-mel48-x2-db-win0400",
+        "sr16000-mel48-x2-db-nonorm-htk",
         "sr16000-mel48-x2-db\n",
         "sr٣٢٠٠٠-mel48-x2-db",
         "../sr16000-mel48-x2-db",
@@ -133,6 +153,13 @@ def test_a_name_of_a_spec_that_cannot_be_says_why(name, message):
         ({"fmin": float("nan")}, "fmin is nan Hz"),
         ({"fmax": float("inf")}, "fmax inf Hz"),
         ({"fmin": "30"}, "fmin is '30'; it must be a frequency in Hz"),
+        ({"win_length": 513}, "win_length is 513 samples; it must be from 16 to 512 samples"),
+        ({"win_length": 0}, "win_length is 0 samples; it must be from 16 to 512 samples"),
+        ({"win_length": 400.0}, r"win_length is 400\.0; it must be a whole number"),
+        ({"htk": "yes"}, "htk is 'yes'; it must be True or False"),
+        ({"htk": 1}, "htk is 1; it must be True or False"),
+        ({"norm": "none"}, "norm is 'none'; it must be 'slaney' or None"),
+        ({"norm": 1}, "norm is 1; it must be 'slaney' or None"),
     ],
 )
 def test_a_spec_that_cannot_be_is_refused_with_field_value_and_bound(changed, message):
@@ -176,18 +203,36 @@ def test_a_spec_is_refused_just_where_librosas_filter_bank_has_an_empty_band(sr,
         FeatureSpec(sr=sr, n_mels=n_mels, n_fft=n_fft)
 
 
-def _empty_by_librosa(*, sr, n_mels, n_fft):
+@given(
+    st.sampled_from([8000, 12000, 16000, 22050, 44100]),
+    st.integers(1, 256),
+    st.sampled_from([256, 512, 1024, 2048]),
+)
+def test_htks_empty_filters_are_accepted_and_told_as_librosa_has_them(sr, n_mels, n_fft):
+    spec = FeatureSpec(sr=sr, n_mels=n_mels, n_fft=n_fft, htk=True)
+    empty = _empty_by_librosa(sr=sr, n_mels=n_mels, n_fft=n_fft, htk=True)
+    assert spec.empty_filters.tolist() == empty.tolist()
+
+
+def test_the_lowest_of_the_published_128_bands_is_empty():
+    empty = FeatureSpec(sr=16000, n_mels=128, htk=True, norm=None).empty_filters
+    assert empty.tolist() == [0]
+    assert len(FeatureSpec(sr=22050, n_mels=128, n_fft=1024, htk=True).empty_filters) == 0
+
+
+def _empty_by_librosa(*, sr, n_mels, n_fft, htk=False):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        filters = librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels, dtype=np.float64)
+        filters = librosa.filters.mel(sr=sr, n_fft=n_fft, n_mels=n_mels, htk=htk, dtype=np.float64)
     return np.flatnonzero(filters.max(axis=1) == 0)
 
 
-@given(st.integers(1, 128), st.integers(0, 3000), st.integers(3001, 24000))
-def test_mel_frequencies_are_librosas(n_mels, fmin, fmax):
-    expected = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax)
+@given(st.integers(1, 128), st.integers(0, 3000), st.integers(3001, 24000), st.booleans())
+def test_mel_frequencies_are_librosas(n_mels, fmin, fmax, htk):
+    expected = librosa.mel_frequencies(n_mels + 2, fmin=fmin, fmax=fmax, htk=htk)
     # float64 rounding of exp and log
-    np.testing.assert_allclose(mel_edges(n_mels, fmin, fmax), expected, rtol=1e-12, atol=1e-9)
+    got = mel_edges(n_mels, fmin, fmax, htk=htk)
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-9)
 
 
 def test_mel_frequencies_are_the_centres_of_the_bands():
@@ -230,3 +275,37 @@ def test_rates_say_how_fine_a_spec_is():
     assert (spec.frame_rate, spec.values_per_second) == (31.25, 1500)
     assert (len(spec.edges), spec.edges[0]) == (50, 0)
     assert spec.edges[-1] == pytest.approx(8000)
+
+
+def test_coordinates_and_fields_of_htk_bands_are_their_own():
+    spec = FeatureSpec(sr=16000, n_mels=40, htk=True, norm=None, win_length=400)
+    expected = librosa.mel_frequencies(42, fmin=0, fmax=8000, htk=True)[1:-1]
+    np.testing.assert_allclose(spec.coordinates(3)[0].values, expected, rtol=1e-12)
+    fields = spec.fields()
+    assert (fields["win_length"], fields["htk"], fields["norm"]) == (400, True, "none")
+    fields = FeatureSpec(sr=16000, n_mels=40).fields()
+    assert (fields["win_length"], fields["htk"], fields["norm"]) == (512, False, "slaney")
+
+
+@pytest.mark.parametrize("changed", [{"htk": True}, {"norm": None}, {"win_length": 400}])
+def test_no_spec_is_derived_from_one_of_other_filters_or_window(changed):
+    plain, other = FeatureSpec(sr=16000, n_mels=40), FeatureSpec(sr=16000, n_mels=40, **changed)
+    assert other.derivation(plain) is None
+    assert plain.derivation(other) is None
+    assert other.derivation(other) is not None
+
+
+@pytest.mark.parametrize(
+    ("changed", "in_db", "in_log"),
+    [
+        ({}, 40, 7),
+        ({"htk": True}, 40, 7),
+        ({"norm": None}, 50, 9),
+        ({"norm": None, "n_fft": 1024}, 60, 10),
+        ({"norm": None, "n_fft": 1024, "win_length": 256}, 50, 9),
+        ({"norm": None, "n_fft": 64}, 40, 7),
+    ],
+)
+def test_filters_without_area_norm_have_a_range_of_their_own(changed, in_db, in_log):
+    made = [FeatureSpec(sr=16000, n_mels=8, log=log, **changed) for log in ("db", "log")]
+    assert [spec.value_range for spec in made] == [(-100, in_db), (0, in_log)]

@@ -4,7 +4,10 @@ import json
 import shutil
 
 import pytest
+from click.testing import CliRunner
 
+from cli import melgrid
+from featurestore import FeatureSpec
 from featurestore.errors import OutputError
 from models.report import write_report
 from models.report.page import Figures, write_page
@@ -43,6 +46,77 @@ def test_a_folder_that_cannot_be_is_an_error(few, compared, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match=r"cannot be written: .*; name another place"):
         write_report(few, compared, tmp_path / "file")
+
+
+# Studies of which little is known: a plain sentence each, and no false certainty.
+
+FINE, COARSE = (FeatureSpec(sr=16000, n_mels=n_mels) for n_mels in (96, 48))
+
+
+def _copies(rows):
+    """Seed 0 three times, under other labels."""
+    first = [row for row in rows if row["seed"] == 0]
+    return [row | {"seed": seed} for row in first for seed in (0, 1, 2)]
+
+
+def _without_folds(rows):
+    """The cheaper spec has been tested on the last fold alone, and the other one on the rest."""
+    return [row for row in rows if (row["spec"] == COARSE.name) == (row["fold"] == 2)]
+
+
+def _two_clips(rows):
+    """One with each tag and one without: any draw that can be scored is of both."""
+    return [
+        row
+        | {f"bootstrap_{score}": [row[score]] * 50 for score in ("roc_auc", "pr_auc")}
+        | {
+            "n_test": 2,
+            "n_train": 6,
+            "n_positive_per_tag": dict.fromkeys(row["roc_auc_per_tag"], 1),
+        }
+        for row in rows
+    ]
+
+
+def _one_tag(rows):
+    """Of three clips."""
+    return [
+        row
+        | {f"{score}_per_tag": {"slow": row[score]} for score in ("roc_auc", "pr_auc")}
+        | {"n_positive_per_tag": {"slow": 3}}
+        for row in rows
+    ]
+
+
+@pytest.mark.parametrize(
+    ("change", "made", "options", "sentence"),
+    [
+        (_copies, {}, (), "the runs have the same scores, so that they say nothing of other runs."),
+        (list, {"runs": 1}, (), "a single run says nothing of other runs; two runs or more"),
+        (_two_clips, {}, (), "too few: whichever are drawn, the scores stay the same."),
+        (_one_tag, {}, (), "too few: 3 are all that the tags have with them, or without, and 10"),
+        (_without_folds, {"folds": (0, 1, 2)}, (), "no fold was tested at both points."),
+        (list, {}, ("--margin", "0"), "runs would tell a loss of 0.17 %."),
+    ],
+    ids=["seeds alone", "a run", "two clips", "a tag", "missing folds", "no margin"],
+)
+def test_of_a_study_that_tells_nothing_the_report_says_why(
+    make_rows, tmp_path, change, made, options, sentence
+):
+    rows = change(make_rows([FINE, COARSE], **made))
+    results = tmp_path / "results.jsonl"
+    results.write_text("".join(f"{json.dumps(row)}\n" for row in rows), encoding="utf-8")
+    command = ["report", str(results), "-o", str(tmp_path / "report"), *options]
+    written = CliRunner().invoke(melgrid, command)
+    assert written.exit_code == 0, written.output
+    said = " ".join(written.stdout.split())
+    assert "Not told of mel48 x1: " in said
+    assert sentence in said
+    assert "Take mel96 x1: it has the best ROC AUC" in said
+    page = " ".join((tmp_path / "report/index.html").read_text(encoding="utf-8").split())
+    assert sentence in page
+    told = json.loads(CliRunner().invoke(melgrid, [*command, "--json"]).stdout)
+    assert [point["verdict"] for point in told["points"]] == ["not told", "baseline"]
 
 
 @pytest.fixture(scope="module")

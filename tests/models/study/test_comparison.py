@@ -300,6 +300,7 @@ def test_the_cheapest_that_is_no_worse_is_recommended_and_a_margin_of_nothing_ta
     none = compare(rows, margin=0)
     assert none.recommended.spec.name == FINE
     assert none.recommended_why.startswith("it has the best ROC AUC, and nothing is shown to be")
+    assert none.recommended_why.endswith("better than the baseline, or to lose nothing")
     assert "no worse" not in verdicts(none).values()
     assert compare(rows[:3]).recommended_why.endswith("and nothing is cheaper")
 
@@ -331,7 +332,8 @@ def test_runs_that_differ_in_their_seeds_label_alone_tell_nothing():
     ]
     verdict, said = told(rows)
     assert verdict == "not told"
-    assert "the runs have the same scores, so that they say nothing of other runs" in said
+    assert "the runs have the same scores, so that they say nothing of other runs." in said
+    assert "would begin to tell" not in said  # there are more runs than one
 
 
 def test_a_single_run_tells_nothing():
@@ -341,15 +343,38 @@ def test_a_single_run_tells_nothing():
     assert "a single run says nothing of other runs; two runs or more (--runs)" in said
 
 
-def test_two_test_clips_tell_nothing():
+@pytest.mark.parametrize("scores", [[0.0, 0.1, 0.2], [1.0, 0.9, 1.0]], ids=["lost", "equal"])
+def test_two_test_clips_tell_nothing(scores):
     """One with the tag, one without: every draw of a score is the score."""
+    of_clips = {"clips": [0.0] * 100, "n_test": 2, "n_train": 6}
+    rows = [*rows_of(FINE, [1.0, 0.9, 1.0], **of_clips), *rows_of(COARSE, scores, **of_clips)]
+    verdict, said = told(rows)
+    assert verdict == "not told"
+    assert "the test clips are too few: whichever are drawn, the scores stay the same" in said
+    assert "So many runs and clips tell" not in said
+
+
+def test_a_loss_that_no_draw_changes_is_not_told():
+    """Both points' scores vary, their difference never does."""
     rows = [
-        *rows_of(FINE, [1.0, 0.9, 1.0], clips=[0.0] * 100, n_test=2, n_train=6),
-        *rows_of(COARSE, [0.0, 0.1, 0.2], clips=[0.0] * 100, n_test=2, n_train=6),
+        *rows_of(FINE, [0.9, 0.8, 0.9], clips=0.01 * NOISE),
+        *rows_of(COARSE, [0.8, 0.6, 0.7], clips=0.01 * NOISE),
     ]
     verdict, said = told(rows)
     assert verdict == "not told"
     assert "the test clips are too few: whichever are drawn, the loss stays the same" in said
+
+
+def test_points_of_the_same_answers_tell_nothing_of_how_much_a_study_tells():
+    """A loss of 0 in each run and draw: no worse, but no study tells a loss of 0 %."""
+    rows = [
+        row
+        for spec in (FINE, COARSE)
+        for row in rows_of(spec, 0.9 + RUNS, clips=0.01 * NOISE, n_test=100, n_train=300)
+    ]
+    verdict, said = told(rows)
+    assert verdict == "no worse"
+    assert "So many runs and clips tell" not in said
 
 
 def test_rows_without_replicates_tell_nothing():
@@ -358,12 +383,25 @@ def test_rows_without_replicates_tell_nothing():
     assert "the rows hold no bootstrap replicates" in said
 
 
-def test_one_tag_is_compared_like_many(make_rows):
+def of_one_tag(make_rows, n_positive):
     tags = {"roc_auc_per_tag": {"rock": 0.8}, "pr_auc_per_tag": {"rock": 0.5}}
     specs = [FeatureSpec(sr=16000, n_mels=n) for n in (96, 48)]
-    comparison = compare(make_rows(specs, n_positive_per_tag={"rock": 3}, **tags))
-    assert comparison.points[0].verdict == "no worse"
-    assert comparison.points[0].tag_losses["rock"].verdict == "not told"  # three clips
+    return make_rows(specs, n_positive_per_tag={"rock": n_positive}, **tags)
+
+
+def test_one_tag_is_compared_like_many(make_rows):
+    point = compare(of_one_tag(make_rows, 12)).points[0]
+    assert point.verdict == "no worse"
+
+
+@pytest.mark.parametrize("n_positive", [3, 37])
+def test_one_tag_of_three_clips_tells_nothing(make_rows, n_positive):
+    """Three of 40 clips have it, or have it not."""
+    rows = of_one_tag(make_rows, n_positive)
+    verdict, said = told(rows)
+    assert verdict == "not told"
+    assert compare(rows).points[0].tag_losses["rock"].verdict == "not told"
+    assert "the test clips are too few: 3 are all that the tags have with them, or without" in said
 
 
 def test_where_all_runs_learn_from_the_same_clips_that_is_said(make_rows):

@@ -3,7 +3,7 @@ import dataclasses
 import pytest
 
 from models.study.planning import plan_study
-from models.study.power import TYPICAL, detectable_loss
+from models.study.power import TYPICAL, Deviations, detectable_loss
 from models.study.study import study
 from models.training.settings import TrainSettings
 
@@ -21,11 +21,16 @@ def test_a_plan_without_rows_says_that_time_is_unknown_and_takes_typical_deviati
     deviations = dataclasses.replace(TYPICAL, test_per_train=35 / 70)
     assert plan.deviations == deviations
     assert plan.detectable == detectable_loss(deviations, n_runs=3, n_clips=35)
-    first, second, third = plan.lines()
+    first, second, third, fourth = plan.lines()
     assert first == "24 trainings: 0 done, 24 left"
     assert "not known until" in second
     assert "3 runs and 35 test clips tell a loss of" in third
     assert "benchmarks/RESULTS.md" in third
+    # Half as many test clips as train, whichever: what the runs share is 0.011² / 2 for good.
+    assert fourth == (
+        "not even 100 runs on any number of test clips would tell a loss of 1 %, the margin unless "
+        "told otherwise: the runs differ too much"
+    )
 
 
 def test_a_pilots_rows_give_the_time_and_the_deviations(toy_store, tmp_path):
@@ -38,7 +43,23 @@ def test_a_pilots_rows_give_the_time_and_the_deviations(toy_store, tmp_path):
     (a, b), (c, d) = ([r["roc_auc"] for r in rows if r["seed"] == seed] for seed in (0, 1))
     assert plan.deviations.over_runs == pytest.approx(abs((b - a) - (d - c)) / 2**0.5)
     assert plan.deviations.test_per_train == 0
-    assert "from the results file's rows" in plan.lines()[-1]
+    assert "from the results file's rows" in plan.lines()[2]
+
+
+def test_a_plan_says_what_would_tell_the_margin_and_nothing_where_the_study_does(
+    toy_store, tmp_path
+):
+    plan = plan_study(
+        [toy_store], tmp_path / "results.jsonl", settings=SETTINGS, runs=3, vary="weights"
+    )
+    deviations = Deviations(over_runs=0.02, per_clip=0.2)
+    small = dataclasses.replace(plan, deviations=deviations, detectable=0.05)
+    assert small.lines()[-1] == (
+        "neither more runs nor more test clips alone would tell a loss of 1 %, the margin unless "
+        "told otherwise; about 51 runs and 4,862 test clips together would"
+    )
+    enough = dataclasses.replace(small, detectable=0.009)
+    assert enough.lines() == [*small.lines()[:-2], small.lines()[-2].replace("5 %", "0.9 %")]
 
 
 def test_evaluations_under_conditions_are_counted(perturbed_store, tmp_path):

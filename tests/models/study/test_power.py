@@ -3,7 +3,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -14,6 +14,7 @@ from models.study.power import (
     clips_needed,
     detectable_loss,
     deviations_of,
+    runs_and_clips_needed,
     runs_needed,
 )
 
@@ -73,6 +74,71 @@ def test_where_runs_leave_too_much_to_chance_no_number_of_clips_tells():
     few_runs = Deviations(over_runs=0.02, per_clip=0.01)
     assert clips_needed(few_runs, 0.01, n_runs=3) is None
     assert runs_needed(few_runs, 0.01, n_clips=200) > 20
+
+
+BOTH = Deviations(over_runs=0.02, per_clip=0.2)
+
+
+def test_runs_and_clips_together_leave_half_of_the_chance_to_either():
+    """By hand, for the normal distribution: ``(z_0.95 + z_0.8)² = 6.183``, so that a loss of 1 %
+    allows a variance of 1.617e-5, half of it for 0.02² / J and half for 0.2² / n.
+
+    Student's distribution takes a few per cent more of both together.
+    """
+    n_runs, n_clips = runs_and_clips_needed(BOTH, 0.01, most_runs=100)
+    by_hand = (2 * 0.02**2 / 1.617e-5, 2 * 0.2**2 / 1.617e-5)  # 49.5 and 4947
+    assert (n_runs, n_clips) == (51, 4862)
+    assert n_runs == pytest.approx(by_hand[0], rel=0.05)
+    assert math.prod(by_hand) < n_runs * n_clips < 1.03 * math.prod(by_hand)
+
+
+@pytest.mark.parametrize("loss", [0.01, 0.03, 0.05])
+@pytest.mark.parametrize(
+    "deviations", [BOTH, dataclasses.replace(BOTH, over_runs=0.01, test_per_train=0.1)]
+)
+def test_runs_and_clips_needed_are_the_fewest_trainings_times_clips(deviations, loss):
+    most_runs = 60
+    found = runs_and_clips_needed(deviations, loss, most_runs=most_runs)
+    products = [
+        (n_runs * n_clips, n_runs, n_clips)
+        for n_runs in range(2, most_runs + 1)
+        if (n_clips := clips_needed(deviations, loss, n_runs=n_runs)) is not None
+    ]
+    assert found == min(products)[1:]
+
+
+@given(deviations=DEVIATIONS, loss=st.floats(1e-3, 0.5))
+@settings(max_examples=20)
+def test_of_runs_and_clips_needed_one_less_does_not_tell(deviations, loss):
+    found = runs_and_clips_needed(deviations, loss, most_runs=100)
+    if found is None:
+        assert detectable_loss(deviations, n_runs=100, n_clips=10**12) > loss
+        return
+    n_runs, n_clips = found
+    assert detectable_loss(deviations, n_runs=n_runs, n_clips=n_clips) <= loss
+    if n_runs > 2:
+        assert detectable_loss(deviations, n_runs=n_runs - 1, n_clips=n_clips) > loss
+    if n_clips > 1:
+        assert detectable_loss(deviations, n_runs=n_runs, n_clips=n_clips - 1) > loss
+
+
+def test_a_smaller_loss_takes_more_of_runs_and_clips_together():
+    costs = [
+        math.prod(runs_and_clips_needed(BOTH, loss, most_runs=100))
+        for loss in (0.05, 0.03, 0.02, 0.01)
+    ]
+    assert costs == sorted(set(costs))
+
+
+def test_a_loss_that_two_runs_on_one_clip_tell_needs_no_more():
+    tiny = Deviations(over_runs=1e-4, per_clip=1e-3)
+    assert runs_and_clips_needed(tiny, 0.5, most_runs=100) == (2, 1)
+
+
+def test_where_neither_endless_clips_nor_all_runs_tell_nothing_is_needed():
+    assert runs_and_clips_needed(BOTH, 0.01, most_runs=20) is None  # 20 runs leave 0.02² / 20
+    shared = dataclasses.replace(BOTH, test_per_train=1 / 3)  # and all runs leave 0.02² / 3
+    assert runs_and_clips_needed(shared, 0.01, most_runs=10**4) is None
 
 
 def test_a_single_run_tells_no_loss():

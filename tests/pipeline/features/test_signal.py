@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from featurestore.specs.augmentation import MTAT, Augmentation
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import CLEAN, Condition
@@ -62,7 +63,7 @@ def test_what_is_slower_leaves_no_padding_and_fills_what_a_short_clip_has():
 
 
 def test_the_same_bits_however_much_of_the_track_was_read():
-    needed = n_needed(SR, Condition.parse("stretch1.5"))
+    needed = n_needed(SR, 1.5)
     whole = perturbed(clip_of(MUSIC), "stretch1.5").padded(0)
     some = perturbed(clip_of(MUSIC[: needed + 2], n_samples=len(MUSIC)), "stretch1.5").padded(0)
     np.testing.assert_array_equal(some, whole)
@@ -91,3 +92,62 @@ def test_a_clip_of_less_than_a_sample_is_silence():
     clip = Cropper(np.ones(1, np.float32), 48000, WINDOW).clip()
     for name in ("gain-6", "stretch1.5", "pitch1"):
         assert np.isfinite(perturbed(clip, name, sr=8000).padded(0)).all()
+
+
+def drawn(samples, text, seed=0, probability=1.0, sr=SR, **how):
+    augmentation = Augmentation.parse(text, probability)
+    return Signals(clip_of(samples, **how), seed, augmentation).at(sr, Condition(draw=0))
+
+
+def test_a_draw_is_what_the_augmentation_draws_for_the_clip():
+    generator = Condition(draw=0).generator(7)
+    condition = Augmentation.parse("pitch-5:5", 1).draw(generator)
+    expected = perturbed(clip_of(MUSIC), condition.name).padded(512)
+    np.testing.assert_array_equal(drawn(MUSIC, "pitch-5:5", seed=7).padded(512), expected)
+    # the same at any rate: pitch draws nothing from its generator
+    other = perturbed(clip_of(MUSIC), condition.name, sr=8000).padded(0)
+    np.testing.assert_array_equal(drawn(MUSIC, "pitch-5:5", seed=7, sr=8000).padded(0), other)
+
+
+def test_the_same_draw_whatever_else_is_made_and_another_for_another_clip_and_number():
+    augmentation = Augmentation.parse(MTAT, 1)
+    alone = drawn(MUSIC, MTAT).padded(0)
+    signals = Signals(clip_of(MUSIC), 0, augmentation)
+    for name in ("draw3", "stretch2", "noise0.1", "draw1"):
+        signals.at(SR, Condition.parse(name))
+    np.testing.assert_array_equal(signals.at(SR, Condition(draw=0)).padded(0), alone)
+    for other in (drawn(MUSIC, MTAT, seed=1), signals.at(SR, Condition(draw=1))):
+        assert np.abs(other.padded(0) - alone).max() > 0.01
+
+
+def test_a_draw_of_nothing_is_the_clean_clip():
+    probability = 1e-6
+    clean = clip_of(MUSIC).padded(SR, 512)
+    np.testing.assert_array_equal(drawn(MUSIC, MTAT, probability=probability).padded(512), clean)
+
+
+@pytest.mark.parametrize("step", ["stretch0.5", "stretch1.7", "tempo0.5", "gauss0.1", "pitch3"])
+@pytest.mark.parametrize("n_samples", [SR // 2, SR, 5 * SR])
+def test_a_draw_is_as_long_as_its_clip(step, n_samples):
+    signal = drawn(MUSIC[:n_samples], step)
+    samples = signal.padded(0)
+    n_valid = min(n_samples, SR)
+    assert signal.n_valid == n_valid
+    assert len(samples) == SR
+    assert not samples[n_valid:].any()
+    follows = n_samples > SR or step != "stretch1.7"
+    # the vocoder's last frame reaches half a frame beyond the end
+    heard = n_valid if follows else int(n_valid / 1.7)
+    assert np.abs(samples[heard - SR // 8 : heard]).max() > 0.05
+    assert not samples[heard + 1024 :].any()
+
+
+def test_draws_reach_as_far_as_the_fastest():
+    spec = FeatureSpec(sr=SR, n_mels=8)
+    draw = spec.under(Condition(draw=0))
+    augmentation = Augmentation.parse("stretch0.8:1.2,pitch-5:5")
+    fastest = reach([spec.under(Condition.parse("stretch1.2"))], WINDOW)
+    assert reach([spec, draw], WINDOW, augmentation) == fastest
+    n_read = round(fastest * SR) + 2
+    some = drawn(MUSIC[:n_read], "stretch1.2", n_samples=len(MUSIC))
+    np.testing.assert_array_equal(some.padded(0), drawn(MUSIC, "stretch1.2").padded(0))

@@ -12,6 +12,7 @@ def recoded(samples, sr, bit_rate):
     return mp3.perturb(Audio(samples=samples, sr=sr), (bit_rate,), np.random.default_rng(0))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sr", "bit_rate"), EACH)
 def test_the_file_has_the_bit_rate_that_was_asked_for(piece, sr, bit_rate):
     short, long = (len(mp3.encode(Audio(samples=piece[: n * sr], sr=sr), bit_rate)) for n in (0, 2))
@@ -20,6 +21,7 @@ def test_the_file_has_the_bit_rate_that_was_asked_for(piece, sr, bit_rate):
     assert (long - short) * 8 / 1000 / seconds == pytest.approx(bit_rate, rel=0.12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sr", "bit_rate"), EACH)
 def test_samples_are_where_they_were(piece, sr, bit_rate):
     given = piece[: 2 * sr]

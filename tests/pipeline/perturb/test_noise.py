@@ -25,3 +25,7 @@ def test_noise_alone_is_as_loud_as_the_clip_was(piece):
 
 def test_no_noise_leaves_the_samples_as_they_are(piece):
     np.testing.assert_array_equal(mixed(piece, 0), piece)
+
+
+def test_an_empty_clip_stays_empty():
+    assert mixed(np.zeros(0, np.float32), 0.1).shape == (0,)

@@ -1,5 +1,6 @@
 """Stretching is librosa's, to float32 rounding; also where little decides on a phase."""
 
+import tracemalloc
 import warnings
 
 import librosa
@@ -68,9 +69,10 @@ def test_nothing_is_stretched_to_nothing():
     assert stretched(np.zeros(0, np.float32), 0.5).shape == (0,)
 
 
-def test_what_is_not_finite_stays_so_without_a_warning():
-    samples = np.full(4000, np.nan, np.float32)
-    samples[100] = np.inf
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38])
+def test_what_is_not_finite_or_overflows_stays_so_without_a_warning(noise, value):
+    samples = noise[:9000].copy()
+    samples[4000:4100] = value
     assert not np.isfinite(stretched(samples, 0.8)).all()
 
 
@@ -84,6 +86,17 @@ def test_bits_do_not_depend_on_what_else_was_made_of_the_audio(noise):
         stretch.perturb(shared, (1.1,), generator), stretched(noise[:100_000], 1.1)
     )
     assert "spectra" in vars(shared)
+
+
+def test_memory_stays_within_three_times_the_stft(noise):
+    stft = 1025 * (1 + len(noise) // 512) * np.dtype(np.complex64).itemsize
+    audio, generator = Audio(samples=noise, sr=16000), np.random.default_rng(0)
+    tracemalloc.start()
+    for rate in (2**-0.5, 2**0.5):
+        stretch.perturb(audio, (rate,), generator)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert stft < peak < 3 * stft
 
 
 @pytest.mark.parametrize("rate", [0.25, 0.5, 2**-0.5, 1.0, 1.2, 2**0.5, 4.0])

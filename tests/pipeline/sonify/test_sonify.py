@@ -82,6 +82,20 @@ def test_spreading_bands_is_undone_by_the_filters(n_mels):
     assert np.sqrt(np.mean((10 * np.log10(again[loud] / mel[loud])) ** 2)) < 0.5
 
 
+@pytest.mark.parametrize(("n_mels", "win_length"), [(48, None), (128, 400)])
+def test_bands_of_htk_without_norm_give_their_values_back(n_mels, win_length):
+    """With 128 bands some filters are empty: they say nothing, and stay at the floor."""
+    spec = FeatureSpec(sr=16000, n_mels=n_mels, htk=True, norm=None, win_length=win_length)
+    assert (len(spec.empty_filters) > 0) == (n_mels == 128)
+    stored = analysed(music(spec.sr), spec)
+    sound = sonify(stored, spec, SECONDS * spec.sr)
+    again = analysed(sound.samples / np.float32(10 ** (sound.gain / 20)), spec)
+    loud = stored > stored.max() - 50
+    assert loud.mean() > 0.5
+    assert np.sqrt(np.mean((again - stored)[loud] ** 2)) < 3
+    assert (again[spec.empty_filters] == -100).all()
+
+
 def test_an_even_spectrum_is_spread_evenly():
     spec = FeatureSpec(sr=16000, n_mels=48, hop=1, log="db", fmin=500.0, fmax=6000.0)
     mel = SharedStft.of(spec).filters().sum(axis=1, keepdims=True).astype(np.float32)
