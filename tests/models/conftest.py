@@ -16,7 +16,6 @@ from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
 from featurestore.specs.perturbation import Condition
-from featurestore.storage.checksum import append_crc32c
 from featurestore.writer import StoreWriter, write_shard
 from models.study.comparison import Comparison, compare
 from models.study.results import Row
@@ -75,8 +74,8 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 rows = []
                 for row, clip in enumerate(values[layout.spec]):
                     stored = layout.encoding.encode(clip, layout.spec.value_range)
-                    chunk = append_crc32c(layout.codec.compress(stored))
-                    rows.append(None if row in failed else (chunk, statistics_of(clip)))
+                    chunks = layout.chunks_of(stored)
+                    rows.append(None if row in failed else (chunks, statistics_of(clip)))
                 checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
