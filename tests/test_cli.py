@@ -328,6 +328,55 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     assert {path.split("/")[-1] for path in comparison["files"]} == names
 
 
+def test_a_low_pass_costs_the_tag_that_is_high_and_a_gain_of_nothing_costs_nothing(
+    corpus, tmp_path
+):
+    path, results = tmp_path / "perturbed.zarr", tmp_path / "results.jsonl"
+    made = program(
+        "featurize", corpus / "labels.csv", "-o", path, "--sr", SR, "--mels", "16,8", "--hop",
+        "x2", "--duration", 1, "--workers", 2, "--max-failures", 2, "--quiet", "--perturb",
+        "gain0,lowpass500",
+    )  # fmt: skip
+    assert made.returncode == 0, made.stderr
+    assert "say which --spec: sr8000-mel16-x2-db, sr8000-mel8-x2-db" in invoke("train", path).output
+    how = ("--width", 0.02, "--epochs", 3, "--batch-size", 4, "--device", "cpu", "--amp", "off")
+    checkpoint = tmp_path / "model.pt"
+    trained = invoke("train", path, "--spec", "sr8000-mel16-x2-db", *how, "-o", checkpoint)
+    assert trained.exit_code == 0, trained.output
+    scored = invoke("evaluate", checkpoint, path, "--conditions", "all", "--json")
+    assert scored.exit_code == 0, scored.output
+    clean, same, low = json.loads(scored.stdout)["scores"]
+    assert (same["condition"], low["condition"]) == ("gain0", "lowpass500")
+    assert same["roc_auc_per_tag"] == clean["roc_auc_per_tag"]
+    told = invoke("evaluate", checkpoint, path, "--split", "test,train")
+    assert [line.split()[:2] for line in told.stdout.splitlines()[2:]] == [
+        ["test", "clean"],
+        ["train", "clean"],
+    ]
+    assert "holds no sr8000" in refused(
+        "evaluate", checkpoint, path, "--conditions", "noise0.1", code=1
+    )
+
+    command = ("study", path, "-o", results, *how, "--runs", 2, "--conditions", "all")
+    planned = invoke(*command, "--dry-run")
+    assert "4 trainings: 0 done, 4 left" in planned.stdout
+    assert "12 evaluations, under all conditions together: 0 done, 12 left" in planned.stdout
+    studied = invoke(*command)
+    assert studied.exit_code == 0, studied.output
+    assert "Robustness: what each network loses" in studied.stdout
+    assert len(results.read_text().splitlines()) == 12
+    told = invoke("report", results, "-o", tmp_path / "report", "--json")
+    found = json.loads(told.stdout)
+    assert found["robustness"]["conditions"][0] in ("gain0", "lowpass500")
+    for loss in found["robustness"]["losses"]:
+        if loss["condition"] == "gain0":
+            assert (loss["loss"], loss["loss_against_baseline"]) == (0, pytest.approx(
+                next(p["loss"] for p in found["points"] if p["label"] == loss["point"])
+            ))  # fmt: skip
+    assert "robustness.png" in {file.split("/")[-1] for file in found["files"]}
+    assert 'id="robustness"' in (tmp_path / "report/index.html").read_text()
+
+
 def test_a_report_of_nothing_is_refused(tmp_path):
     results = tmp_path / "results.jsonl"
     assert "there is no results file at" in refused("report", results, code=1)

@@ -53,6 +53,9 @@ from models.study.tag_losses import TagLoss, tag_losses
 _WIDTH = 80
 """Columns of a terminal."""
 
+_MOST_LISTED = 12
+"""Points of a condition that the text table lists; of more, some of either end."""
+
 _MOST_NAMED = 3
 """Points that a sentence names; of more, it gives the number."""
 
@@ -157,7 +160,10 @@ class Robustness:
         }
 
     def lines(self) -> list[str]:
-        """A text table, 80 columns wide, a block a condition, and what it says."""
+        """A text table, 80 columns wide, a block a condition, and what it says.
+
+        Of many points, the baseline and those that lose least and most.
+        """
         head = ["ROC AUC", "loss %", "95 % interval", "verdict", "vs baseline"]
         blocks = {
             condition: [
@@ -171,8 +177,7 @@ class Robustness:
                         loss.against_baseline,
                     ],
                 )
-                for loss in self.losses
-                if loss.condition == condition
+                for loss in _listed([c for c in self.losses if c.condition == condition])
             ]
             for condition in self.conditions
         }
@@ -200,9 +205,22 @@ class Robustness:
             text.append(condition)
             for label, values in block:
                 text += line(f"  {label}", values)
-        for sentence in (self.sentence, *self.notes):
+        said = [self.sentence, *self.notes]
+        if len(self.points) > _MOST_LISTED:
+            said.append("Of each condition, those that lose least and most are listed here.")
+        for sentence in said:
             text += textwrap.wrap(sentence, _WIDTH)
         return text
+
+
+def _listed(losses: Sequence[ConditionLoss]) -> Sequence[ConditionLoss]:
+    if len(losses) <= _MOST_LISTED:
+        return losses
+    ordered = sorted(range(len(losses)), key=lambda i: losses[i].loss)
+    ends = {*ordered[: _MOST_LISTED // 2], *ordered[-(_MOST_LISTED // 2) :]}
+    return [
+        loss for i, loss in enumerate(losses) if i in ends or loss.against_baseline == "baseline"
+    ]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,6 @@ from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
 from featurestore.specs.perturbation import Condition
-from featurestore.storage.checksum import append_crc32c
 from featurestore.writer import StoreWriter, write_shard
 from models.study.comparison import Comparison, compare
 from models.study.results import Row
@@ -81,8 +80,8 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 none = {*failed, *lacking.get(layout.spec, ())}
                 for row, clip in enumerate(values[layout.spec]):
                     stored = layout.encoding.encode(clip, layout.spec.value_range)
-                    chunk = append_crc32c(layout.codec.compress(stored))
-                    rows.append(None if row in none else ((chunk,), statistics_of(clip)))
+                    chunks = layout.chunks_of(stored)
+                    rows.append(None if row in none else (chunks, statistics_of(clip)))
                 checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
@@ -273,7 +272,7 @@ def with_conditions(rows: Sequence[Row], losses: Mapping[str, float], seed: int 
     return found
 
 
-@pytest.fixture(name="with_conditions")
+@pytest.fixture(name="with_conditions", scope="session")
 def with_conditions_fixture() -> MakeRows:
     return with_conditions
 

@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import pytest
 
 from models.report.page import Figures, facts, headline, heat, render
+from models.robustness import compare_conditions
 from models.study.comparison import compare
 from models.study.formatting import describe
 
@@ -111,6 +112,34 @@ def test_sections_are_left_out_where_there_is_nothing_to_say(few, html):
     assert "MagnaTagATune" in other
     assert "89.12 ± 0.23" in other
     assert 'href="listen.html"' in other
+
+
+def test_a_page_of_clean_clips_is_the_same_whether_rows_say_so_or_not(few, html):
+    """Rows of old hold no condition, and their page knows of none."""
+    assert rendered([row | {"condition": "clean", "weights": "abc"} for row in few]) == html
+    assert "obust" not in Page(html).texts_of("h2") + Page(html).texts_of("a")
+    assert 'id="robustness"' not in html
+
+
+def test_conditions_add_a_section_and_leave_the_others_as_they_are(few, html, with_conditions):
+    rows = with_conditions(few, {"gain0": 0.0, "noise0.1": 0.08})
+    comparison = compare(rows)
+    found = compare_conditions(rows, comparison)
+    more = render(rows, comparison, Figures.of(comparison, found), robustness=found)
+    section = re.search(r'\n<section id="robustness".*?</section>\n', more, re.DOTALL)[0]
+    left = more.replace(section, "").replace(' <a href="#robustness">Robustness</a>', "")
+    left = re.sub(r"<div><dt>tested under</dt>.*?</div>", "", left)
+    assert left == html
+    page = Page(section)
+    assert found.sentence in "".join(page.texts_of("p"))
+    cells = [text.strip() for text in page.texts_of("td")]
+    assert {"worse", "no worse", "baseline"} <= set(cells)
+    assert section.count("<tr>") == 1 + len(found.losses)
+    dots = [a for _, a in page.tags if a.get("class") == "dot"]
+    assert len(dots) == 2 * len(found.losses)
+    ids = [a["id"] for _, a in Page(more).tags if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert not {"style"} & {key for _, a in page.tags for key in a}
 
 
 def test_one_run_of_one_point_makes_a_page(few):

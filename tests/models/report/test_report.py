@@ -11,6 +11,7 @@ from featurestore import FeatureSpec
 from featurestore.errors import OutputError
 from models.report import write_report
 from models.report.page import Figures, write_page
+from models.robustness import compare_conditions
 from models.study.comparison import compare
 
 WIDTHS = {"desktop": (1280, 900), "phone": (390, 844)}
@@ -29,6 +30,16 @@ def test_a_page_and_its_figures_are_written_and_written_anew(few, compared, tmp_
     write_report(few, compared, folder)
     assert [path.read_bytes() for path in written[1:]] == before[1:]
     assert 'href="listen.html"' in written[0].read_text()
+
+
+def test_conditions_have_a_figure_too(few, with_conditions, tmp_path):
+    rows = with_conditions(few, {"noise0.1": 0.08})
+    comparison = compare(rows)
+    written = write_report(rows, comparison, tmp_path, compare_conditions(rows, comparison))
+    assert {"robustness.png", "robustness.svg"} < {path.name for path in written}
+    drawn = (tmp_path / "robustness.svg").read_text()
+    assert "mel96 x1 under noise0.1" in drawn
+    assert drawn.count('class="dot"') == 6
 
 
 def test_a_folder_that_cannot_be_is_an_error(few, compared, tmp_path):
@@ -129,12 +140,19 @@ def browser(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def pages(few, many, tmp_path_factory):
-    """Addresses of the page of few points, and of the study's whole grid with two networks."""
+def pages(few, many, tmp_path_factory, with_conditions):
+    """Addresses of pages of few points, without and with conditions, and of the study's grid."""
+    losses = {"gain0": 0.0, "stretch0.707": 0.03, "lowpass1000~mp3-64": 0.08}
     addresses = {}
-    for name, rows in (("few", few), ("many", many)):
+    for name, rows in (
+        ("few", few),
+        ("conditions", with_conditions(few, losses)),
+        ("many", many),
+    ):
         folder, comparison = tmp_path_factory.mktemp(name), compare(rows)
-        addresses[name] = write_page(rows, comparison, Figures.of(comparison), folder).as_uri()
+        found = compare_conditions(rows, comparison)
+        figures = Figures.of(comparison, found)
+        addresses[name] = write_page(rows, comparison, figures, folder, found).as_uri()
     return addresses
 
 
@@ -167,7 +185,7 @@ def assert_clean(browser, address, width):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["few", "many"])
+@pytest.mark.parametrize("name", ["few", "conditions", "many"])
 def test_the_page_fits_its_window_in_silence_and_asks_the_network_for_nothing(
     browser, pages, size, name
 ):
@@ -231,6 +249,22 @@ def test_a_point_says_its_numbers_to_the_pointer_and_to_the_keyboard(
     ActionChains(browser).send_keys(Keys.ESCAPE).perform()
     assert not tip.is_displayed()
     assert_clean(browser, pages["few"], size)
+
+
+@pytest.mark.slow
+def test_a_loss_under_a_condition_says_its_numbers_to_the_keyboard(browser, pages, size):
+    from selenium.webdriver import ActionChains, Keys
+
+    browser.get(pages["conditions"])
+    dots = [d for d in find(browser, "#robustness .dot") if d.is_displayed()]
+    assert len(dots) == 18
+    browser.execute_script("arguments[0].focus()", dots[0])
+    (tip,) = find(browser, "#tip")
+    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
+    assert "under gain0" in tip.text
+    assert "no worse" in tip.text
+    assert len(find(browser, "#robustness-table tbody tr")) == 18
+    assert_clean(browser, pages["conditions"], size)
 
 
 @pytest.mark.slow

@@ -186,6 +186,18 @@ def test_lines_fit_a_terminal_and_say_the_verdicts(rows, with_conditions):
     assert found.sentence.split()[0] in " ".join(lines)
 
 
+def test_of_many_points_the_text_lists_those_that_lose_least_and_most(many, with_conditions):
+    found = judged(with_conditions(many, {"noise0.1": 0.1}))
+    lines = found.lines()
+    assert len(found.losses) == 176
+    assert len([line for line in lines if line.startswith("  mel")]) in (12, 13)
+    losses = sorted(found.losses, key=lambda loss: loss.loss)
+    baseline = next(loss for loss in losses if loss.against_baseline == "baseline")
+    for loss in (losses[0], losses[-1], baseline):
+        assert any(line.startswith(f"  {loss.point.label}") for line in lines)
+    assert " ".join(lines).endswith("those that lose least and most are listed here.")
+
+
 def test_labels_too_long_for_a_column_have_a_line_of_their_own(make_rows, with_conditions):
     rows = make_rows(SPECS[:1]) + make_rows(SPECS[1:2], recipe="modern", augment="specaugment")
     lines = judged(with_conditions(rows, {"noise0.1": 0.1})).lines()

@@ -83,6 +83,14 @@ def test_a_point_gathers_the_runs_of_a_spec_and_the_cheapest_comes_first():
     assert math.isnan(fine.p_holm)
 
 
+def test_rows_of_other_conditions_change_nothing():
+    rows = [*rows_of(FINE, [0.9, 0.91]), *rows_of(COARSE, [0.6, 0.7])]
+    perturbed = [row | {"condition": "noise0.1", "roc_auc": 0.5} for row in rows]
+    assert str(compare([*rows, *perturbed])) == str(compare(rows))
+    with pytest.raises(TrainingError, match="no results to compare"):
+        compare(perturbed)
+
+
 def test_intervals_lie_about_the_score_though_clips_drawn_twice_raise_pr_auc():
     """40 clips and 8 tags: without a move, PR AUC may well lie below its own interval."""
     rng = np.random.default_rng(3)

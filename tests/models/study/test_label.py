@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureSpec
+from featurestore.specs.perturbation import Condition
 from models.study.label import Label, hop_name, label_points, words_of
 
 SETTINGS = {
@@ -31,6 +32,17 @@ def test_a_spec_is_said_as_its_name_has_it():
     assert words.resolution == ("mel48", "hop160")
     assert words.rest == ("12 kHz", "log", "fft1024", "fmin27.5", "symmetric")
     assert words.family == "48 bands"
+
+
+def test_a_condition_that_was_trained_on_is_said():
+    spec = FeatureSpec(sr=16000, n_mels=48)
+    noisy = [spec.under(Condition.parse(name)) for name in ("noise0.1", "noise0.4")]
+    labels, _ = label_points([(each, SETTINGS) for each in (spec, *noisy)])
+    assert [str(label) for label in labels] == [
+        "mel48 x1",
+        "mel48 x1 noise0.1",
+        "mel48 x1 noise0.4",
+    ]
 
 
 @given(st.integers(1, 4096))

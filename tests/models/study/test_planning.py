@@ -62,6 +62,23 @@ def test_a_plan_says_what_would_tell_the_margin_and_nothing_where_the_study_does
     assert enough.lines() == [*small.lines()[:-2], small.lines()[-2].replace("5 %", "0.9 %")]
 
 
+def test_evaluations_under_conditions_are_counted(perturbed_store, tmp_path):
+    path = tmp_path / "results.jsonl"
+    usual = {"settings": SETTINGS, "specs": perturbed_store.specs[:1], "runs": 2}
+    plan = plan_study([perturbed_store], path, conditions=["all"], **usual)
+    assert (plan.n_trainings, plan.n_tests, plan.n_tests_done, plan.n_again) == (2, 6, 0, 0)
+    assert "6 evaluations, under all conditions together: 0 done, 6 left" in plan.lines()
+    study([perturbed_store], path, progress=False, **usual)
+    plan = plan_study([perturbed_store], path, conditions=["noise0.1"], **usual)
+    assert (plan.n_done, plan.n_left, plan.n_tests, plan.n_tests_done) == (0, 2, 4, 2)
+    assert plan.lines()[2].startswith("2 of the trainings left were done, but not tested under all")
+    assert plan.seconds_left > 0
+    study([perturbed_store], path, progress=False, conditions=["noise0.1"], **usual)
+    plan = plan_study([perturbed_store], path, conditions=["noise0.1"], **usual)
+    assert (plan.n_done, plan.n_left, plan.n_tests_done) == (2, 0, 4)
+    assert plan_study([perturbed_store], path, **usual).n_tests == 2
+
+
 def test_a_single_run_is_said_to_tell_nothing(toy_store, tmp_path):
     plan = plan_study([toy_store], tmp_path / "results.jsonl", settings=SETTINGS, runs=1)
     assert plan.detectable is None

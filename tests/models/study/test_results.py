@@ -5,7 +5,7 @@ import math
 import pytest
 
 from featurestore.errors import OutputError, RunError, TrainingError
-from models.study.results import IDENTITY, ResultsFile, identity, read_results
+from models.study.results import IDENTITY, ResultsFile, identity, is_as_trained, read_results
 from models.training.settings import TrainSettings
 
 ROW = {
@@ -194,3 +194,32 @@ def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
     assert identity(ROW) == identity(ROW | {"partition": None, "draws": None})
     assert identity(ROW) != identity(ROW | {"draws": "4 draws of pitch-5:5 p0.5"})
     assert identity(ROW | {"draws": "4 draws of pitch-5:5 p0.5"}).point.draws
+
+
+def test_rows_without_a_condition_are_of_what_was_trained_on():
+    assert identity(ROW) == identity(ROW | {"condition": "clean"})
+    noisy = ROW | {"condition": "noise0.1"}
+    assert identity(noisy) != identity(ROW)
+    assert identity(noisy).as_trained == identity(ROW)
+    assert (is_as_trained(ROW), is_as_trained(noisy)) == (True, False)
+    trained_on_noise = ROW | {"spec": f"{ROW['spec']}~noise0.1"}
+    assert identity(trained_on_noise).condition == "noise0.1"
+    assert is_as_trained(trained_on_noise)
+    assert not is_as_trained(trained_on_noise | {"condition": "clean"})
+
+
+@pytest.mark.parametrize("condition", [None, 1, "", "nose0.1", "noise0.10"])
+def test_a_condition_that_is_none_is_an_error_that_names_its_line(tmp_path, condition):
+    path = tmp_path / "results.jsonl"
+    path.write_text(json.dumps(ROW | {"condition": condition}) + "\n")
+    with pytest.raises(TrainingError, match=r"results.jsonl:1: condition is "):
+        read_results(path)
+
+
+def test_several_rows_are_added_in_one_go(tmp_path):
+    path = tmp_path / "results.jsonl"
+    with ResultsFile(path) as file:
+        file.append(row(0), row(1))
+        file.append()
+        assert file.rows == [row(0), row(1)]
+    assert read_results(path)[0] == [row(0), row(1)]
