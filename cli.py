@@ -515,6 +515,9 @@ step_options = together(
                  "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
     click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
                  default="none", show_default=True, help="Augmentation of training clips."),
+    click.option("--draws", is_flag=True,
+                 help="Read training clips from their random draws, of featurize --draws; "
+                 "--augment comes after."),
     click.option("--batch-size", type=int, help="Clips per batch.  [the recipe's]"),
     click.option("--device", default="auto", show_default=True,
                  help="auto, cpu, cuda, cuda:1, …"),
@@ -951,7 +954,9 @@ def train(
     from models.training.loop import train_to_checkpoint
     from models.training.settings import TrainSettings
 
-    data = training_data(store, spec or own[0], tags=tags, fold=fold)
+    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=settings["draws"])
+    if data.note and not as_json:
+        print_lines([data.note], err=True)
     trained = train_to_checkpoint(
         output, data, TrainSettings(**settings), tensorboard=tensorboard, progress=not as_json
     )
@@ -1286,7 +1291,10 @@ def profile(
         fold, how = folds_of(store)[0], TrainSettings(**training)
         found = (
             profile_training(
-                training_data(store, spec, fold=fold), how, n_batches=batches, from_store=from_store
+                training_data(store, spec, fold=fold, draws=how.draws),
+                how,
+                n_batches=batches,
+                from_store=from_store,
             )
             for spec in specs or clean_specs(store)[:1] or store.specs[:1]
         )

@@ -8,8 +8,11 @@ import click
 from benchmarks.corpus import audio_option
 from benchmarks.page import save_option
 
-ON_AUDIO = ("featurize", "peers", "stages", "choices", "encodings", "reading", "waiting", "sound")
-OTHERS = ("long_tracks", "million", "import_time", "injuries", "kills")
+ON_AUDIO = (
+    "featurize", "peers", "stages", "choices", "encodings", "reading", "waiting", "sound",
+    "perturbations", "conditions",
+)  # fmt: skip
+OTHERS = ("many_arrays", "long_tracks", "million", "import_time", "injuries", "kills")
 
 
 @click.command(help=__doc__)

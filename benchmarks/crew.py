@@ -44,6 +44,11 @@ class Crew:
         batches = [list(work[first : first + batch]) for first in range(0, len(work), batch)]
         self._client.gather(self._client.map(call, batches, pure=False))
 
+    def do(self, call: Callable[..., T], *arguments: object) -> T:
+        """What `call` gives in a worker: with its heap, which gives nothing back to the system."""
+        done: T = self._client.submit(call, *arguments, pure=False).result()
+        return done
+
     def featurize(
         self, corpus: Corpus, specs: Sequence[FeatureSpec], n_clips: int
     ) -> Iterator[FeatureStore]:

@@ -13,7 +13,10 @@ from benchmarks.page import publish, save_option, table
 from featurestore import FeatureStore
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
+from featurestore.specs.grid import under
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.perturbation import CONDITIONS
+from models.robustness import ConditionLoss, compare_conditions
 from models.study.comparison import Point, compare
 from models.study.formatting import percent, percent_interval, probability
 from models.study.study import study
@@ -38,6 +41,7 @@ RUNS = 3
 @click.option("--recipe", default="ferraro2020", show_default=True, help="How it is trained.")
 @click.option("--epochs", type=int, help="Of a training.  [the recipe's]")
 @click.option("--encodings/--no-encodings", default=True, help="float32 and uint8 too.  [yes]")
+@click.option("--conditions", metavar="NAME", help="Test under these too: smc2020, mtat.")
 @click.option("--duration", default=29.1, show_default=True, help="Of a clip [s].")
 @click.option("--jobs", default=2, show_default=True, help="Trainings at a time, a thread each.")
 @save_option
@@ -49,6 +53,7 @@ def main(
     recipe: str,
     epochs: int | None,
     encodings: bool,
+    conditions: str | None,
     duration: float,
     jobs: int,
     save: bool,
@@ -61,7 +66,7 @@ def main(
         path = f"{folder}/{encoding}.zarr"
         specs = [FeatureSpec(sr=16000, n_mels=bands, hop=hop) for bands, hop in resolutions]
         settings = RunSettings(window=Excerpt(duration=duration), encoding=Encoding(name=encoding))
-        run(catalog, path, specs, settings)
+        run(catalog, path, under(specs, CONDITIONS[conditions] if conditions else ()), settings)
         stores.append(FeatureStore.open(path))
     chosen = tags.split(",") if tags else None
     began = time.monotonic()
@@ -71,13 +76,16 @@ def main(
         settings=TrainSettings(width=width, recipe=recipe, epochs=epochs),
         runs=RUNS,
         tags=chosen,
+        conditions=[conditions] if conditions else (),
         jobs=jobs,
         threads=1,
         say=click.echo,
     )
     minutes = (time.monotonic() - began) / 60
     comparison = compare(rows)
-    spent = sum(row["train_seconds"] for row in rows) / 60
+    robustness = compare_conditions(rows, comparison)
+    trained = [row for row in rows if row.get("condition", "clean") == "clean"]
+    spent = sum(row["train_seconds"] for row in trained) / 60
     publish(
         "tradeoff",
         [
@@ -104,10 +112,33 @@ def main(
             f"{comparison.baseline.n_folds} folds x {RUNS} seeds; tags "
             f"{', '.join(chosen or ['all'])}.",
             " ".join(comparison.notes),
-            f"{len(rows)} trainings, {spent:.0f} minutes of training in all, {jobs} at a time; "
+            f"{len(trained)} trainings, {spent:.0f} minutes of training in all, {jobs} at a time; "
             f"this call took {minutes:.0f} minutes, without those that were done before.",
         ],
         save,
+    )
+    if robustness is not None:
+        header = ("condition", "point", "ROC AUC", "loss [%]", "95 %", "verdict", "vs baseline")
+        publish(
+            "robustness",
+            [
+                table(header, [_lost(loss) for loss in robustness.losses]),
+                robustness.sentence,
+                " ".join(robustness.notes),
+            ],
+            save,
+        )
+
+
+def _lost(loss: ConditionLoss) -> tuple[str, ...]:
+    return (
+        loss.condition,
+        str(loss.point.label),
+        f"{loss.roc_auc:.3f}",
+        f"{100 * loss.loss:+.2f}",
+        percent_interval(loss.loss_interval),
+        loss.verdict,
+        loss.against_baseline,
     )
 
 

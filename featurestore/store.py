@@ -153,7 +153,7 @@ class FeatureStore:
     def __contains__(self, spec: Spec | str) -> bool:
         """Whether a spec can be had, stored or as a view; errors as in `store[spec]`."""
         wanted = parse_spec(spec) if isinstance(spec, str) else spec
-        return best_source(wanted, self.specs) is not None
+        return best_source(wanted, self.layouts) is not None
 
     def __getitem__(self, spec: Spec | str) -> FeatureArray:
         """The array of a spec; a view where it is not stored but can be derived.
@@ -166,7 +166,7 @@ class FeatureStore:
             If `spec` is a text that is not a spec's name.
         """
         wanted = parse_spec(spec) if isinstance(spec, str) else spec
-        source = best_source(wanted, self.specs)
+        source = best_source(wanted, self.layouts)
         if source is not None:
             return FeatureArray(wanted, self.layouts[source], self.files, self.status)
         names = ", ".join(spec.name for spec in self.specs) or "nothing"

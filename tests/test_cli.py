@@ -12,10 +12,12 @@ import soundfile
 from click.testing import CliRunner
 
 from cli import melgrid
-from featurestore import FeatureStore
+from featurestore import FeatureSpec, FeatureStore
 from featurestore.format.commits import read_commit, write_commit
 from featurestore.format.division import Division
+from featurestore.specs.perturbation import Condition
 from featurestore.storage.local import LocalFiles
+from models.training.checkpoint import load_checkpoint
 from pipeline.catalogs import open_catalog
 
 SR = 8000
@@ -419,6 +421,24 @@ def test_a_dry_run_touches_nothing(corpus, tmp_path):
     assert not (tmp_path / "none.zarr").exists()
 
 
+def test_a_dry_run_says_what_networks_and_conditions_share(corpus):
+    text = invoke(
+        "featurize", corpus / "labels.csv", "--for", "fcn,hcnn,sample,ast", "--perturb", "smc2020",
+        "--dry-run",
+    ).stdout  # fmt: skip
+    assert "9 conditions: clean, drc-music, drc-speech, noise0.1" in text
+    assert text.count("STFT of 512 samples, hop 256, hann") == 1
+    assert re.search(r"sr16000-wave +30 x 1 x 465600 +int16 +9 +8\.38 MB\n", text)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_ls_lists_presets_and_perturbations_without_a_store():
+    assert re.search(r"^smc2020-96 +fcn, crnn; sr16000-mel96", invoke("ls", "--presets").stdout)
+    words = json.loads(invoke("ls", "--perturbations", "--json").stdout)
+    assert words[0]["perturbation"] == "gauss"
+    assert "give STORE, --presets or --perturbations" in refused("ls")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -433,6 +453,10 @@ def test_a_dry_run_touches_nothing(corpus, tmp_path):
         (["--max-failures", "some"], "max-failures is 'some'"),
         (["--catalog", "nobody"], "no catalog is called 'nobody'"),
         (["--nonsense"], "No such option"),
+        (["--for", "nobody"], "there is no preset or network 'nobody'; there are ast, "),
+        (["--for", "ast", "--mels", "48"], "--for says which specs"),
+        (["--feature", "waveform", "--mels", "48"], "kind wave have no such field"),
+        (["--perturb", "lowpass9000"], "at 16000 Hz it must be below 8000"),
         (["--perturb", "loud"], "'loud' is no perturbation; there are gauss"),
         (["--perturb", "stretch0.8:1.2"], "'stretch0.8:1.2' has a range to draw from: give"),
         (["--perturb", "draw0"], "'draw0' is a random draw: --draws N makes"),
@@ -446,6 +470,33 @@ def test_wrong_settings_are_refused_with_a_line_that_says_which(corpus, tmp_path
     line = refused("featurize", corpus / "labels.csv", "-o", tmp_path / "none.zarr", *options)
     assert message in line
     assert not (tmp_path / "none.zarr").exists()
+
+
+def test_draws_are_made_and_trained_from(corpus, tmp_path):
+    path = tmp_path / "drawn.zarr"
+    options = (
+        "-o", path, "--sr", SR, "--mels", 8, "--duration", 1, "--workers", 1, "--max-failures", 2,
+        "--draws", 2, "--perturb", "gauss0.005,stretch0.8:1.2", "--aug-prob", 0.9,
+    )  # fmt: skip
+    first = program("featurize", corpus / "labels.csv", *options)
+    assert first.returncode == 0, first.stderr
+    store = FeatureStore.open(path)
+    clean, *draws = store.specs
+    assert [draw.condition.name for draw in draws] == ["draw0", "draw1"]
+    assert store.layouts[draws[0]].settings["augmentation"] == ("gauss0.005,stretch0.8:1.2 p0.9")
+    train = (store.clips["split"] == "train") & (store.clips["status"] == "ready")
+    np.testing.assert_array_equal(store[draws[1]].ready, train)
+    assert "28 of 30 clips ready" in first.stdout
+    assert "nothing to do" in program("featurize", corpus / "labels.csv", *options).stdout
+    assert "healthy" in invoke("verify", path).output
+
+    model = tmp_path / "model.pt"
+    usual = ("train", path, "-o", model, "--width", 0.02, "--epochs", 2, "--batch-size", 8)
+    output = invoke(*usual, "--device", "cpu", "--amp", "off", "--draws", "--augment", "mixup")
+    assert "saved in" in output.output
+    assert load_checkpoint(model).settings.draws
+    line = refused("train", path, "--spec", f"{clean.name}~draw0", "--draws", code=1)
+    assert "draws are of clean clips" in line
 
 
 def test_audio_that_is_no_collection_is_refused(tmp_path):
@@ -484,6 +535,38 @@ def test_show_draws_a_clip_by_id_or_row_and_says_where(store, tmp_path):
         "picture": str(png),
     }  # fmt: skip
     assert png.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("verb", ["show", "sonify", "listen"])
+def test_conditions_are_chosen_by_name(make_store, tmp_path, verb):
+    clean = [FeatureSpec(sr=SR, n_mels=n, hop=2) for n in (16, 8)]
+    specs = [s.under(Condition.parse(c)) for c in ("clean", "gain-6", "gain-12") for s in clean]
+    store = make_store(ids=["03.wav"], specs=specs, failed=(), pending=()).path
+    out = tmp_path / "out"
+    clip = [] if verb == "listen" else ["03.wav"]
+    few = ["--clips", 1] if verb == "listen" else []
+    wanted = (verb, store, *clip, *few, "-o", out)
+    chosen = invoke(*wanted, "--specs", "sr8000-mel8-x2-log", "--conditions", "gain-12,clean")
+    assert chosen.exit_code == 0, chosen.output
+    for said in (
+        refused(*wanted, "--conditions", "loud"),
+        refused(*wanted, "--specs", "sr8000-mel8-x2-db~gain-6", "--conditions", "all"),
+    ):
+        assert said.splitlines()[-1].startswith("Error: ")
+    if verb == "show":
+        shown = json.loads(invoke(*wanted, "--json").stdout)
+        assert shown["specs"] == [
+            "sr8000-mel16-x2-db", "sr8000-mel16-x2-db~gain-6", "sr8000-mel16-x2-db~gain-12",
+            "sr8000-mel8-x2-db", "sr8000-mel8-x2-db~gain-6", "sr8000-mel8-x2-db~gain-12",
+        ]  # fmt: skip
+        assert out.read_bytes().startswith(b"\x89PNG")
+    elif verb == "sonify":
+        assert sorted(path.name for path in out.iterdir()) == [
+            "03.sr8000-mel8-x2-log.griffin-lim.wav",
+            "03.sr8000-mel8-x2-log~gain-12.griffin-lim.wav",
+        ]
+    else:
+        assert "gain \N{MINUS SIGN}12 dB" in (out / "listen.html").read_text(encoding="utf-8")
 
 
 def test_sonify_writes_a_sound_a_spec_and_says_the_gain(store, tmp_path):

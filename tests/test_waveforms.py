@@ -195,8 +195,7 @@ def compute(store, shard, make_store, stop_before=None):
     """One task, from the values that `make_store` makes; which clips it made."""
     made = []
 
-    def source(path, tile, layouts):
-        clip_id = path.removesuffix(".wav")
+    def source(clip_id, path, tile, layouts):
         if len(made) == stop_before:
             raise KeyboardInterrupt
         made.append(clip_id)
@@ -213,6 +212,7 @@ def compute(store, shard, make_store, stop_before=None):
             layouts=tuple(now.layouts.values()),
             window=WINDOW,
             backend="native",
+            seed=0,
             timeout=60,
             software={"melgrid": "test"},
         )
@@ -220,7 +220,16 @@ def compute(store, shard, make_store, stop_before=None):
         paths = tuple(now.table.path[row] if row not in (5, 13) else None for row in rows)
         before = read_commit(now.files, division, shard)
         compute_shard(
-            job, ShardTask(shard=shard, paths=paths, tiles=(0,) * len(paths), before=before), source
+            job,
+            ShardTask(
+                shard=shard,
+                clip_ids=tuple(now.table.clip_id[row] for row in rows),
+                paths=paths,
+                tiles=(0,) * len(paths),
+                may_train=(True,) * len(paths),
+                before=before,
+            ),
+            source,
         )
         writer.publish()
     return made
@@ -262,11 +271,16 @@ def test_a_stored_waveform_is_the_decoded_one_rounded(make_store, tmp_path, rng)
             now = writer.prepare(make_store.table(["a"]), [layout])
             job = Job(
                 store=now.path, run_id=writer.run_id, division=now.metadata.division,
-                layouts=(layout,), window=WINDOW, backend="native", timeout=60, software={},
+                layouts=(layout,), window=WINDOW, backend="native", seed=0, timeout=60, software={},
             )  # fmt: skip
             task = ShardTask(
-                shard=0, paths=("a",), tiles=(0,), before=read_commit(now.files, job.division, 0)
-            )
+                shard=0,
+                clip_ids=("a",),
+                paths=("a",),
+                tiles=(0,),
+                may_train=(True,),
+                before=read_commit(now.files, job.division, 0),
+            )  # fmt: skip
             record = ClipRecord(status="ready", sr=sr, n_valid=len(audio) // 2, digest="a", size=1)
             compute_shard(job, task, lambda *_, r=record, s=spec, row=row: (r, {s: row}))
             array = writer.publish()[spec]

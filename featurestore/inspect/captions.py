@@ -9,7 +9,10 @@ from featurestore.store import FeatureStore
 
 def spec_in_words(spec: Spec) -> str:
     """A spec without its condition: ``mel power, db scaling: 96 bands, 62.5 frames/s, 16 kHz``."""
-    return f"{spec.long_name}: {resolution_in_words(spec)}, {spec.sr / 1000:g} kHz"
+    rate = f"{spec.sr / 1000:g} kHz"
+    if spec.frame_step * spec.sr == 1:  # samples themselves
+        return f"{spec.long_name}: {rate}"
+    return f"{spec.long_name}: {resolution_in_words(spec)}, {rate}"
 
 
 def resolution_in_words(spec: Spec) -> str:
@@ -21,7 +24,9 @@ def resolution_in_words(spec: Spec) -> str:
 
 
 def condition_in_words(condition: Condition) -> str:
-    """``clean``, or ``stretch to 1.414 times the speed, then noise 0.1``."""
+    """``clean``, or ``stretch to 1.414 times the speed, then noise 0.1``, or ``random draw 0``."""
+    if condition.is_draw:
+        return f"random draw {condition.draw}"
     return ", then ".join(map(_perturbation, condition.perturbations)) or "clean"
 
 

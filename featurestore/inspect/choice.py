@@ -25,12 +25,15 @@ def choose(
     store: FeatureStore,
     specs: Sequence[Spec | str] | None = None,
     conditions: Conditions | None = None,
+    *,
+    row: int | None = None,
 ) -> tuple[Spec, ...]:
     """Specs to show, each under its conditions; the finest spec first, and the clean one of it.
 
     Without `conditions`, `specs` are those named and no others. Without either, all that is
     stored where that is at most `MOST`. Else at least `ROWS` specs, spread over the fineness, and
     of each as many conditions as then fit, clean first, spread over the order they are stored in.
+    Random draws are left out unless they are named, or all conditions are asked for.
 
     Parameters
     ----------
@@ -40,6 +43,9 @@ def choose(
     conditions : 'all' or sequence of (Condition or str)
         Names of conditions, or of sets of them such as ``smc2020``. All of them are taken, and
         where `specs` are not named, fewer specs.
+    row : int, optional
+        Clip of which all conditions are: random draws are of clips that may train. None for
+        conditions of any clip.
 
     Raises
     ------
@@ -54,13 +60,18 @@ def choose(
     if named is not None and conditions is None:
         return tuple(store[spec].spec for spec in named)
     stored = sorted(dict.fromkeys(s.condition for s in store.specs), key=bool)  # clean first
+    if row is not None and not store.table.may_train[row]:
+        stored = [c for c in stored if not c.is_draw]
     if named is not None:
         _refuse_perturbed(named)
         if conditions == "all":
             return tuple(u for spec in named for u in _all_of(store, spec, stored))
         wanted = parse_conditions(conditions or ())
         return tuple(store[spec.under(c)].spec for spec in named for c in wanted)
-    wanted = stored if conditions in (None, "all") else parse_conditions(conditions)
+    if conditions is None:
+        wanted = [c for c in stored if not c.is_draw] or stored
+    else:
+        wanted = stored if conditions == "all" else parse_conditions(conditions)
     clean = list(dict.fromkeys(spec.under(CLEAN) for spec in store.specs))
     clean = [spec for spec in clean if any(spec.under(c) in store.layouts for c in wanted)]
     if not clean:

@@ -56,7 +56,8 @@ class Panel:
     @property
     def scale_key(self) -> Hashable:
         """Equal for panels whose values can be compared, and so are drawn alike."""
-        return self.spec.kind, self.spec.long_name, self.spec.unit
+        spec = self.spec
+        return spec.kind, spec.long_name, spec.unit, spec.value_range
 
     @property
     def bands(self) -> Coordinate:

@@ -179,7 +179,9 @@ class SpecList:
             *(
                 line
                 for names in sorted(sets if perturbed else ())
-                for line in result.wrapped(f"{len(names)} conditions: {', '.join(names)}")
+                for line in result.wrapped(
+                    f"{result.count(len(names), 'condition')}: {', '.join(names)}"
+                )
             ),
         ]
 

@@ -122,7 +122,7 @@ def draw_clip(
     OutputError
         If the file cannot be written.
     """
-    chosen = choose(store, specs, conditions)
+    chosen = choose(store, specs, conditions, row=row)
     panels = read_panels(store, row, chosen)
     figure = _draw(_arranged(panels), store.window.duration)
     clip_id = store.table.clip_id[row]

@@ -17,11 +17,15 @@ def derivable(stored: Spec, wanted: Spec) -> bool:
     return wanted.derivation(stored) is not None
 
 
-def best_source(wanted: Spec, stored: Iterable[S]) -> S | None:
+def best_source(wanted: Spec, stored: Collection[Spec]) -> Spec | None:
     """The stored spec to derive `wanted` from: unconverted if there is one, and the fewest frames.
 
     None where `wanted` cannot be derived from any.
     """
+    # Nothing is nearer than itself. Of a mapping that is found at once, so that to look up all of
+    # many hundred stored specs does not take the square of their number.
+    if wanted in stored:
+        return wanted
     sources = [(how, spec) for spec in stored if (how := wanted.derivation(spec)) is not None]
     if not sources:
         return None

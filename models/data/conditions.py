@@ -27,7 +27,7 @@ def clean_specs(store: "FeatureStore") -> list[Spec]:
 def conditions_of(store: "FeatureStore", dataset: ClipDataset) -> list[Condition]:
     """Conditions under which `store` has some of the clips, other than their own, as stored.
 
-    What is stored of none of them is left out, as draws are, which are of training clips alone.
+    What is stored of none of them is left out, and so are draws, which are for training.
     """
     own = dataset.spec
     there = dict.fromkeys(spec.condition for spec in store.specs if spec.sr == own.sr)
@@ -35,6 +35,7 @@ def conditions_of(store: "FeatureStore", dataset: ClipDataset) -> list[Condition
         condition
         for condition in there
         if condition != own.condition
+        and not condition.is_draw
         and own.under(condition) in store
         and store[own.under(condition)].ready[dataset.rows].any()
     ]

@@ -1,6 +1,7 @@
 """Clips of one spec with their labels, as PyTorch takes them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
@@ -69,11 +70,15 @@ class ClipDataset(Dataset[Clip]):
         Frames of a window, drawn uniformly at each access from those that lie within the valid
         frames; a clip with fewer valid frames gives its first ones and padding. None is the whole
         clip.
+    draws : sequence of FeatureArray
+        Random draws of the clips, of the array's shape and rows. A clip is then read from one of
+        those that it has, drawn uniformly at each access; from `array` where it has none.
 
     Notes
     -----
-    An item is asked for by its number, and a window's place is then drawn from torch's generator;
-    or by an `sampler.Pick`, which says the place, so that whoever draws it can draw it again.
+    An item is asked for by its number, and a window's place, and a draw, are then drawn from
+    torch's generator; or by a `sampler.Pick`, which says them, so that whoever draws them can draw
+    them again.
 
     Raises
     ------
@@ -89,6 +94,7 @@ class ClipDataset(Dataset[Clip]):
         *,
         n_valid: npt.NDArray[np.int64] | None = None,
         length: int | None = None,
+        draws: "Sequence[FeatureArray]" = (),
     ) -> None:
         n_frames = array.shape[2]
         if length is not None and not 1 <= length <= n_frames:
@@ -101,7 +107,13 @@ class ClipDataset(Dataset[Clip]):
         self._array = array
         self._rows = rows
         self._length = length
-        self._cached: torch.Tensor | None = None
+        self._sources = (array, *draws)
+        drawn = np.array([draw.ready[rows] for draw in draws], np.bool_).reshape(-1, len(rows))
+        # By source and clip, whether the clip is read from there: at least from one.
+        self._has = np.concatenate([~drawn.any(axis=0, keepdims=True), drawn])
+        self._n_choices = self._has.sum(axis=0)
+        self._choices = np.argsort(~self._has, axis=0, kind="stable").astype(np.int16)
+        self._cached: list[torch.Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self._rows)
@@ -111,25 +123,48 @@ class ClipDataset(Dataset[Clip]):
 
     def __getitems__(self, indices: Sequence[int | Pick]) -> list[Clip]:
         """Items of a batch, in one read; PyTorch's loader calls this where it exists."""
-        picks = [i if isinstance(i, tuple) else (i, float(torch.rand(()))) for i in indices]
-        numbers = [number for number, _ in picks]
+        picks = [i if isinstance(i, Pick) else self._pick(i) for i in indices]
+        numbers = [pick.clip for pick in picks]
         n_valid = self.n_valid[numbers].tolist()
         length = self._length or self._array.shape[2]
         start = [
-            0 if self._length is None else int(place * (max(0, n - length) + 1))
-            for (_, place), n in zip(picks, n_valid, strict=True)
+            0 if self._length is None else int(pick.place * (max(0, n - length) + 1))
+            for pick, n in zip(picks, n_valid, strict=True)
         ]
-        values: Iterable[torch.Tensor]
+        sources: dict[int, list[int]] = {}
+        for position, pick in enumerate(picks):
+            choice = int(pick.draw * self._n_choices[pick.clip])
+            sources.setdefault(int(self._choices[choice, pick.clip]), []).append(position)
+        values: dict[int, torch.Tensor] = {}
+        for source, positions in sources.items():
+            read = self._read(
+                source, [numbers[p] for p in positions], [start[p] for p in positions], length
+            )
+            values |= zip(positions, read, strict=True)
+        return [
+            Clip(values[position], torch.from_numpy(self.labels[i]), min(n - s, length))
+            for position, (i, n, s) in enumerate(zip(numbers, n_valid, start, strict=True))
+        ]
+
+    def _pick(self, number: int) -> Pick:
+        place = float(torch.rand(()))
+        return Pick(number, place, float(torch.rand(())) if len(self._sources) > 1 else 0.0)
+
+    def _read(
+        self, source: int, numbers: list[int], start: list[int], length: int
+    ) -> "torch.Tensor | list[torch.Tensor]":
+        """Windows of some clips, all from one source."""
         if self._cached is None:
             rows = self._rows[numbers]
-            values = torch.from_numpy(self._array.read(rows, start=start, length=length))
-        else:
-            cached = self._cached
-            values = (cached[i, :, s : s + length] for i, s in zip(numbers, start, strict=True))
-        return [
-            Clip(v, torch.from_numpy(self.labels[i]), min(n - s, length))
-            for v, i, n, s in zip(values, numbers, n_valid, start, strict=True)
-        ]
+            read = self._sources[source].read(rows, start=start, length=length)
+            return torch.from_numpy(read)
+        cached, places = self._cached[source], self._places[source]
+        return [cached[places[i], :, s : s + length] for i, s in zip(numbers, start, strict=True)]
+
+    @cached_property
+    def _places(self) -> npt.NDArray[np.int64]:
+        """By source and clip, which of the cached clips of the source it is."""
+        return np.cumsum(self._has, axis=1) - 1
 
     def windows(self, length: int | None) -> Self:
         """Make a data set of the same clips that gives windows of `length` frames.
@@ -137,7 +172,12 @@ class ClipDataset(Dataset[Clip]):
         What is cached is shared.
         """
         other = type(self)(
-            self._array, self._rows, self.labels, n_valid=self.n_valid, length=length
+            self._array,
+            self._rows,
+            self.labels,
+            n_valid=self.n_valid,
+            length=length,
+            draws=self._sources[1:],
         )
         other._cached = self._cached
         return other
@@ -148,7 +188,7 @@ class ClipDataset(Dataset[Clip]):
         return type(self)(array, self._rows, self.labels, n_valid=n_valid)
 
     def band_statistics(self) -> BandStatistics:
-        """Mean and standard deviation of each band over the clips' valid frames.
+        """Mean and standard deviation of each band over the clips' valid frames, without draws.
 
         The store keeps them by clip; of a view, all values are read.
         """
@@ -167,6 +207,16 @@ class ClipDataset(Dataset[Clip]):
         return self._array.shape[2]
 
     @property
+    def n_draws(self) -> int:
+        """How many random draws there are."""
+        return len(self._sources) - 1
+
+    @property
+    def n_undrawn(self) -> int:
+        """Clips that none of the draws has: these are read from the clean spec."""
+        return int(self._has[0].sum()) if self.n_draws else 0
+
+    @property
     def rows(self) -> npt.NDArray[np.int64]:
         """The array's rows, in order."""
         return self._rows
@@ -178,8 +228,8 @@ class ClipDataset(Dataset[Clip]):
 
     @property
     def nbytes(self) -> int:
-        """Size of all whole clips as float32 [bytes]."""
-        return 4 * len(self) * self._array.shape[1] * self._array.shape[2]
+        """Size of all whole clips as float32, with all of their draws [bytes]."""
+        return 4 * int(self._has.sum()) * self._array.shape[1] * self._array.shape[2]
 
     @property
     def cached(self) -> bool:
@@ -189,4 +239,7 @@ class ClipDataset(Dataset[Clip]):
     def preload(self) -> None:
         """Read all values once and keep them in memory; does nothing the second time."""
         if self._cached is None:
-            self._cached = torch.from_numpy(self._array.read(self._rows))
+            self._cached = [
+                torch.from_numpy(source.read(self._rows[has]))
+                for source, has in zip(self._sources, self._has, strict=True)
+            ]

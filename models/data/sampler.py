@@ -2,13 +2,28 @@
 
 import dataclasses
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch.utils.data import Sampler
 
-Pick = tuple[int, float]
-"""Which clip, and where in it a window begins: from 0, its first place, to below 1, its last."""
+
+class Pick(NamedTuple):
+    """Which clip, and what of it.
+
+    Attributes
+    ----------
+    clip : int
+    place : float
+        Where in it a window begins: from 0, its first place, to below 1, its last.
+    draw : float
+        Which of its random draws, where it has some: from 0, the first, to below 1, the last.
+    """
+
+    clip: int
+    place: float
+    draw: float = 0.0
 
 
 def seed_of(*numbers: int) -> int:
@@ -29,7 +44,7 @@ class ClipOrder:
     shuffle : bool
         A new order each epoch, each equally likely; else the clips' own.
     seed : int
-        Of the orders and of the windows' places.
+        Of the orders, of the windows' places and of which random draws are read.
     rank, world_size : int
         Each batch is shared evenly among `world_size` processes; this is the part of the one whose
         number, from 0, is `rank`.
@@ -59,9 +74,11 @@ class ClipOrder:
         order = torch.arange(self.n_clips)
         if self.shuffle:
             order = torch.randperm(self.n_clips, generator=generator)
+        draws = torch.rand(self.n_clips, generator=generator)
         for batch in torch.tensor_split(order, self.n_batches):
             part = torch.tensor_split(batch, self.world_size)[self.rank]
-            yield list(zip(part.tolist(), places[part].tolist(), strict=True))
+            columns = part.tolist(), places[part].tolist(), draws[part].tolist()
+            yield [Pick(*pick) for pick in zip(*columns, strict=True)]
 
 
 class OrderSampler(Sampler[list[Pick]]):

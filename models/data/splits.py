@@ -18,6 +18,7 @@ from models.data.partitions import draw_folds, resample
 from models.evaluation.metrics import Stratum, scorable
 
 if TYPE_CHECKING:
+    from featurestore.array import FeatureArray
     from featurestore.store import FeatureStore
 
 SPLITS = ("train", "validation", "test")
@@ -57,6 +58,9 @@ class TrainingData:
     digest : str
         12 hex digits of what is learnt from: ids, the store's own splits and folds, readiness and
         labels. Equal digests mean comparable scores; partitions of one store have the same.
+    draws : str or None
+        Which random draws training clips are read from, as text; None where they are read as they
+        are. Validation and test clips always are.
     """
 
     spec: FeatureSpec
@@ -72,6 +76,17 @@ class TrainingData:
     bytes_per_clip: float
     catalog: str
     digest: str
+    draws: str | None = None
+
+    @property
+    def note(self) -> str | None:
+        """What to tell the user of training clips without any draw."""
+        if not self.train.n_undrawn:
+            return None
+        return (
+            f"{self.train.n_undrawn:,} of {len(self.train):,} training clips of {self.spec.name} "
+            "have no draw that is ready, and are read as they are: featurize --draws makes them"
+        )
 
 
 def training_data(
@@ -81,6 +96,7 @@ def training_data(
     tags: Sequence[str] | None = None,
     fold: int | None = None,
     partition: int | None = None,
+    draws: bool = False,
 ) -> TrainingData:
     """Prepare one spec of `store` for training. Reads the clip table, and no values yet.
 
@@ -98,6 +114,8 @@ def training_data(
         `DRAWN_FOLDS` where it has none: by artist where artists are known, stratified by `tags`.
         Without, the store's training split is drawn with replacement, by artist again. None takes
         what the store has.
+    draws : bool
+        Whether training clips are read from the random draws of them that the store has.
 
     Raises
     ------
@@ -105,7 +123,7 @@ def training_data(
         If the spec is no mel-spectrogram, which is what networks take.
     TrainingError
         If there is nothing to learn or to judge by: no tags, a split without rows, or one in which
-        no tag has clips both with and without it.
+        no tag has clips both with and without it; or no draws, where they are asked for.
     """
     tags = tuple(store.tags if tags is None else dict.fromkeys(tags))
     if not tags:
@@ -129,6 +147,7 @@ def training_data(
         assigned = clips
     else:
         assigned = _with_drawn_folds(clips, ready, labels, seed=partition)
+    drawn = _draws_of(store, array.spec) if draws else []
     splits, rows_of = {}, {}
     for split, rows in split_rows(assigned, fold).items():
         rows = rows[ready[rows]]
@@ -145,7 +164,13 @@ def training_data(
                 f"in the {split} split no tag ({', '.join(tags)}) has clips both with and without "
                 "it; use more clips, other tags or another split"
             )
-        splits[split] = ClipDataset(array, rows, labels[rows], n_valid=array.n_valid_frames[rows])
+        splits[split] = ClipDataset(
+            array,
+            rows,
+            labels[rows],
+            n_valid=array.n_valid_frames[rows],
+            draws=drawn if split == "train" else (),
+        )
     digest = _digest(clips, ready, labels, tags)
     return TrainingData(
         spec=require_mel(array.spec, "networks take"),
@@ -159,7 +184,29 @@ def training_data(
         bytes_per_clip=array.nbytes_stored / int(ready.sum()),
         catalog=store.catalog,
         digest=digest,
+        draws=_draws_text(drawn) if draws else None,
     )
+
+
+def _draws_of(store: "FeatureStore", spec: Spec) -> list["FeatureArray"]:
+    """The random draws of a clean spec."""
+    if spec.condition:
+        raise TrainingError(f"{spec.name} is of perturbed audio; draws are of clean clips: "
+                            "train on the clean spec, or without draws")  # fmt: skip
+    conditions = dict.fromkeys(s.condition for s in store.specs if s.condition.is_draw)
+    found = [spec.under(condition) for condition in sorted(conditions, key=lambda c: c.draw or 0)]
+    if not any(draw in store for draw in found):
+        raise TrainingError(
+            f"{store.path} holds no random draws of {spec.name}; featurize --draws 4 makes them"
+        )
+    return [store[draw] for draw in found if draw in store]
+
+
+def _draws_text(draws: Sequence["FeatureArray"]) -> str:
+    """How many draws, and of what: the same text, the same draws of the same clips."""
+    made = {(a.layout.settings["augmentation"], a.layout.settings["seed"]) for a in draws}
+    by = [text if seed == "0" else f"{text} seed {seed}" for text, seed in sorted(made)]
+    return f"{len(draws)} draws of {' and '.join(by)}"
 
 
 def is_split(store: "FeatureStore") -> bool:

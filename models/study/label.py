@@ -132,6 +132,7 @@ def _settings_words(fields: dict[str, Any]) -> tuple[str, ...]:
         f"width {fields['width']:g}",
         fields["recipe"],
         f"augment {fields['augment']}",
+        *filter(None, (fields.get("draws"),)),
         f"{fields['epochs']} epochs",
         f"batches of {fields['batch_size']}",
         f"learning rate {fields['learning_rate']:g}",

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
 
 _OF_A_RUN = ("seed", "fold")
-_OF_A_POINT = tuple(field for field in IDENTITY if field not in _OF_A_RUN)
+_OF_A_POINT = (*(field for field in IDENTITY if field not in _OF_A_RUN), "draws")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -185,7 +185,7 @@ def plan_study(
 
 
 def _point(name: tuple[Any, ...]) -> tuple[Any, ...]:
-    known = dict(zip(IDENTITY, name, strict=False))
+    known = dict(zip((*IDENTITY, "draws"), name, strict=False))
     return tuple(known[field] for field in _OF_A_POINT)
 
 

@@ -107,6 +107,7 @@ FIELDS = _IDENTITY_FIELDS | _OUTCOME_FIELDS
 
 _OPTIONAL_FIELDS: dict[str, Callable[[object], bool]] = {
     "partition": _is_whole_or_none,
+    "draws": lambda value: value is None or _is_text(value),
     "condition": _is_condition,
     "weights": _is_text,
     "catalog": _is_text,
@@ -128,7 +129,8 @@ class Identity(NamedTuple):
     """What makes a run what it is: two runs that agree in all of it are the same run.
 
     `partition` is the drawing of the training clips, where runs differ in it: of the folds, or of a
-    resampled training split. None is the only one that there is, as in all rows of old.
+    resampled training split. None is the only one that there is, as in all rows of old. `draws` are
+    the random draws that training clips were read from; None is none, as in all rows of old.
     `condition` is that of the clips on which the network was tested; all rows of old are of what it
     was trained on, which is ``clean`` unless the spec says another.
     """
@@ -146,6 +148,7 @@ class Identity(NamedTuple):
     batch_size: int
     learning_rate: float
     amp: str
+    draws: str | None = None
     partition: int | None = None
     condition: str = "clean"
 
@@ -164,7 +167,9 @@ def identity(row: Row) -> Identity:
     """Whose row it is."""
     fields = {field: row[field] for field in IDENTITY}
     condition = row.get("condition", _condition_of(row["spec"]))
-    return Identity(**fields, partition=row.get("partition"), condition=condition)
+    return Identity(
+        **fields, draws=row.get("draws"), partition=row.get("partition"), condition=condition
+    )
 
 
 def is_as_trained(row: Row) -> bool:

@@ -67,12 +67,17 @@ class Run:
     @property
     def source(self) -> tuple[object, ...]:
         """What it learns from: equal for runs that can share what was read."""
-        return self.store.path, self.spec, self.fold, self.partition, self.tags
+        return self.store.path, self.spec, self.fold, self.partition, self.tags, self.settings.draws
 
     def data(self) -> TrainingData:
         """What it learns from; no values are read yet."""
         return training_data(
-            self.store, self.spec, tags=self.tags, fold=self.fold, partition=self.partition
+            self.store,
+            self.spec,
+            tags=self.tags,
+            fold=self.fold,
+            partition=self.partition,
+            draws=self.settings.draws,
         )
 
 
@@ -85,7 +90,11 @@ def identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
         "encoding": data.encoding,
         "fold": data.fold,
     }
-    drawn = {"partition": data.partition, "condition": data.spec.condition.name}
+    drawn = {
+        "draws": data.draws,
+        "partition": data.partition,
+        "condition": data.spec.condition.name,
+    }
     return {field: known[field] for field in IDENTITY} | drawn
 
 
@@ -146,12 +155,16 @@ def list_runs(
     wanted: dict[Identity, Run] = {}
     chosen: dict[Hashable, tuple[str, ...]] = {}
     digests: dict[str, list[str]] = {}
+    notes: set[str] = set()
     for store in stores:
         choices = _folds(store, folds, say)
         for spec, fold in product(_specs_of(store, stores, specs), choices):
             for training, data in _data_of(store, spec, fold, tags, trainings, vary):
                 name = f"{data.spec.name} of {store.path}"
                 digests.setdefault(data.digest, []).append(name)
+                if data.note is not None and data.note not in notes:
+                    notes.add(data.note)
+                    say(data.note)
                 drawn = store.path, data.spec, fold, data.partition
                 if drawn not in chosen:
                     found = choose_conditions(store, data.test, conditions)
@@ -225,7 +238,9 @@ def _data_of(
         else:
             partition = trainings[0].seed  # one drawing of folds for all runs
         if partition not in made:
-            made[partition] = training_data(store, spec, tags=tags, fold=fold, partition=partition)
+            made[partition] = training_data(
+                store, spec, tags=tags, fold=fold, partition=partition, draws=training.draws
+            )
         yield training, made[partition]
 
 

@@ -5,7 +5,9 @@ those that the task monitors on the validation split is kept (the first of equal
 evaluated on the test split.
 
 A network that takes windows is trained on random ones, a new one of each clip in each epoch; a
-clip's prediction is the mean over its consecutive windows (`models.training.predict`).
+clip's prediction is the mean over its consecutive windows (`models.training.predict`). Where
+training clips have random draws in the store, and these are asked for, each epoch reads one of
+them, and batches are augmented after that.
 
 All randomness of an epoch follows from the seed and the epoch's number, so that a training which
 goes on from a state between two epochs gives what it would have given in one go: on a CPU, bit for
@@ -151,6 +153,11 @@ class _Training:
         self.epochs: list[Epoch] = []
         self.task = settings.new_task(data.tags)
         self._data, self._settings = data, settings
+        if settings.draws != (data.draws is not None):
+            raise TrainingError(
+                f"draws is {settings.draws} in the settings, and the data were prepared otherwise: "
+                f"give training_data(draws={settings.draws})"
+            )
         self._recipe = RECIPES[settings.recipe]
         self._device, self._bf16 = settings.torch_device(), settings.autocast()
         torch.manual_seed(settings.seed)
@@ -197,6 +204,7 @@ class _Training:
             "encoding": self._data.encoding,
             "data": self._data.digest,
             "fold": self._data.fold,
+            "draws": self._data.draws,
             "world_size": distributed.world_size(),
         }
 

@@ -45,7 +45,7 @@ def timed_predict(
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-    mine = [clip for batch in batches.order.epoch(0) for clip, _ in batch]
+    mine = [pick.clip for batch in batches.order.epoch(0) for pick in batch]
     predictions = torch.zeros(len(dataset), task.n_outputs)
     done, seconds = 0, 0.0
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, settings.autocast()):

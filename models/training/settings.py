@@ -41,6 +41,9 @@ class TrainSettings:
         A key of `models.training.recipes.RECIPES`.
     augment : {'none', 'specaugment', 'mixup'}
         See `models.data.augment`.
+    draws : bool
+        Whether training clips are read from random draws of them, see
+        `models.data.training_data`; `augment` changes what was read.
     epochs : int
         Passes over the training split. None, here and in the next two, is the recipe's own, and
         is replaced by it: settings that mean the same are equal.
@@ -68,6 +71,7 @@ class TrainSettings:
     width: float = 1.0
     recipe: str = "ferraro2020"
     augment: Augment = "none"
+    draws: bool = False
     epochs: int = _OF_RECIPE
     batch_size: int = _OF_RECIPE
     learning_rate: float = _OF_RECIPE
@@ -94,6 +98,8 @@ class TrainSettings:
                 raise TrainingSettingsError(
                     f"{field} is {value!r}; it must be a whole number from {low}"
                 )
+        if not isinstance(self.draws, bool):
+            raise TrainingSettingsError(f"draws is {self.draws!r}; it must be true or false")
         if self.seed > _MAX_SEED:
             raise TrainingSettingsError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
         for field in ("width", "learning_rate"):

@@ -124,7 +124,7 @@ def run(
         )
         rows = audio_of(store, catalog, table)
         invalidate_changed(store, rows)
-        sources = {best_source(spec, store.specs) for spec in specs}
+        sources = {best_source(spec, store.layouts) for spec in specs}
         jobs = jobs_of(store, writer.run_id, [s for s in store.specs if s in sources], settings)
         failures, n_computed = complete(
             store, jobs, rows, lambda job, tasks: compute(client(), job, tasks, notify), quiet=quiet

@@ -70,7 +70,8 @@ def write_listening_page(
     """Write ``listen.html``: one file that needs no network and nothing beside it.
 
     Sounds are MP3, which every browser plays: a quarter of FLAC's bytes, and of a Griffin-Lim
-    sound's error in dB a fifth on top. Where MP3 does not know the sample rate they are FLAC.
+    sound's error in dB a fifth on top. Where MP3 does not know the sample rate they are FLAC, and
+    where they are as stored, such as waveforms.
 
     Parameters
     ----------
@@ -194,7 +195,8 @@ def _card(
 ) -> dict[str, Any]:
     """What it says of the clip at one spec, under one condition."""
     array = store[spec]
-    file_format: Format = "mp3" if sound.sr in _MP3_RATES else "flac"
+    is_made_up = player_of(spec).makes_phases
+    file_format: Format = "mp3" if is_made_up and sound.sr in _MP3_RATES else "flac"
     kind = "audio/mpeg" if file_format == "mp3" else "audio/flac"
     kilobytes = array.nbytes_stored / np.count_nonzero(array.ready) / 1000
     source = f" as {array.view_of}, which it is cut from" if array.view_of else ""

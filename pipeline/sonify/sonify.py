@@ -173,7 +173,7 @@ def write_sounds(
         As the store says.
     """
     _look(method, file_format)
-    sounds = sonify_clip(store, row, choose(store, specs, conditions), method=method)
+    sounds = sonify_clip(store, row, choose(store, specs, conditions, row=row), method=method)
     folder, stem = Path(folder), file_stem(store.table.clip_id[row])
     folder.mkdir(parents=True, exist_ok=True)
     written = []

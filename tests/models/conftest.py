@@ -2,6 +2,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pytest
@@ -19,6 +20,9 @@ from featurestore.specs.perturbation import Condition
 from featurestore.writer import StoreWriter, write_shard
 from models.study.comparison import Comparison, compare
 from models.study.results import Row
+
+DRAWN = {"augmentation": "pitch-5:5 p0.5", "seed": "0"}
+"""What layouts of random draws say."""
 
 WriteStore = Callable[..., FeatureStore]
 
@@ -41,6 +45,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
         fold: Sequence[int] | None = None,
         artist: Sequence[str] | None = None,
         failed: Sequence[int] = (),
+        lacking: Mapping[FeatureSpec, Sequence[int]] = MappingProxyType({}),
         n_valid: Sequence[int] | None = None,
         sr: int = 16000,
         encoding: Encoding = Encoding(),
@@ -63,7 +68,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
                 codec=Codec(),
                 clips_per_shard=n_clips,
                 n_frames=array.shape[2],
-                settings={},
+                settings=DRAWN if spec.condition.is_draw else {},
             )
             for spec, array in values.items()
         ]
@@ -72,10 +77,11 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
             checksums = {}
             for layout in layouts:
                 rows = []
+                none = {*failed, *lacking.get(layout.spec, ())}
                 for row, clip in enumerate(values[layout.spec]):
                     stored = layout.encoding.encode(clip, layout.spec.value_range)
                     chunks = layout.chunks_of(stored)
-                    rows.append(None if row in failed else (chunks, statistics_of(clip)))
+                    rows.append(None if row in none else (chunks, statistics_of(clip)))
                 checksums[layout.spec.name] = write_shard(writer.files, layout, 0, rows)
             records = [
                 ClipRecord(status="failed", reason="EmptyFile", detail="0 bytes")
@@ -94,6 +100,7 @@ def write_store(tmp_path: Path, make_store) -> WriteStore:
 
 COARSE = FeatureSpec(sr=16000, n_mels=8, hop=10)
 FINE = FeatureSpec(sr=16000, n_mels=16, hop=10)
+DRAWS = tuple(COARSE.under(Condition(draw=number)) for number in range(3))
 
 
 @pytest.fixture
@@ -140,6 +147,31 @@ def perturbed_store(toy_store: FeatureStore, write_store: WriteStore) -> Feature
         split=clips["split"],
         fold=clips["fold"],
         failed=[35],
+    )
+
+
+@pytest.fixture
+def drawn_store(write_store: WriteStore) -> FeatureStore:
+    """36 clips and three random draws of each that trains, but for clips 3 (two) and 4 (none).
+
+    Values of row r are 4 r, and 4 r + 1 + k in its draw k; so that the last tag, of later rows, can
+    be learnt. Splits of 18, 9 and 9.
+    """
+    values = {
+        spec: np.broadcast_to(4.0 * np.arange(36)[:, None, None] + more, (36, 8, 24)).astype("f4")
+        for more, spec in enumerate((COARSE, *DRAWS))
+    }
+    untrained = range(18, 36)
+    rows = np.arange(36)
+    return write_store(
+        values,
+        tags={"coin": rows // 2 % 2, "late": rows % 18 // 9},
+        split=["train"] * 18 + ["validation"] * 9 + ["test"] * 9,
+        lacking={
+            DRAWS[0]: [4, *untrained],
+            DRAWS[1]: [3, 4, *untrained],
+            DRAWS[2]: [4, *untrained],
+        },
     )
 
 

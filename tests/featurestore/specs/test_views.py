@@ -94,6 +94,12 @@ def test_a_view_is_cut_from_its_own_scaling_before_the_other():
     assert best_source(X1, [db_x2]) is None
 
 
+def test_a_stored_spec_is_found_without_asking_what_others_derive(monkeypatch):
+    stored = dict.fromkeys(ferraro2020())
+    monkeypatch.setattr(FeatureSpec, "derivation", lambda spec, other: pytest.fail("it was asked"))
+    assert [best_source(spec, stored) for spec in stored] == list(stored)
+
+
 @pytest.mark.parametrize("encoding", ["float32", "float16", "uint8"])
 def test_a_store_serves_the_other_scaling_and_hop_multiples_of_it(make_store, encoding):
     store = make_store(specs=[X1], encoding=Encoding(name=encoding))

@@ -83,3 +83,9 @@ def test_names_are_of_all_conditions_of_sets_and_of_one(perturbed_store, clips):
         choose_conditions(perturbed_store, clips, ["smc2020"])
     with pytest.raises(SpecError, match="'louder' is no perturbation"):
         choose_conditions(perturbed_store, clips, ["louder"])
+
+
+def test_draws_are_no_condition_to_test_under(drawn_store):
+    data = training_data(drawn_store, drawn_store.specs[0])
+    assert drawn_store[drawn_store.specs[1]].ready[data.train.rows].any()
+    assert conditions_of(drawn_store, data.train) == []

@@ -1,3 +1,4 @@
+import itertools
 import json
 import multiprocessing
 import os
@@ -12,7 +13,9 @@ import torch
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError, UnknownSpecError
+from featurestore.specs.perturbation import Condition
 from models.data import ClipDataset, folds_of, loader, split_rows, training_data
+from models.data.sampler import Pick
 
 SPEC = FeatureSpec(sr=16000, n_mels=8, hop=10)
 
@@ -100,7 +103,7 @@ def test_windows_keep_to_the_valid_frames_and_say_where_padding_begins(array, ca
 
 def test_a_pick_says_where_a_window_is(array):
     clips = dataset(array, length=5)
-    picks = [(39, 0.0), (39, 0.5), (39, 0.99)]
+    picks = [Pick(39, 0.0), Pick(39, 0.5), Pick(39, 0.99)]
     assert [frames(clip.values, 0)[0] for clip in clips.__getitems__(picks)] == [0, 4, 7]
 
 
@@ -303,7 +306,7 @@ def test_size_is_that_of_the_values_as_float32(array):
     clips = dataset(array, n=10)
     assert clips.nbytes == 10 * 8 * 12 * 4
     clips.preload()
-    assert clips._cached.nbytes == clips.nbytes
+    assert sum(values.nbytes for values in clips._cached) == clips.nbytes
 
 
 def test_training_data_holds_each_split_without_rows_that_failed(toy_store):
@@ -436,3 +439,102 @@ def test_band_statistics_are_those_of_a_split(write_store):
     np.testing.assert_allclose(mean, valid.mean(1), rtol=2e-3)  # float16
     np.testing.assert_allclose(std, valid.std(1), rtol=2e-3)
     assert mean.dtype == std.dtype == torch.float32
+
+
+# Random draws.
+
+
+def drawn_data(store, **options):
+    return training_data(store, SPEC, draws=True, **options)
+
+
+def read_of(batches):
+    """Of the clips of batches: row, and 0 for the clean one, 1 + k for draw k."""
+    return [divmod(int(clip[0, 0]), 4) for batch in batches for clip in batch.values]
+
+
+@pytest.mark.parametrize("cached", [False, True])
+def test_each_epoch_reads_each_training_clip_from_one_of_its_draws(drawn_store, cached):
+    data = drawn_data(drawn_store)
+    if cached:
+        data.train.preload()
+    batches = loader(data.train, batch_size=7, shuffle=True, seed=3)
+    counts = np.zeros((18, 4), int)
+    for _ in range(300 if cached else 3):
+        epoch = read_of(batches)
+        assert sorted(row for row, _ in epoch) == list(range(18))
+        for row, source in epoch:
+            counts[row, source] += 1
+    assert not counts[:3, 0].any()
+    assert not counts[3, [0, 2]].any()  # which draw 1 lacks
+    assert not counts[4, 1:].any()  # which all lack
+    if cached:
+        # a third of 300, within five standard deviations; of clip 3, a half
+        assert np.abs(np.delete(counts, [3, 4], 0)[:, 1:] - 100).max() < 41
+        assert np.abs(counts[3, [1, 3]] - 150).max() < 44
+
+
+def test_which_draw_follows_from_seed_epoch_and_clip_alone(drawn_store):
+    kept, read = drawn_data(drawn_store), drawn_data(drawn_store)
+    kept.train.preload()
+    usual = {"batch_size": 6, "shuffle": True, "seed": 1}
+    batches, ahead = loader(kept.train, **usual), loader(read.train, **usual)
+    first, second = read_of(batches), read_of(batches)
+    assert sorted(first) != sorted(second)
+    assert [read_of(ahead), read_of(ahead)] == [first, second]  # two processes read
+    shares = [read_of(loader(kept.train, **usual, rank=r, world_size=3)) for r in range(3)]
+    assert sorted(itertools.chain(*shares)) == sorted(first)
+    assert sorted(read_of(loader(kept.train, **usual | {"seed": 2}))) != sorted(first)
+    # in mid-epoch too
+    begun, again = (loader(kept.train, **usual) for _ in range(2))
+    left = iter(begun)
+    next(left)
+    again.load_state_dict(begun.state_dict())
+    assert read_of(left) == read_of(again)
+    assert read_of(begun) == read_of(again) == second
+
+
+def test_windows_of_draws_are_cut_as_of_clips(write_store):
+    draw = SPEC.under(Condition(draw=0))
+    frames_of = np.arange(12) + np.zeros((4, 8, 12), np.float32)
+    store = write_store({SPEC: frames_of, draw: frames_of + 100}, tags={})
+    clips = ClipDataset(
+        store[SPEC], np.arange(4), np.eye(4, dtype=np.float32), draws=[store[draw]], length=5
+    )
+    picks = [Pick(0, 0.0, 0.9), Pick(3, 0.99, 0.0)]
+    for _ in range(2):
+        assert [int(c.values[0, 0]) for c in clips.__getitems__(picks)] == [100, 107]
+        clips.preload()
+    torch.manual_seed(0)
+    assert int(clips[2].values[0, 0]) >= 100
+
+
+def test_validation_test_and_statistics_are_of_clips_as_they_are(drawn_store):
+    clean, drawn = training_data(drawn_store, SPEC), drawn_data(drawn_store)
+    for split in (drawn.validation, drawn.test):
+        assert {source for _, source in read_of(loader(split, batch_size=9))} == {0}
+    for a, b in zip(clean.train.band_statistics(), drawn.train.band_statistics(), strict=True):
+        assert torch.equal(a, b)
+    assert (drawn.digest, clean.draws) == (clean.digest, None)
+    assert drawn.draws == "3 draws of pitch-5:5 p0.5"
+
+
+def test_the_size_counts_all_draws_of_all_clips(drawn_store):
+    clips = drawn_data(drawn_store).train
+    assert clips.nbytes == (16 * 3 + 2 + 1) * 8 * 24 * 4
+    clips.preload()
+    assert sum(values.nbytes for values in clips._cached) == clips.nbytes
+
+
+def test_clips_without_any_draw_are_counted(drawn_store):
+    data = drawn_data(drawn_store)
+    assert (data.train.n_draws, data.train.n_undrawn) == (3, 1)
+    assert "1 of 18 training clips of sr16000-mel8-x10-db have no draw" in data.note
+    assert training_data(drawn_store, SPEC).note is None
+
+
+def test_draws_that_are_not_there_are_refused(drawn_store, toy_store):
+    with pytest.raises(TrainingError, match=r"no random draws of sr16000-mel8.* --draws 4 makes"):
+        drawn_data(toy_store)
+    with pytest.raises(TrainingError, match=r"~draw0 is of perturbed audio; draws are of clean"):
+        training_data(drawn_store, SPEC.under(Condition(draw=0)), draws=True)

@@ -9,7 +9,7 @@ ORDER = ClipOrder(n_clips=33, batch_size=8, shuffle=True, seed=5)
 
 
 def clips(batches):
-    return [clip for batch in batches for clip, _ in batch]
+    return [clip for batch in batches for clip, *_ in batch]
 
 
 def test_each_epoch_holds_every_clip_once_in_another_order():
@@ -23,7 +23,7 @@ def test_each_epoch_holds_every_clip_once_in_another_order():
 def test_unshuffled_is_the_clips_own_order_and_places_still_differ_by_epoch():
     plain = ClipOrder(n_clips=10, batch_size=4)
     assert clips(plain.epoch(0)) == clips(plain.epoch(1)) == list(range(10))
-    first, second = ([place for b in plain.epoch(n) for _, place in b] for n in (0, 1))
+    first, second = ([place for b in plain.epoch(n) for _, place, _ in b] for n in (0, 1))
     assert all(0 <= place < 1 for place in first)
     assert first != second
 

@@ -185,10 +185,15 @@ def test_a_number_that_json_has_not_is_never_written(tmp_path):
 
 def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
     settings = {field.name for field in dataclasses.fields(TrainSettings)}
-    assert set(IDENTITY) == settings - {"device", "task"} | {"data", "spec", "encoding", "fold"}
+    of_data = {"data", "spec", "encoding", "fold"}
+    assert set(IDENTITY) == settings - {"device", "task", "draws"} | of_data
     assert identity(ROW) == identity(ROW | {"roc_auc": 0.1, "gmac": 3})
     for field in IDENTITY:
         assert identity(ROW) != identity(ROW | {field: "other"})
+    # what rows of old do not have
+    assert identity(ROW) == identity(ROW | {"partition": None, "draws": None})
+    assert identity(ROW) != identity(ROW | {"draws": "4 draws of pitch-5:5 p0.5"})
+    assert identity(ROW | {"draws": "4 draws of pitch-5:5 p0.5"}).point.draws
 
 
 def test_rows_without_a_condition_are_of_what_was_trained_on():

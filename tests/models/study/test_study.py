@@ -19,6 +19,7 @@ from featurestore.specs.perturbation import Condition
 from models.data import training_data
 from models.evaluation.metrics import bootstrap, evaluate
 from models.networks.cost import macs_table
+from models.study.comparison import compare
 from models.study.results import IDENTITY, identity, read_results
 from models.study.study import study
 from models.training.loop import train
@@ -435,6 +436,32 @@ def test_a_training_that_came_to_other_weights_is_added_anew_whole(perturbed_sto
     assert [row["condition"] for row in rows] == ["clean", *CONDITIONS]
     assert [r["weights"] == row["weights"] for r in rows] == [False, True, True, True]
     assert run(perturbed_store, path, conditions=["all"], **usual) == rows
+
+
+def test_runs_from_draws_are_other_runs_and_say_so(drawn_store, path):
+    plain = run(drawn_store, path, runs=1)
+    said = []
+    from_draws = dataclasses.replace(SETTINGS, draws=True)
+    drawn = run(drawn_store, path, runs=2, settings=from_draws, say=said.append)
+    assert [row["draws"] for row in plain] == [None]
+    assert [row["draws"] for row in drawn] == ["3 draws of pitch-5:5 p0.5"] * 2
+    assert {row["condition"] for row in drawn} == {"clean"}
+    notes = [line for line in said if "have no draw" in line]
+    assert len(notes) == 1
+    assert run(drawn_store, path, runs=2, settings=from_draws) == drawn  # done before
+    comparison = compare(read_results(path)[0])
+    assert sorted(str(point.label) for point in comparison.points) == [
+        "mel8 x10", "mel8 x10 3 draws of pitch-5:5 p0.5"
+    ]  # fmt: skip
+    data = training_data(drawn_store, drawn_store.specs[0], draws=True)
+    trained = train(data, from_draws, progress=False)
+    assert drawn[0]["roc_auc"] == trained.test.roc_auc
+
+
+def test_a_study_from_draws_that_are_not_there_is_refused_before_the_first_run(toy_store, path):
+    with pytest.raises(TrainingError, match="holds no random draws"):
+        run(toy_store, path, settings=dataclasses.replace(SETTINGS, draws=True))
+    assert not path.exists()
 
 
 def test_a_run_that_fails_does_not_end_the_others(toy_store, path, monkeypatch):

@@ -74,7 +74,7 @@ def test_two_processes_share_each_epoch_and_one_writes_what_both_have_learnt(
 
     data = training_data(toy_store, toy_store.specs[0])
     data.train.preload()
-    epoch = sorted(data.train._cached[:, 0, 0].tolist())
+    epoch = sorted(data.train._cached[0][:, 0, 0].tolist())
     for number in range(4):  # of three batches, of three clips for each process
         steps = [answer["seen"][3 * number : 3 * number + 3] for answer in answers]
         assert all(len(clips) == 3 for batches in steps for clips in batches)

@@ -125,7 +125,7 @@ def test_progress_is_shown_on_stderr_and_can_be_silenced(data, capsys):
 
 def test_a_loss_that_is_no_number_ends_the_training(data):
     data.train.preload()
-    data.train._cached[0] = torch.inf
+    data.train._cached[0][0] = torch.inf
     with pytest.raises(
         TrainingError, match=r"the loss is nan in epoch 1 .*learning_rate below 0.0"
     ):
@@ -214,6 +214,51 @@ def test_a_killed_melgrid_train_goes_on_when_run_again_to_the_very_same_weights(
         assert torch.equal(values, loaded.network.state_dict()[name])
     log = (tmp_path / "model.pt.jsonl").read_text().splitlines()
     assert [json.loads(line)["loss"] for line in log] == list(whole.losses)
+
+
+def drawn(store, **options):
+    return training_data(store, store.specs[0], draws=True, **options)
+
+
+@pytest.mark.parametrize("augment", ["none", "specaugment", "mixup"])
+def test_a_training_from_draws_that_was_ended_goes_on_to_the_very_same_weights(
+    drawn_store, tmp_path, augment
+):
+    settings = dataclasses.replace(SETTINGS, draws=True, augment=augment, epochs=4)
+    data, state = drawn(drawn_store), tmp_path / "state"
+    whole = train(data, settings, progress=False)
+    _ended_after(2, data, settings, state)
+    again = train(drawn(drawn_store), settings, state=state, progress=False)
+    assert again.losses == whole.losses
+    for name, values in whole.network.state_dict().items():
+        assert torch.equal(values, again.network.state_dict()[name])
+    clean = training_data(drawn_store, drawn_store.specs[0])
+    plain = train(clean, dataclasses.replace(settings, draws=False), progress=False)
+    assert plain.losses != whole.losses
+
+
+def test_a_checkpoint_says_whether_it_was_trained_from_draws(drawn_store, tmp_path):
+    settings = dataclasses.replace(SETTINGS, draws=True, epochs=1)
+    train_to_checkpoint(tmp_path / "model.pt", drawn(drawn_store), settings, progress=False)
+    assert load_checkpoint(tmp_path / "model.pt").settings.draws
+
+
+def test_a_state_of_other_draws_is_not_gone_on_from(drawn_store, tmp_path):
+    settings = dataclasses.replace(SETTINGS, draws=True)
+    data, state = drawn(drawn_store), tmp_path / "state"
+    _ended_after(1, data, settings, state)
+    other = dataclasses.replace(data, draws="3 draws of pitch-2:2 p0.5")
+    with pytest.raises(TrainingError, match=r"differs \(draws 3 draws of pitch-5:5 p0\.5, now 3"):
+        train(other, settings, state=state, progress=False)
+
+
+def test_data_and_settings_agree_about_draws(data, drawn_store):
+    for settings, made in (
+        (SETTINGS, drawn(drawn_store)),
+        (dataclasses.replace(SETTINGS, draws=True), data),
+    ):
+        with pytest.raises(TrainingError, match=r"give training_data\(draws="):
+            train(made, settings, progress=False)
 
 
 def _ended_after(n_epochs, data, settings, state):

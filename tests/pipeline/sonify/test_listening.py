@@ -8,7 +8,9 @@ import pytest
 import soundfile
 
 from featurestore.errors import RowNotReadyError, SettingsError
+from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.perturbation import Condition
 from pipeline.sonify.listening import spread_over_tags, write_listening_page
 
 
@@ -39,9 +41,10 @@ def test_a_page_plays_each_clip_at_each_spec_beside_its_picture(shared_store, tm
     text = path.read_text(encoding="utf-8")
     page = Page(text)
     assert len(page.all("section")) == 2
-    assert re.findall(r"<h3>(.*?)</h3>", text) == [
+    assert re.findall(r"<code>(.*?)</code>", text) == [
         "sr8000-mel16-x1-db", "sr8000-mel8-x2-db", "sr8000-mel8-x2-log",
     ] * 2  # fmt: skip
+    assert "<h3>" not in text  # one condition: all cards of a clip are beside each other
     for audio in page.all("audio"):
         samples, sr = soundfile.read(io.BytesIO(decoded(audio["src"], "audio/mpeg")))
         assert sr == 8000
@@ -49,7 +52,7 @@ def test_a_page_plays_each_clip_at_each_spec_beside_its_picture(shared_store, tm
         assert "controls" in audio
     for image in page.all("img"):
         assert decoded(image["src"], "image/png").startswith(b"\x89PNG")
-    assert "16 bands × 31.2 frames/s = 500 values/s" in text
+    assert "16 bands, 31.25 frames/s = 500 values/s" in text
     assert re.search(r"kB per clip in float16", text)
     assert list(tmp_path.glob("new/*")) == [path]
 
@@ -120,3 +123,44 @@ def test_wrong_wishes_are_refused(make_store, tmp_path):
     with pytest.raises(SettingsError, match="clips is 0; it must be at least 1"):
         write_listening_page(store, tmp_path, n_clips=0)
     assert not list(tmp_path.glob("*.html"))
+
+
+def test_conditions_stand_beside_each_other_under_their_spec(make_store, tmp_path):
+    specs = (FeatureSpec(sr=8000, n_mels=8, hop=2), FbankSpec(sr=8000, n_mels=8, win_length=200))
+    conditions = [Condition.parse(name) for name in ("clean", "stretch2", "drc-music")]
+    store = make_store(
+        ids=["a"], specs=[s.under(c) for c in conditions for s in specs], failed=(), pending=()
+    )
+    path = write_listening_page(store, tmp_path, method="noise").path
+    text = path.read_text(encoding="utf-8")
+    assert len(re.findall("<h3>", text)) == 2
+    assert re.findall(r"<h4>(.*?)</h4>", text) == [
+        "clean", "stretch to 2 times the speed", "drc-music",
+    ] * 2  # fmt: skip
+    assert "dynamic range compression, Dolby E&#39;s music standard" in text
+    assert re.findall(r"<li>(\w+): ", text) == ["fbank", "mel"]
+    assert "an approximation" in text
+    sounds = Page(text).all("audio")
+    assert [float(audio["data-speed"]) for audio in sounds] == [1, 2, 1] * 2
+    lengths = [
+        soundfile.info(io.BytesIO(decoded(audio["src"], "audio/mpeg"))).duration for audio in sounds
+    ]
+    assert lengths[1] < lengths[0]
+    chosen = write_listening_page(
+        store, tmp_path, specs=[specs[0]], conditions=["drc-music"], method="noise"
+    ).path.read_text(encoding="utf-8")
+    assert re.findall(r"<code>(.*?)</code>", chosen) == ["sr8000-mel8-x2-db~drc-music"]
+
+
+def test_waveforms_are_played_as_stored_and_nothing_is_made_up(wave_store, tmp_path):
+    path = write_listening_page(wave_store, tmp_path, n_clips=1).path
+    text = path.read_text(encoding="utf-8")
+    assert "wave: the samples as they are stored." in text
+    assert "phases" not in text
+    [audio] = Page(text).all("audio")
+    file = io.BytesIO(decoded(audio["src"], "audio/flac"))
+    samples, sr = soundfile.read(file, dtype="int16")
+    [name] = re.findall(r"<h2>(.*?)</h2>", text)
+    stored = wave_store[wave_store.specs[0]][wave_store.table.row_of(name)][0]
+    assert sr == 44100
+    np.testing.assert_array_equal(samples, stored * 32768)
