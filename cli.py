@@ -302,27 +302,37 @@ spec_options = together(
 """Which specs, as `grid`: every combination of the values, or those of a name."""
 
 
+def _perturbed(perturb: list[str]) -> "tuple[Condition, ...]":
+    from featurestore.specs.perturbation import CONDITIONS, Condition
+
+    named = (CONDITIONS.get(name) or (Condition.parse(name),) for name in perturb)
+    return tuple(condition for several in named for condition in several)
+
+
 def _conditions(
     perturb: list[str], draws: int | None, aug_prob: float | None
 ) -> "tuple[tuple[Condition, ...], Augmentation | None]":
     from featurestore.specs.augmentation import MTAT, Augmentation
-    from featurestore.specs.perturbation import CONDITIONS, Condition
+    from featurestore.specs.perturbation import Condition
 
     if draws is None:
         if aug_prob is not None:
             raise click.UsageError("--aug-prob is of random draws: give --draws N too")
-        named = (CONDITIONS.get(name) or (Condition.parse(name),) for name in perturb)
-        return tuple(condition for several in named for condition in several), None
+        return _perturbed(perturb), None
     augmentation = Augmentation.parse(
         ",".join(perturb) or MTAT, 0.5 if aug_prob is None else aug_prob
     )
     return tuple(Condition(draw=number) for number in range(draws)), augmentation
 
 
+perturb_option = several(
+    "--perturb", "CONDITION", "a perturbation", str,
+    "Store perturbed audio's values too: noise0.1, pitch-1, lowpass1000~mp3-64 (one "
+    "after the other), or smc2020, mtat. melgrid ls --perturbations lists all.",
+)  # fmt: skip
+
 condition_options = together(
-    several("--perturb", "CONDITION", "a perturbation", str,
-            "Store perturbed audio's values too: noise0.1, pitch-1, lowpass1000~mp3-64 (one "
-            "after the other), or smc2020, mtat. melgrid ls --perturbations lists all."),
+    perturb_option,
     click.option("--draws", type=click.IntRange(1, 10_000), metavar="N",
                  help="Store N random draws of each clip that may train: it goes through what "
                  "--perturb says, in order, where ranges are drawn from.  "
@@ -1229,7 +1239,7 @@ def report(
 @click.argument("path", metavar="AUDIO|STORE")
 @click.option("-o", "--output", "drawn", metavar="FILE", help="Draw it, to a PNG file.")
 @spec_options
-@condition_options
+@together(perturb_option, gathered("conditions", _perturbed))
 @audio_options
 @click.option("--clips", type=int, default=64, show_default=True,
               help="Clips of AUDIO to make, at least: whole tasks.")  # fmt: skip
@@ -1248,7 +1258,7 @@ def profile(
     path: str,
     drawn: str | None,
     grid: "tuple[Spec, ...]",
-    conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
+    conditions: "tuple[Condition, ...]",
     catalog: str | None,
     table: "TableSettings",
     settings: "RunSettings",
@@ -1280,8 +1290,7 @@ def profile(
         from pipeline.profile import profile as profile_run
 
         tracks = open_catalog(path, catalog, table)
-        grid = under(grid, conditions[0])
-        settings = dataclasses.replace(settings, augmentation=conditions[1])
+        grid = under(grid, conditions)
         found = [profile_run(tracks, grid, settings, n_clips=clips, report=report)]
     else:
         from models.data import clean_specs, folds_of, training_data

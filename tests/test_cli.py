@@ -432,6 +432,12 @@ def test_a_dry_run_says_what_networks_and_conditions_share(corpus):
     assert max(map(len, text.splitlines())) <= 80
 
 
+@pytest.mark.parametrize("command", sorted(melgrid.commands))
+def test_no_command_has_an_option_twice(command):
+    options = [option for param in melgrid.commands[command].params for option in param.opts]
+    assert len(options) == len(set(options))
+
+
 def test_ls_lists_presets_and_perturbations_without_a_store():
     assert re.search(r"^smc2020-96 +fcn, crnn; sr16000-mel96", invoke("ls", "--presets").stdout)
     words = json.loads(invoke("ls", "--perturbations", "--json").stdout)

@@ -106,12 +106,12 @@ class Augmentation:
     def __post_init__(self) -> None:
         if not self.steps:
             raise SpecError(f"draws are made of perturbations: give some, such as {MTAT}")
+        object.__setattr__(self, "probability", round(float(self.probability), 6))
         if not 0 < self.probability <= 1:
             raise SpecError(
                 f"the probability of a perturbation is {self.probability:g}; "
                 "it must be above 0 and at most 1"
             )
-        object.__setattr__(self, "probability", round(float(self.probability), 6))
 
     @property
     def name(self) -> str:

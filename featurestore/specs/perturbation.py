@@ -118,6 +118,9 @@ _WORD = re.compile(
 _NUMBER = re.compile(r"-?\d+(?:\.\d+)?", re.ASCII)
 _DRAW = re.compile(r"draw(0|[1-9]\d{0,3})", re.ASCII)
 
+_LONGEST = 150
+"""Characters of a condition's name: with its spec's it is a folder's, which may have 255."""
+
 MAX_DRAWS = 10_000
 """Most draws of a clip."""
 
@@ -218,7 +221,8 @@ class Condition:
     Raises
     ------
     SpecError
-        If it is a draw and perturbations, or there are not so many draws.
+        If it is a draw and perturbations, if there are not so many draws, or if the name would be
+        too long for that of a folder.
     """
 
     perturbations: tuple[Perturbation, ...] = ()
@@ -226,6 +230,11 @@ class Condition:
 
     def __post_init__(self) -> None:
         if self.draw is None:
+            if len(self.suffix) > _LONGEST:
+                raise SpecError(
+                    f"a condition of {len(self.perturbations)} perturbations has a name of "
+                    f"{len(self.suffix)} characters; it may have {_LONGEST}"
+                )
             return
         if self.perturbations:
             raise SpecError(
@@ -269,6 +278,8 @@ class Condition:
         n_following : np.ndarray of int
             Those of its track that follow the clip: what makes a clip faster takes them.
         """
+        if not self:
+            return n_valid + n_following  # frames may reach into what follows
         if self.speed == 1:
             return n_valid
         faster = np.floor((n_valid + n_following) / self.speed).astype(np.int64)
@@ -304,25 +315,6 @@ class Condition:
 
 CLEAN = Condition()
 """No perturbation."""
-
-
-def _conditions(*names: str) -> tuple[Condition, ...]:
-    return tuple(Condition.parse(name) for name in names)
-
-
-CONDITIONS: dict[str, tuple[Condition, ...]] = {
-    "smc2020": _conditions(
-        "stretch0.707", "stretch1.414", "pitch-1", "pitch1", "drc-music", "drc-speech",
-        "noise0.1", "noise0.4",
-    ),
-    "mtat": _conditions(
-        "noise0.1", "noise0.4", "pitch1", "pitch-1", "stretch1.414", "stretch0.707"
-    ),
-}  # fmt: skip
-"""Named sets of test conditions: those of Won et al., *Evaluation of CNN-based automatic music
-tagging models* (SMC 2020), whose stretches are by the root of 2, and the part of them that a later
-report on MagnaTagATune took.
-"""
 
 
 def by_condition(names: Iterable[str]) -> dict[str, list[str]]:
@@ -361,3 +353,22 @@ def number_text(value: float) -> str:
     """The shortest decimal that reads back, without an exponent."""
     text = f"{value:.6f}".rstrip("0").rstrip(".")
     return "0" if text in ("", "-0") else text
+
+
+def _conditions(*names: str) -> tuple[Condition, ...]:
+    return tuple(Condition.parse(name) for name in names)
+
+
+CONDITIONS: dict[str, tuple[Condition, ...]] = {
+    "smc2020": _conditions(
+        "stretch0.707", "stretch1.414", "pitch-1", "pitch1", "drc-music", "drc-speech",
+        "noise0.1", "noise0.4",
+    ),
+    "mtat": _conditions(
+        "noise0.1", "noise0.4", "pitch1", "pitch-1", "stretch1.414", "stretch0.707"
+    ),
+}  # fmt: skip
+"""Named sets of test conditions: those of Won et al., *Evaluation of CNN-based automatic music
+tagging models* (SMC 2020), whose stretches are by the root of 2, and the part of them that a later
+report on MagnaTagATune took.
+"""

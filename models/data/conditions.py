@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featurestore.errors import TrainingError
+from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import CONDITIONS, Condition
 from featurestore.specs.spec import Spec
 from models.data.dataset import ClipDataset
@@ -20,8 +21,8 @@ ALL = "all"
 
 
 def clean_specs(store: "FeatureStore") -> list[Spec]:
-    """Stored specs of audio as it is: those to train on where none is named."""
-    return [spec for spec in store.specs if not spec.condition]
+    """Stored mel-spectrograms of audio as it is: those to train on where none is named."""
+    return [s for s in store.specs if isinstance(s, FeatureSpec) and not s.condition]
 
 
 def conditions_of(store: "FeatureStore", dataset: ClipDataset) -> list[Condition]:

@@ -253,8 +253,8 @@ def _specs_of(
         clean = clean_specs(store)
         if not clean:
             raise TrainingError(
-                f"{store.path} holds specs of perturbed audio alone; name those to train on with "
-                "--specs"
+                f"{store.path} holds no mel-spectrogram of clean audio; name specs to train on "
+                "with --specs"
             )
         return clean
     # Where no store has it, asking this one says so.

@@ -78,7 +78,7 @@ class Clip:
 
         What follows the clip is there as far as it was read, see `Cropper`.
         """
-        if n_samples > self.source.window.n_samples(sr) and self.source.has_following:
+        if n_samples > self.source.window.stride(sr) and self.source.has_following:
             return self.source.first(sr, n_samples)
         first = self.tile * self.source.window.stride(sr)
         return self.source.at(sr)[first : first + n_samples]

@@ -112,12 +112,12 @@ class Signals:
         # The fastest draw's samples, so that all draws that are faster share what is made of them.
         speed = self._augmentation.speed if condition.speed > 1 else 1.0
         samples = apply(self._audio_at(sr, speed), condition, generator)
-        n_kept = len(self._clip.audio(sr, self._clip.source.window.n_samples(sr)))
+        n_kept = len(self._clip.audio(sr, self._clip.source.window.stride(sr)))
         return Signal(self._clip, sr, draw, samples[:n_kept])
 
     def _audio_at(self, sr: int, speed: float) -> Audio:
         """As many samples as a condition needs that makes them so many times faster."""
-        n_samples = n_needed(self._clip.source.window.n_samples(sr), speed)
+        n_samples = n_needed(self._clip.source.window.stride(sr), speed)
         key = sr, n_samples
         if key not in self._audio:
             samples = self._clip.audio(sr, n_samples)
@@ -144,7 +144,7 @@ def reach(
         if spec.condition.is_draw and augmentation is not None:
             speed = augmentation.speed
         if speed > 1:
-            n_samples = window.n_samples(spec.sr)
+            n_samples = window.stride(spec.sr)
             # Two samples more, for lengths are rounded at the track's own rate, too.
             needed.append((n_needed(n_samples, speed) + 2) / n_samples)
     return max(needed)

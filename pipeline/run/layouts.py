@@ -34,13 +34,16 @@ def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> 
 
 
 def require_conditions(specs: Sequence[Spec], settings: RunSettings) -> None:
-    """Make sure that the audio of specs can be brought under their conditions.
+    """Make sure that the audio of specs can be brought under their conditions, and has frames.
 
     Raises
     ------
     SpecError
-        If a condition cannot be at its spec's rate, or is a draw and nothing says of what.
+        If a condition cannot be at its spec's rate, or is a draw and nothing says of what; or if a
+        clip is too short for a spec.
     """
+    for spec in specs:
+        settings.window.n_frames(spec)  # refuses
     for condition, sr in dict.fromkeys((spec.condition, spec.sr) for spec in specs):
         require(condition, sr, settings.augmentation)
 

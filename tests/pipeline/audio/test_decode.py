@@ -276,3 +276,15 @@ def test_no_file_takes_as_much_memory_as_it_is_long(tmp_path, tone):
         [sys.executable, "-c", _CONFINED, *paths], capture_output=True, text=True, check=True
     )
     assert told.stdout.split() == ["DecodeError", "TruncatedAudio", "1000", str(len(tone))]
+
+
+def test_bad_samples_behind_the_clip_end_what_follows_and_do_not_fail_it(tmp_path):
+    samples = np.linspace(-0.5, 0.5, 3000, dtype=np.float32)
+    samples[[1500, 2500]] = np.nan
+    soundfile.write(tmp_path / "a.wav", samples, 1000, subtype="FLOAT")
+    window = Excerpt(duration=1.0, take="first")
+    for reach, n_samples in ((1, 1000), (1.2, 1200), (2, 1500)):
+        track = read_track(str(tmp_path / "a.wav"), window, reach)
+        np.testing.assert_array_equal(track.samples, samples[:n_samples])
+    with pytest.raises(AudioError, match="NonFinite: 1 samples"):
+        read_track(str(tmp_path / "a.wav"), Excerpt(duration=2.0, take="first"), 2)

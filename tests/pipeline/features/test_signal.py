@@ -151,3 +151,10 @@ def test_draws_reach_as_far_as_the_fastest():
     n_read = round(fastest * SR) + 2
     some = drawn(MUSIC[:n_read], "stretch1.2", n_samples=len(MUSIC))
     np.testing.assert_array_equal(some.padded(0), drawn(MUSIC, "stretch1.2").padded(0))
+
+
+def test_a_tile_under_a_condition_is_audio_to_its_last_sample():
+    window = Excerpt(duration=1.0, take="all")
+    clip = Cropper(MUSIC, SR, window).clip(1)
+    tile = perturbed(clip, "gain-6").samples(0, SR)
+    np.testing.assert_allclose(tile, MUSIC[SR : 2 * SR] * 10 ** (-6 / 20), rtol=1e-6)
