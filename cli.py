@@ -303,10 +303,9 @@ spec_options = together(
 
 
 def _perturbed(perturb: list[str]) -> "tuple[Condition, ...]":
-    from featurestore.specs.perturbation import CONDITIONS, Condition
+    from featurestore.specs.perturbation import conditions_named
 
-    named = (CONDITIONS.get(name) or (Condition.parse(name),) for name in perturb)
-    return tuple(condition for several in named for condition in several)
+    return tuple(condition for name in perturb for condition in conditions_named(name))
 
 
 def _conditions(

@@ -9,7 +9,7 @@ import soundfile
 import xarray
 
 from benchmarks.kills import contents_of
-from featurestore.errors import StoreMismatchError
+from featurestore.errors import SpecError, StoreMismatchError
 from featurestore.export import export
 from featurestore.export.selection import Selection
 from featurestore.specs.excerpt import Excerpt
@@ -125,3 +125,28 @@ def test_other_programs_read_them(whole, tmp_path):
     with h5py.File(tmp_path / "x.h5") as file:
         assert file[f"sr{SR}-wave~noise0.4"]["values"].shape == (9, 1, SR)
     assert FeatureStore.open(whole.path).specs == whole.specs
+
+
+def test_a_view_is_never_served_from_what_was_drawn_otherwise(music, tmp_path):
+    catalog, path = open_catalog(str(music)), str(tmp_path / "views.zarr")
+    noisy = [
+        parse_spec(f"sr{SR}-mel16-x{hop}-db").under(Condition.parse("noise0.1")) for hop in (1, 2)
+    ]
+    first, other = (
+        RunSettings(window=SETTINGS.window, workers=1, views=True, seed=seed) for seed in (0, 1)
+    )
+    run(catalog, path, noisy, first, quiet=True)
+    with pytest.raises(StoreMismatchError, match=r"whose seed is 0, not 1; give that one"):
+        run(catalog, path, noisy[1:], other, quiet=True)
+
+
+def test_what_no_clip_can_be_is_refused_before_there_is_a_store(music, tmp_path):
+    short = RunSettings(window=Excerpt(duration=0.05), workers=1)
+    with pytest.raises(SpecError, match="shorter than a frame"):
+        run(
+            open_catalog(str(music)),
+            str(tmp_path / "no.zarr"),
+            [parse_spec("sr1000-fbank16-hop80")],
+            short,
+        )
+    assert not (tmp_path / "no.zarr").exists()

@@ -6,7 +6,7 @@ from typing import Literal, TypeVar
 from featurestore.errors import SettingsError, UnknownSpecError
 from featurestore.specs.grid import subsample
 from featurestore.specs.kinds import parse_spec
-from featurestore.specs.perturbation import CLEAN, CONDITIONS, Condition
+from featurestore.specs.perturbation import CLEAN, Condition, conditions_named
 from featurestore.specs.spec import Spec
 from featurestore.store import FeatureStore
 
@@ -102,7 +102,7 @@ def parse_conditions(names: Sequence[Condition | str]) -> list[Condition]:
         if isinstance(name, Condition):
             found.append(name)
         else:
-            found += CONDITIONS.get(name) or (Condition.parse(name),)
+            found += conditions_named(name)
     if not found:
         raise SettingsError("conditions is empty; name some, such as clean,noise0.1, or all")
     return list(dict.fromkeys(found))

@@ -62,6 +62,12 @@ def parse_hop(hop: int | Fraction) -> int | Fraction:
     return multiple.numerator if multiple.denominator == 1 else multiple
 
 
+def hop_of(groups: Mapping[str, str | None]) -> int | Fraction:
+    """A hop as names give it, by the groups ``hop`` and ``hop_length`` of their patterns."""
+    hop = groups["hop"]
+    return int(hop) if hop else Fraction(int(groups["hop_length"] or 0), HOP_UNIT)
+
+
 def parse_edges(fmin: float, fmax: float | None, sr: int) -> tuple[float, float | None]:
     """Lower and upper edge of a filter bank [Hz]; the upper one is None where it is ``sr / 2``.
 

@@ -15,8 +15,16 @@ from featurestore.specs.encoding import EncodingName, Range
 from featurestore.specs.fields import (
     HOP_UNIT as HOP_UNIT,
 )  # as before, for those who import it here
-from featurestore.specs.fields import SAMPLE_RATES, hertz, parse_edges, parse_hop, whole_number
-from featurestore.specs.perturbation import CLEAN, Condition, split_name
+from featurestore.specs.fields import (
+    SAMPLE_RATES,
+    hertz,
+    hop_of,
+    parse_edges,
+    parse_hop,
+    read_name,
+    whole_number,
+)
+from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
 
 Log = Literal["db", "log"]
@@ -342,34 +350,24 @@ class FeatureSpec:
         SpecError
             If `name` is not the name that some spec has.
         """
-        own, condition = split_name(name)
-        match = _NAME.fullmatch(own)
-        if match is None:
-            raise SpecError(f"{name!r} is not a spec's name, such as sr16000-mel48-x2-db")
-        f = match.groupdict()
-        try:
-            hop = int(f["hop"]) if f["hop"] else Fraction(int(f["hop_length"]), HOP_UNIT)
-            spec = cls(
-                sr=int(f["sr"]),
-                n_mels=int(f["n_mels"]),
-                hop=hop,
-                log=f["log"],  # type: ignore[arg-type]  # __post_init__ looks
-                n_fft=int(f["n_fft"] or 512),
-                fmin=float(f["fmin"] or 0),
-                fmax=float(f["fmax"]) if f["fmax"] else None,
-                window="hann-symmetric" if f["symmetric"] else "hann",
-                win_length=int(f["win_length"]) if f["win_length"] else None,
-                htk=f["htk"] is not None,
-                norm=None if f["nonorm"] else "slaney",
-                condition=condition,
-            )
-        except SpecError:
-            raise
-        except ValueError as error:
-            raise SpecError(f"{name!r} is not a spec's name: {error}") from None
-        if spec.name != name:
-            raise SpecError(f"{name!r} is not a spec's name; {spec.name!r} is")
-        return spec
+        return read_name(name, _NAME, "sr16000-mel48-x2-db", cls._of_groups)
+
+    @classmethod
+    def _of_groups(cls, groups: Mapping[str, str | None], condition: Condition) -> Self:
+        return cls(
+            sr=int(groups["sr"] or 0),
+            n_mels=int(groups["n_mels"] or 0),
+            hop=hop_of(groups),
+            log=groups["log"],  # type: ignore[arg-type]  # __post_init__ looks
+            n_fft=int(groups["n_fft"] or 512),
+            fmin=float(groups["fmin"] or 0),
+            fmax=float(groups["fmax"]) if groups["fmax"] else None,
+            window="hann-symmetric" if groups["symmetric"] else "hann",
+            win_length=int(groups["win_length"]) if groups["win_length"] else None,
+            htk=groups["htk"] is not None,
+            norm=None if groups["nonorm"] else "slaney",
+            condition=condition,
+        )
 
 
 def n_valid_frames(n_valid: T, sr: T, to_sr: int, hop_length: int) -> T:

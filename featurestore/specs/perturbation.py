@@ -372,3 +372,14 @@ CONDITIONS: dict[str, tuple[Condition, ...]] = {
 tagging models* (SMC 2020), whose stretches are by the root of 2, and the part of them that a later
 report on MagnaTagATune took.
 """
+
+
+def conditions_named(name: str) -> tuple[Condition, ...]:
+    """Conditions of a set's name, or the one of a condition's.
+
+    Raises
+    ------
+    SpecError
+        If it is neither.
+    """
+    return CONDITIONS.get(name) or (Condition.parse(name),)

@@ -12,7 +12,14 @@ import numpy.typing as npt
 
 from featurestore.errors import SpecError
 from featurestore.specs.encoding import EncodingName, Range
-from featurestore.specs.fields import HOP_UNIT, SAMPLE_RATES, parse_hop, read_name, whole_number
+from featurestore.specs.fields import (
+    HOP_UNIT,
+    SAMPLE_RATES,
+    hop_of,
+    parse_hop,
+    read_name,
+    whole_number,
+)
 from featurestore.specs.mel import Window, n_valid_frames
 from featurestore.specs.perturbation import CLEAN, Condition
 from featurestore.specs.spec import Coordinate, Derivation, Spec, T
@@ -199,11 +206,10 @@ class StftSpec:
 
     @classmethod
     def _of_groups(cls, groups: Mapping[str, str | None], condition: Condition) -> Self:
-        hop, hop_length = groups["hop"], groups["hop_length"]
         return cls(
             sr=int(groups["sr"] or 0),
             n_fft=int(groups["n_fft"] or 0),
-            hop=int(hop) if hop else Fraction(int(hop_length or 0), HOP_UNIT),
+            hop=hop_of(groups),
             window="hann-symmetric" if groups["symmetric"] else "hann",
             condition=condition,
         )

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from featurestore.errors import TrainingError
 from featurestore.specs.mel import FeatureSpec
-from featurestore.specs.perturbation import CONDITIONS, Condition
+from featurestore.specs.perturbation import Condition, conditions_named
 from featurestore.specs.spec import Spec
 from models.data.dataset import ClipDataset
 
@@ -66,7 +66,7 @@ def choose_conditions(
         if name == ALL:
             chosen += conditions_of(store, dataset)
         else:
-            chosen += CONDITIONS.get(name) or [Condition.parse(name)]
+            chosen += conditions_named(name)
     chosen = [c for c in dict.fromkeys(chosen) if c != dataset.spec.condition]
     for condition in chosen:
         under(store, dataset, condition)

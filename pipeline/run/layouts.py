@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 
+from featurestore.errors import StoreMismatchError
 from featurestore.format.division import Division
 from featurestore.format.layout import Layout
+from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source, minimal_basis
 from featurestore.store import FeatureStore
+from pipeline.features.backends import load_backend
 from pipeline.perturb import require
 from pipeline.run.settings import RunSettings
 
@@ -41,9 +44,14 @@ def require_conditions(specs: Sequence[Spec], settings: RunSettings) -> None:
     SpecError
         If a condition cannot be at its spec's rate, or is a draw and nothing says of what; or if a
         clip is too short for a spec.
+    SettingsError
+        If the backend cannot compute one.
     """
+    backend = load_backend(settings.backend)
     for spec in specs:
         settings.window.n_frames(spec)  # refuses
+        if isinstance(spec, FeatureSpec):
+            backend.require(spec)
     for condition, sr in dict.fromkeys((spec.condition, spec.sr) for spec in specs):
         require(condition, sr, settings.augmentation)
 
@@ -76,10 +84,24 @@ def stored_specs(
 
     None is served from what was made otherwise (in another encoding, by another backend), into
     which this run's clips would not fit.
+
+    Raises
+    ------
+    StoreMismatchError
+        If what would serve one was drawn otherwise, so that it would be another condition.
     """
     if not settings.views:
         return specs
     there = {} if store is None else store.layouts
+    for spec in specs if any(spec.condition for spec in specs) else ():
+        source = best_source(spec, there) if spec.condition else None
+        drawn = {} if source is None else there[source].settings
+        for key, value in _drawn(settings, spec).items():
+            if drawn.get(key, value) != value:
+                raise StoreMismatchError(
+                    f"{spec.name} would be a view of {source}, whose {key} is {drawn[key]}, not "
+                    f"{value}; give that one, or another place with -o"
+                )
     alike = [
         spec
         for spec, layout in there.items()
@@ -117,9 +139,12 @@ def _nbytes(spec: Spec, settings: RunSettings) -> int:
 
 def _origin(settings: RunSettings, spec: Spec) -> dict[str, str]:
     """What a layout says of where its values come from."""
-    origin = {"backend": settings.backend, "resampler": "soxr HQ"}
-    if spec.condition:
-        origin["seed"] = str(settings.seed)
+    return {"backend": settings.backend, "resampler": "soxr HQ", **_drawn(settings, spec)}
+
+
+def _drawn(settings: RunSettings, spec: Spec) -> dict[str, str]:
+    """What perturbed values are drawn by."""
+    drawn = {"seed": str(settings.seed)} if spec.condition else {}
     if spec.condition.is_draw:
-        origin["augmentation"] = str(settings.augmentation)
-    return origin
+        drawn["augmentation"] = str(settings.augmentation)
+    return drawn

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from featurestore.specs.mel import FeatureSpec
     from pipeline.features.backends.stft import SharedStft
 
 # The one line of a backend: its name is that of the module here that has its functions.
@@ -18,6 +19,14 @@ class Backend(Protocol):
 
     Samples bring half a frame of overhang at either end (`Clip.padded`): nothing is padded here.
     """
+
+    def require(self, spec: "FeatureSpec") -> None:
+        """Refuse a spec that cannot be computed so.
+
+        Raises
+        ------
+        SettingsError
+        """
 
     def power(
         self, samples: "npt.NDArray[np.float32]", stft: "SharedStft"

@@ -1,13 +1,29 @@
 """Essentia, which the study used; an extra, because it is AGPL-3.0: ``melgrid[essentia]``."""
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import SettingsError
+from featurestore.specs.mel import FeatureSpec
 from pipeline.features.backends.stft import SharedStft
+
+
+def require(spec: FeatureSpec) -> None:
+    """Refuse a spec with filters that hold no bin, for Essentia does.
+
+    Raises
+    ------
+    SettingsError
+        For that, or if Essentia is not installed.
+    """
+    _essentia()
+    if len(spec.empty_filters):
+        raise SettingsError(
+            f"backend is essentia, which computes no empty filters, and {len(spec.empty_filters)} "
+            f"of {spec.name} are; use --backend native"
+        )
 
 
 def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
@@ -49,17 +65,9 @@ def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np
     Raises
     ------
     SettingsError
-        If Essentia is not installed, or if a filter is empty, which it refuses.
+        If Essentia is not installed.
     """
     es = _essentia()
-    for bank in stft.banks:
-        n_empty = int((dataclasses.replace(stft, banks=(bank,)).filters().max(1) == 0).sum())
-        if n_empty:
-            raise SettingsError(
-                f"backend is essentia, which computes no empty filters, and {n_empty} of the "
-                f"{bank.n_mels} HTK bands at sr {stft.sr} Hz, n_fft {stft.n_fft} are; "
-                "use --backend native"
-            )
     banks = [
         es.MelBands(
             inputSize=stft.n_fft // 2 + 1,

@@ -3,7 +3,12 @@
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.specs.mel import FeatureSpec
 from pipeline.features.backends.stft import SharedStft
+
+
+def require(spec: FeatureSpec) -> None:
+    """Every spec can be computed."""
 
 
 def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:

@@ -13,10 +13,15 @@ import numpy.typing as npt
 import torch
 from scipy.sparse import csr_array
 
+from featurestore.specs.mel import FeatureSpec
 from pipeline.features.backends.stft import SharedStft
 
 _BLOCK = 256
 """Frames transformed at a time."""
+
+
+def require(spec: FeatureSpec) -> None:
+    """Every spec can be computed."""
 
 
 def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
