@@ -12,6 +12,14 @@ from featurestore.process.spawn import sigint_blocked, start_resource_tracker
 SHOW_MASK = "import signal; print(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))"
 
 
+@pytest.fixture(autouse=True)
+def sigint_heard():
+    """As in a terminal; a job in the background of a shell ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 def mask_of_a_child():
     return subprocess.check_output([sys.executable, "-c", SHOW_MASK], text=True).strip()
 

@@ -168,7 +168,7 @@ def test_decibels_are_torchaudios(choice):
 
 def test_filters_are_those_that_published_weights_hold():
     # Fixtures of ours, not of the project: beside a checkout, where they are present.
-    file = os.path.join(os.path.dirname(__file__), *[".."] * 5, "shared/data/zoo/fcn.pth")
+    file = os.path.join(os.path.dirname(__file__), *[".."] * 4, "shared/data/zoo/fcn.pth")
     if not os.path.exists(file):
         pytest.skip("the published weights are not here")
     held = torch.load(file, weights_only=True, map_location="cpu")
