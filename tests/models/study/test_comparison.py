@@ -455,6 +455,7 @@ def test_a_difference_over_runs_that_other_clips_could_undo_is_not_told():
     assert point.verdict == "not told"
 
 
+@pytest.mark.slow
 def test_without_a_true_difference_one_study_in_twenty_claims_one_at_most():
     """Family-wise: six specs alike, their scores apart by runs and by clips."""
     rng = np.random.default_rng(4)
