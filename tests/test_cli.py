@@ -328,6 +328,7 @@ def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp
     assert {path.split("/")[-1] for path in comparison["files"]} == names
 
 
+@pytest.mark.slow
 def test_a_low_pass_costs_the_tag_that_is_high_and_a_gain_of_nothing_costs_nothing(
     corpus, tmp_path
 ):
@@ -478,6 +479,7 @@ def test_wrong_settings_are_refused_with_a_line_that_says_which(corpus, tmp_path
     assert not (tmp_path / "none.zarr").exists()
 
 
+@pytest.mark.slow
 def test_draws_are_made_and_trained_from(corpus, tmp_path):
     path = tmp_path / "drawn.zarr"
     options = (

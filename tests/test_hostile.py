@@ -338,6 +338,7 @@ def test_a_file_of_metadata_that_is_too_long_is_not_read(store):
         FeatureStore.open(store)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="guards memory by Linux's means")
 @pytest.mark.parametrize("shards_per_part", [None, 1])
 def test_no_injury_ends_a_reader_or_gives_it_what_was_not_there(

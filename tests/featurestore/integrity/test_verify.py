@@ -123,6 +123,7 @@ def test_every_flipped_bit_is_found(injured, thorough):
     assert (missed, missed_quickly) == (0, 0)
 
 
+@pytest.mark.slow
 def test_every_truncated_emptied_lengthened_or_missing_file_is_found(injured):
     rng = np.random.default_rng(1)
     missed = []

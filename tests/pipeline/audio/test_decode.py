@@ -263,6 +263,7 @@ for path in sys.argv[1:]:
 """
 
 
+@pytest.mark.slow
 def test_no_file_takes_as_much_memory_as_it_is_long(tmp_path, tone):
     sparse, lying = tmp_path / "a.mp3", flac_with(tmp_path / "a.flac", tone, n_samples=2**36 - 1)
     with open(sparse, "wb") as file:
