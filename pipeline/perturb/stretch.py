@@ -4,7 +4,6 @@ import numpy as np
 
 from pipeline.audio.stream import Samples
 from pipeline.perturb.audio import Audio
-from pipeline.perturb.dsp.vocoder import HOP, N_FFT
 
 
 def perturb(
@@ -19,14 +18,3 @@ def perturb(
 
 def require(sr: int, amounts: tuple[float, ...]) -> None:
     """Nothing depends on the rate."""
-
-
-def samples_needed(n_samples: int, rate: float) -> int:
-    """How many samples the first `n_samples` stretched ones are made from.
-
-    With as many or more of them, those are the same bits. At most
-    ``n_samples * rate + 1024 * rate + 1536``: half a frame more on either side, and the frame that
-    the last one is interpolated with.
-    """
-    last = (n_samples + N_FFT // 2 - 1) // HOP  # frame that reaches into those wanted
-    return (int(last * rate) + 1) * HOP + N_FFT // 2
