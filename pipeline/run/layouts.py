@@ -36,8 +36,8 @@ def division_for(n_clips: int, specs: Sequence[Spec], settings: RunSettings) -> 
     return Division.of(2 ** (max(limit, fewest).bit_length() - 1))
 
 
-def require_conditions(specs: Sequence[Spec], settings: RunSettings) -> None:
-    """Make sure that the audio of specs can be brought under their conditions, and has frames.
+def require_computable(specs: Sequence[Spec], settings: RunSettings) -> None:
+    """Make sure that specs can be computed: their conditions, and a frame of a clip at least.
 
     Raises
     ------

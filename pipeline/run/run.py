@@ -24,7 +24,7 @@ from pipeline.audio.clip import RESAMPLER
 from pipeline.features.plan import arrange
 from pipeline.run.cluster import connect
 from pipeline.run.compute import compute
-from pipeline.run.layouts import batches, division_for, layouts, require_conditions, stored_specs
+from pipeline.run.layouts import batches, division_for, layouts, require_computable, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
 from pipeline.run.rows import AudioPaths, audio_of, clip_table
 from pipeline.run.settings import RunSettings
@@ -74,12 +74,12 @@ def run(
         As `StoreWriter` says.
     StoreMismatchError
         If the store was imported.
-    SpecError
-        As `require_conditions` says; nothing was touched then.
+    SpecError, SettingsError
+        As `require_computable` says; nothing was touched then.
     RunError
         If the store cannot be written to, or workers keep dying for no clip's fault.
     """
-    require_conditions(specs, settings)
+    require_computable(specs, settings)
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     with contextlib.ExitStack() as stack:
         writer = stack.enter_context(StoreWriter(path, settings.window))
@@ -184,7 +184,7 @@ def preview(catalog: "Catalog", specs: Sequence[Spec], settings: RunSettings) ->
 
     With ``take='all'``, clips are those of the first tile alone: tracks are not opened here.
     """
-    require_conditions(specs, settings)
+    require_computable(specs, settings)
     settings = dataclasses.replace(settings, window=settings.window.fitted(specs))
     n_clips = len(catalog)
     stored = stored_specs(specs, settings)

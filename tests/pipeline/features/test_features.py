@@ -22,7 +22,7 @@ from pipeline.features.backends import load_backend
 from pipeline.features.backends.stft import SharedStft
 from pipeline.features.plan import arrange
 from pipeline.features.scaling import compress
-from pipeline.run.layouts import require_conditions
+from pipeline.run.layouts import require_computable
 from pipeline.run.settings import RunSettings
 
 GOLDEN = Path(__file__).parent / "torchaudio.npz"
@@ -93,8 +93,8 @@ def test_essentia_refuses_empty_filters_in_one_line():
     pytest.importorskip("essentia", reason="melgrid[essentia] is not installed")
     spec = FeatureSpec(sr=16000, n_mels=128, htk=True)
     with pytest.raises(SettingsError, match=r"1 of sr16000-mel128-.* are; use --backend native"):
-        require_conditions([spec], RunSettings(backend="essentia"))
-    require_conditions([spec], RunSettings(backend="native"))
+        require_computable([spec], RunSettings(backend="essentia"))
+    require_computable([spec], RunSettings(backend="native"))
 
 
 @pytest.mark.parametrize("htk", [False, True])
