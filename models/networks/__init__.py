@@ -1,8 +1,8 @@
-"""The networks, one file each, by the names that the command line and the results file use."""
+"""The networks, a folder a study, a file each, by the names that the command line and the results file use."""
 
 from featurestore.errors import TrainingSettingsError
-from models.networks import musicnn, vgg
 from models.networks.architecture import Architecture
+from models.networks.ferraro2020 import musicnn, vgg
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
@@ -16,15 +16,23 @@ ARCHITECTURES: dict[str, Architecture] = {
 
 
 def parse_architecture(name: str) -> Architecture:
-    """Find the network that a user or a file names.
+    """Find the network that a user or a file names: ``vgg``, ``fcn1d-depth3``.
 
     Raises
     ------
     TrainingSettingsError
         If there is no such network.
     """
-    if name not in ARCHITECTURES:
-        raise TrainingSettingsError(
-            f"model is {name!r}; it must be one of {', '.join(ARCHITECTURES)}"
-        )
-    return ARCHITECTURES[name]
+    found = [
+        architecture.with_options(name.removeprefix(known))
+        for known, architecture in ARCHITECTURES.items()
+        if name.startswith(known)
+    ]
+    for architecture in found:
+        if architecture is not None:
+            return architecture
+    names = [
+        known + "".join(f"[-{word}N]" for word in architecture.options)
+        for known, architecture in ARCHITECTURES.items()
+    ]
+    raise TrainingSettingsError(f"model is {name!r}; it must be one of {', '.join(names)}")

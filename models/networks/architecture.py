@@ -3,12 +3,15 @@
 import dataclasses
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Self
 
 from torch import nn
 
-from featurestore.errors import TrainingSettingsError
+from featurestore.errors import SpecError, TrainingSettingsError
 from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 
 MAX_WIDTH = 16
 
@@ -23,16 +26,27 @@ class Architecture:
         What ``--model``, checkpoints and results files call it: letters, digits, ``-`` and ``_``.
     build : callable
         Makes the network: ``build(spec, n_frames=, n_outputs=, width=)``, where `n_frames` are
-        those of a window, and there is a `width` if `has_width`. The network takes float32
-        ``(batch, n_mels, n_frames)`` and gives ``(batch, n_outputs)``. It adapts to the spec, or
-        raises `TrainingError` with what would fit.
-    takes : FeatureSpec or None
+        those of a window, there is a `width` if `has_width`, and the `options` follow by name. The
+        network takes float32 ``(batch, n_bands, n_frames)``, waveforms ``(batch, 1, n_samples)``,
+        and gives ``(batch, n_outputs)``. It adapts to the spec, or raises `TrainingError` with what
+        would fit.
+    accepts : type
+        Kind of spec that it takes.
+    takes : Spec or None
         The spec that it was published with; None where there is no single one. It trains on
-        others, too.
+        others of its kind, too.
     window : float or None
         How much of a clip it takes at a time [s]; None is the whole clip.
+    is_centred : bool
+        Whether a window has as many frames as a clip of that length, the one that is centred on
+        its end among them: as published networks have that cut windows from the waveform. Else it
+        has whole hops, so that windows follow each other without a frame in two.
     has_width : bool
         Whether its filters and units can be scaled. It is made with a width of 1 alone if not.
+    options : mapping of str to tuple of int
+        Choices of how the network is made beyond its width, such as its depth, by a word of
+        letters: the values that there are, the default first. A name says those off their default,
+        in the order here: ``fcn1d-depth3-hidden128``.
 
     Raises
     ------
@@ -42,9 +56,12 @@ class Architecture:
 
     name: str
     build: Callable[..., nn.Module]
-    takes: FeatureSpec | None = None
+    accepts: type[Spec] = FeatureSpec
+    takes: Spec | None = None
     window: float | None = None
+    is_centred: bool = False
     has_width: bool = True
+    options: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):
@@ -57,17 +74,59 @@ class Architecture:
                 "or None for the whole clip"
             )
 
-    def window_frames(self, spec: FeatureSpec, n_frames: int) -> int:
-        """Frames that the network takes at a time, of a clip of `n_frames`.
+    def with_options(self, suffixes: str) -> Self | None:
+        """The network that ``name + suffixes`` names: with options off their default.
 
-        As many as there are whole hops in `window`, at least 1; all of the clip where it has
-        fewer, or where the network takes it whole.
+        None if there is no such one; each network has one name.
+        """
+        if not suffixes:
+            return self
+        chosen: dict[str, int] = {}
+        canonical = ""
+        for word, values in self.options.items():
+            found = re.search(rf"-{word}(\d+)", suffixes, re.ASCII)
+            value = int(found[1]) if found else values[0]
+            if value not in values:
+                return None
+            if value != values[0]:
+                canonical += f"-{word}{value}"
+                chosen[word] = value
+        if canonical != suffixes:
+            return None
+        return dataclasses.replace(
+            self, name=self.name + suffixes, build=partial(self.build, **chosen), options={}
+        )
+
+    def require(self, spec: Spec) -> None:
+        """Refuse a spec of a kind that this network does not take.
+
+        Raises
+        ------
+        SpecError
+        """
+        if not isinstance(spec, self.accepts):
+            raise SpecError(
+                f"{self.name} takes specs of the kind {self.accepts.kind!r}, and {spec.name} is of "
+                f"the kind {spec.kind!r}; choose another --model or another spec"
+            )
+
+    def window_frames(self, spec: Spec, n_frames: int) -> int:
+        """Frames that the network takes at a time, of a clip of `n_frames`; of waveforms, samples.
+
+        As many as there are whole hops in `window`, or the spec has in a clip of that length where
+        the network `is_centred`; at least 1, and all of the clip where it has fewer, or where the
+        network takes it whole.
         """
         if self.window is None:
             return n_frames
-        return max(1, min(n_frames, round(self.window * spec.sr) // spec.hop_length))
+        n_samples = round(self.window * spec.sr)
+        if self.is_centred:
+            frames = spec.n_frames(n_samples)
+        else:
+            frames = math.floor(n_samples / (spec.frame_step * spec.sr))
+        return max(1, min(n_frames, frames))
 
-    def n_windows(self, spec: FeatureSpec, n_frames: int) -> int:
+    def n_windows(self, spec: Spec, n_frames: int) -> int:
         """Consecutive windows that a clip of `n_frames` is predicted by; 1 if it is taken whole.
 
         They begin at the first frame. The frames after the last whole window are left out.
@@ -91,11 +150,11 @@ class Architecture:
             )
 
     def new(
-        self, spec: FeatureSpec, *, n_frames: int, n_outputs: int, width: float = 1.0
+        self, spec: Spec, *, n_frames: int, n_outputs: int, width: float = 1.0
     ) -> nn.Module:
-        """Make the network for clips of ``(spec.n_mels, n_frames)``.
+        """Make the network for clips of ``(spec.n_bands, n_frames)``.
 
-        What it takes is a window of these: ``(batch, n_mels, window_frames(spec, n_frames))``.
+        What it takes is a window of these: ``(batch, n_bands, window_frames(spec, n_frames))``.
 
         Parameters
         ----------
@@ -108,9 +167,12 @@ class Architecture:
 
         Raises
         ------
+        SpecError
+            If it does not take this kind of spec.
         TrainingError
             If it cannot be made so.
         """
+        self.require(spec)
         self.check_width(width)
         for field, value in (("n_frames", n_frames), ("n_outputs", n_outputs)):
             if value < 1:

@@ -12,7 +12,6 @@ windows. 1 GMAC is 1e9 multiply-accumulates.
 import dataclasses
 import math
 from collections.abc import Iterable
-from fractions import Fraction
 from itertools import product
 from typing import Any, Literal, get_args
 
@@ -21,7 +20,7 @@ from torch import nn
 
 from featurestore import result
 from featurestore.errors import TrainingSettingsError
-from featurestore.specs.mel import HOP_UNIT, FeatureSpec, require_mel
+from featurestore.specs.mel import HOP_UNIT
 from featurestore.specs.spec import Spec
 from models.networks import ARCHITECTURES
 from models.networks.architecture import Architecture
@@ -91,13 +90,13 @@ class Cost:
 
 def clip_cost(
     architecture: Architecture,
-    spec: FeatureSpec,
+    spec: Spec,
     *,
     n_frames: int,
     n_outputs: int,
     width: float = 1.0,
 ) -> Cost:
-    """Count what a network costs for a clip of ``(spec.n_mels, n_frames)``.
+    """Count what a network costs for a clip of ``(spec.n_bands, n_frames)``.
 
     Raises
     ------
@@ -113,18 +112,18 @@ def clip_cost(
         window_frames=frames,
         layers=tuple(
             dataclasses.replace(layer, macs=layer.macs * n_windows)
-            for layer in count_layers(network, spec.n_mels, frames)
+            for layer in count_layers(network, spec.n_bands, frames)
         ),
     )
 
 
-def count_layers(network: nn.Module, n_mels: int, n_frames: int) -> tuple[Layer, ...]:
-    """Count multiply-accumulates and parameters by layer, for one input ``(n_mels, n_frames)``.
+def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer, ...]:
+    """Count multiply-accumulates and parameters by layer, for one input ``(n_bands, n_frames)``.
 
     Parameters
     ----------
     network : nn.Module
-        Takes ``(batch, n_mels, n_frames)``; run once, on whichever device it is on.
+        Takes ``(batch, n_bands, n_frames)``; run once, on whichever device it is on.
 
     Returns
     -------
@@ -161,7 +160,7 @@ def count_layers(network: nn.Module, n_mels: int, n_frames: int) -> tuple[Layer,
     try:
         with torch.no_grad():
             # Evaluating: batch norm in training would move its statistics, and refuse one value.
-            network.eval()(torch.empty(1, n_mels, n_frames, device=device))
+            network.eval()(torch.empty(1, n_bands, n_frames, device=device))
     finally:
         network.train(was_training)
         for handle in handles:
@@ -173,10 +172,10 @@ def _trainable(parameters: Iterable[nn.Parameter]) -> int:
     return sum(p.numel() for p in parameters if p.requires_grad)
 
 
-def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 29.1) -> int:
+def frames_of(spec: Spec, frames: Frames = "melgrid", duration: float = 29.1) -> int:
     """Frames in a clip of `duration` [s].
 
-    ``melgrid`` is the store's own count, `FeatureSpec.n_frames`: 1365 and 1819 at x1. ``study`` is
+    ``melgrid`` is the store's own count, `Spec.n_frames`: 1365 and 1819 at x1. ``study`` is
     that of Ferraro et al., whose Essentia makes one frame more at x1 (1366 and 1820); hop k keeps
     every k-th of those.
     """
@@ -187,7 +186,8 @@ def frames_of(spec: FeatureSpec, frames: Frames = "melgrid", duration: float = 2
     n_samples = round(duration * spec.sr)
     if frames == "melgrid":
         return spec.n_frames(n_samples)
-    return math.ceil(Fraction(2 + n_samples // HOP_UNIT) / spec.hop)
+    hop = spec.frame_step * spec.sr / HOP_UNIT
+    return math.ceil((2 + n_samples // HOP_UNIT) / hop)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -196,14 +196,14 @@ class MacsRow:
 
     Attributes
     ----------
-    spec : FeatureSpec
+    spec : Spec
     model : str
     n_frames : int
         Of a clip.
     cost : Cost
     """
 
-    spec: FeatureSpec
+    spec: Spec
     model: str
     n_frames: int
     cost: Cost
@@ -305,10 +305,10 @@ def macs_table(
     Raises
     ------
     SpecError
-        If one is no mel-spectrogram.
+        If a network does not take one.
     """
     rows = []
-    for spec, architecture in product([require_mel(s, "networks take") for s in specs], models):
+    for spec, architecture in product(specs, models):
         n_frames = frames_of(spec, frames, duration)
         cost = clip_cost(architecture, spec, n_frames=n_frames, n_outputs=n_tags, width=width)
         rows.append(MacsRow(spec=spec, model=architecture.name, n_frames=n_frames, cost=cost))

@@ -4,7 +4,7 @@ from torch import nn
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
-from models.networks.musicnn import MUSICNN
+from models.networks.ferraro2020.musicnn import MUSICNN
 
 SPEC = FeatureSpec(sr=16000, n_mels=96)
 

@@ -7,7 +7,7 @@ from torch import nn
 from featurestore import FeatureSpec
 from featurestore.specs.grid import ferraro2020
 from models.networks.cost import frames_of
-from models.networks.vgg import VGG, pooling, pools_from_shape
+from models.networks.ferraro2020.vgg import VGG, pooling, pools_from_shape
 
 STUDY = [spec for spec in ferraro2020() if spec.log == "db"]
 

@@ -1,0 +1,1 @@
+"""Networks of two reports on MagnaTagATune: a vision transformer, and networks by depth."""
