@@ -3,6 +3,7 @@
 from featurestore.errors import TrainingSettingsError
 from models.networks.architecture import Architecture
 from models.networks.ferraro2020 import musicnn, vgg
+from models.networks.mtat import crnn2d, fcn1d, fcn2d, vit
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
@@ -10,6 +11,10 @@ ARCHITECTURES: dict[str, Architecture] = {
         vgg.ARCHITECTURE,
         musicnn.ARCHITECTURE,
         musicnn.ORIGINAL,
+        vit.ARCHITECTURE,
+        fcn1d.ARCHITECTURE,
+        fcn2d.ARCHITECTURE,
+        crnn2d.ARCHITECTURE,
     )
 }
 """All that can be trained; a new network is a line above."""
