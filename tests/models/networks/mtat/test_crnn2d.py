@@ -56,9 +56,7 @@ def test_the_network_is_as_written_out():
     values = torch.randn(2, 8, 90)
 
     maps = network.input_norm(values[:, None])
-    for (convolution, norm, *_), pool in zip(
-        network.blocks, [(2, 1), (2, 2), (2, 3)], strict=True
-    ):
+    for (convolution, norm, *_), pool in zip(network.blocks, [(2, 1), (2, 2), (2, 3)], strict=True):
         maps = nn.functional.conv2d(maps, convolution.weight, convolution.bias, padding=1)
         maps = nn.functional.max_pool2d(norm(maps).relu(), pool)
     steps = maps[:, :, 0].transpose(1, 2)  # (batch, 15, filters)

@@ -59,9 +59,7 @@ def test_the_network_is_as_written_out():
     values = torch.randn(2, 24, 60)
 
     maps = network.input_norm(values[:, None])
-    for (convolution, norm, *_), pool in zip(
-        network.blocks, [(2, 3), (3, 4), (4, 5)], strict=True
-    ):
+    for (convolution, norm, *_), pool in zip(network.blocks, [(2, 3), (3, 4), (4, 5)], strict=True):
         maps = nn.functional.conv2d(maps, convolution.weight, convolution.bias, padding=1)
         maps = nn.functional.max_pool2d(norm(maps).relu(), pool)
     expected = network.dense(maps[:, :, 0, 0])
