@@ -4,6 +4,8 @@ from featurestore.errors import TrainingSettingsError
 from models.networks.architecture import Architecture
 from models.networks.ferraro2020 import musicnn, vgg
 from models.networks.mtat import crnn2d, fcn1d, fcn2d, vit
+from models.networks.won2020 import attention, crnn, fcn, short, short_res
+from models.networks.won2020 import musicnn as musicnn_smc
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
@@ -11,6 +13,12 @@ ARCHITECTURES: dict[str, Architecture] = {
         vgg.ARCHITECTURE,
         musicnn.ARCHITECTURE,
         musicnn.ORIGINAL,
+        fcn.ARCHITECTURE,
+        crnn.ARCHITECTURE,
+        musicnn_smc.ARCHITECTURE,
+        short.ARCHITECTURE,
+        short_res.ARCHITECTURE,
+        attention.ARCHITECTURE,
         vit.ARCHITECTURE,
         fcn1d.ARCHITECTURE,
         fcn2d.ARCHITECTURE,

@@ -40,3 +40,28 @@ def limited(size: int, pools: Sequence[int]) -> tuple[int, ...]:
         fitting.append(min(pool, size))
         size //= fitting[-1]
     return tuple(fitting)
+
+
+def to_one(size: int, pools: Sequence[int]) -> tuple[int, ...]:
+    """`pools` where they leave exactly one of `size` cells, otherwise `pools_from_shape`.
+
+    >>> to_one(128, (2, 2, 2, 3, 4)), to_one(24, (2, 2, 2, 3, 4))
+    ((2, 2, 2, 3, 4), (1, 2, 2, 2, 3))
+    """
+    if cells_left(size, pools) == 1:
+        return tuple(pools)
+    return pools_from_shape(size, len(pools))
+
+
+def to_steps(size: int, pools: Sequence[int], least: int) -> tuple[int, ...]:
+    """`pools` where they leave `least` of `size` cells or more, otherwise some that leave as many.
+
+    These are `pools_from_shape` of the cells that there are for each of the `least`, so that all
+    cells are left where there are fewer than `least`.
+
+    >>> to_steps(1813, (2, 3, 4, 4), 14), to_steps(182, (2, 3, 4, 4), 14)
+    ((2, 3, 4, 4), (1, 2, 2, 3))
+    """
+    if cells_left(size, pools) >= least:
+        return tuple(pools)
+    return pools_from_shape(max(1, size // least), len(pools))

@@ -22,7 +22,7 @@ from torch import nn
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
 from models.networks.mtat.fcn2d import DEPTHS, DROPOUT, HIDDEN, block, pools_to_one
-from models.networks.pools import cells_left, pools_from_shape
+from models.networks.pools import to_steps
 
 POOLS = {3: (4, 4, 6), 4: (2, 3, 4, 4), 5: (2, 2, 2, 3, 4)}
 """Along both axes, by depth; all leave one of 96 cells."""
@@ -88,9 +88,7 @@ def time_pools(n_frames: int, depth: int) -> tuple[int, ...]:
     >>> time_pools(1819, 4), time_pools(182, 4)
     ((2, 3, 4, 4), (1, 2, 2, 3))
     """
-    if cells_left(n_frames, POOLS[depth]) >= MIN_STEPS:
-        return POOLS[depth]
-    return pools_from_shape(max(1, n_frames // MIN_STEPS), depth)
+    return to_steps(n_frames, POOLS[depth], MIN_STEPS)
 
 
 ARCHITECTURE = Architecture(

@@ -21,7 +21,7 @@ from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
-from models.networks.pools import cells_left, pools_from_shape
+from models.networks.pools import pools_from_shape, to_one
 
 MEL_POOLS = {4: (2, 4, 3, 4), 5: (2, 2, 2, 3, 4)}
 TIME_POOLS = {4: (4, 5, 8, 8), 5: (4, 4, 4, 5, 4)}
@@ -86,9 +86,7 @@ def pools_to_one(
 ) -> tuple[int, ...]:
     """Pools that leave one of `size` cells: the published ones of a depth, if they do."""
     pools = published.get(depth)
-    if pools is not None and cells_left(size, pools) == 1:
-        return pools
-    return pools_from_shape(size, depth)
+    return pools_from_shape(size, depth) if pools is None else to_one(size, pools)
 
 
 def block(c_in: int, c_out: int, pool: tuple[int, int]) -> nn.Sequential:
