@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from featurestore.errors import TrainingError
+
 
 def scaled(n: int, width: float) -> int:
     """`n` filters or units at a width of 1, at another: rounded, at least 1."""
@@ -50,8 +52,26 @@ class Residual(nn.Module):
         return torch.relu(self.straight(maps) + self.beside(maps))
 
 
-def hidden(n_in: int, n_units: int) -> nn.Sequential:
-    """Dense layer, batch norm, ReLU and dropout of one half."""
-    return nn.Sequential(
-        nn.Linear(n_in, n_units), nn.BatchNorm1d(n_units), nn.ReLU(), nn.Dropout(0.5)
-    )
+class Hidden(nn.Sequential):
+    """Dense layer, batch norm, ReLU and dropout of one half.
+
+    Raises
+    ------
+    TrainingError
+        When called, if it trains on a batch of one window.
+    """
+
+    def __init__(self, n_in: int, n_units: int) -> None:
+        super().__init__(
+            nn.Linear(n_in, n_units), nn.BatchNorm1d(n_units), nn.ReLU(), nn.Dropout(0.5)
+        )
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """Units ``(batch, n_units)`` of features ``(batch, n_in)``."""
+        if self.training and len(features) == 1:
+            raise TrainingError(
+                "this network cannot train on a batch of one window: its batch norm needs two; use "
+                "more clips, and a batch_size of at least 3"
+            )
+        units: torch.Tensor = super().forward(features)
+        return units

@@ -21,7 +21,7 @@ from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
-from models.networks.won2020.blocks import hidden, scaled
+from models.networks.won2020.blocks import Hidden, scaled
 from models.networks.won2020.published import renamed
 
 TIMBRE_HEIGHTS = (7, 4)
@@ -73,7 +73,7 @@ class MUSICNN(nn.Module):
         self.middle = nn.ModuleList(
             _over_time(c_in, n_middle, MIDDLE_WIDTH) for c_in in (n_front, n_middle, n_middle)
         )
-        self.hidden = hidden(2 * (n_front + 3 * n_middle), n_dense)
+        self.hidden = Hidden(2 * (n_front + 3 * n_middle), n_dense)
         self.dense = nn.Linear(n_dense, n_outputs)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,7 @@ from torch import nn
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
 from models.networks.pools import limited
-from models.networks.won2020.blocks import convolution, hidden, scaled
+from models.networks.won2020.blocks import Hidden, convolution, scaled
 
 FILTERS = (128, 128, 256, 256, 256, 256, 512)
 POOLS = (2,) * len(FILTERS)
@@ -51,7 +51,7 @@ class Short(nn.Module):
                 for c_in, c_out, pool in zip([1, *filters[:-1]], filters, pools, strict=True)
             )
         )
-        self.hidden = hidden(filters[-1], filters[-1])
+        self.hidden = Hidden(filters[-1], filters[-1])
         self.dense = nn.Linear(filters[-1], n_outputs)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,7 @@ from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
-from models.networks.won2020.blocks import Residual, hidden, scaled
+from models.networks.won2020.blocks import Hidden, Residual, scaled
 from models.networks.won2020.short import FILTERS, WINDOW
 
 
@@ -40,7 +40,7 @@ class ShortRes(nn.Module):
         self.blocks = nn.Sequential(
             *(Residual(c_in, c_out) for c_in, c_out in itertools.pairwise([1, *filters]))
         )
-        self.hidden = hidden(filters[-1], filters[-1])
+        self.hidden = Hidden(filters[-1], filters[-1])
         self.dense = nn.Linear(filters[-1], n_outputs)
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
