@@ -2,9 +2,9 @@
 
 The network of Won et al. 2019 (*Toward interpretable music tagging with self-attention*), as Won
 et al. 2020 train it: batch norm on the input; seven residual blocks that halve the bands, and the
-first three of them time, too; two transformer layers, which gather what they find in front of the steps,
-in a place that begins with the same numbers for every clip; two dense layers. The transformer knows
-no positions: what comes before what is known to the blocks alone.
+first three of them time, too; two transformer layers, which gather what they find in a place in
+front of the steps, which begins with the same numbers for every clip; two dense layers. The
+transformer knows no positions: what comes before what is known to the blocks alone.
 
 Every resolution fits as it is: a stride of 2 leaves half of the cells, rounded up, and of a single
 cell that one. Where more than one band is left, of more than 128, the largest of them is taken.

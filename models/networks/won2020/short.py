@@ -1,8 +1,8 @@
 """Short-chunk CNN: seven convolutions over 3.69 s, with small pools.
 
 The simplest of the networks that Won et al. 2020 compare, and among the best: batch norm on the
-input, then seven blocks of 3x3 convolution, batch norm, ReLU and max pool of 2 x 2, the maximum over
-what is left, a hidden dense layer and the last one.
+input, then seven blocks of 3x3 convolution, batch norm, ReLU and max pool of 2 x 2, the maximum
+over what is left, a hidden dense layer and the last one.
 
 A pool of 2 is one of 1 where a single cell is left: along the bands with fewer than 128, along time
 at larger hops.
