@@ -143,6 +143,15 @@ def test_silence_is_at_the_floor_in_every_filter():
     assert network.harmonics(torch.full((1, spec.n_bands, 4), 1e-10)).max() > -95
 
 
+def test_decibels_are_as_exact_in_training_in_bfloat16():
+    torch.manual_seed(0)
+    harmonics = HarmonicFilters(StftSpec(sr=16000))
+    power = torch.rand(1, 257, 4) * 1e-8
+    with torch.autocast("cpu", torch.bfloat16):
+        decibels = harmonics(power)
+    assert torch.equal(decibels, harmonics(power))
+
+
 @pytest.mark.parametrize("spec", SPECS, ids=str)
 @pytest.mark.parametrize("n_frames", [1, 2, 47, 1000])
 def test_it_takes_other_specs_and_lengths(spec, n_frames):
