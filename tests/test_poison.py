@@ -18,7 +18,7 @@ import pytest
 import soundfile
 
 from featurestore import FeatureStore
-from pipeline.run.task import time_limit
+from pipeline.run.tracks import time_limit
 
 FEATURIZE = Path(sys.executable).with_name("featurize")
 
