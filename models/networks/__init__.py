@@ -1,4 +1,4 @@
-"""The networks, a folder a study, a file each, by the names that the command line and the results file use."""
+"""The networks, a folder a study, by the names that the command line and results files use."""
 
 from featurestore.errors import TrainingSettingsError
 from models.networks.architecture import Architecture

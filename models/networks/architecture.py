@@ -149,9 +149,7 @@ class Architecture:
                 f"invalid width {width}: {self.name} has one width; leave it at 1"
             )
 
-    def new(
-        self, spec: Spec, *, n_frames: int, n_outputs: int, width: float = 1.0
-    ) -> nn.Module:
+    def new(self, spec: Spec, *, n_frames: int, n_outputs: int, width: float = 1.0) -> nn.Module:
         """Make the network for clips of ``(spec.n_bands, n_frames)``.
 
         What it takes is a window of these: ``(batch, n_bands, window_frames(spec, n_frames))``.

@@ -95,8 +95,14 @@ def clip_cost(
     n_frames: int,
     n_outputs: int,
     width: float = 1.0,
+    n_windows: int | None = None,
 ) -> Cost:
     """Count what a network costs for a clip of ``(spec.n_bands, n_frames)``.
+
+    Parameters
+    ----------
+    n_windows : int, optional
+        Windows that the clip is predicted by. None is consecutive ones, `Architecture.n_windows`.
 
     Raises
     ------
@@ -106,7 +112,8 @@ def clip_cost(
     with torch.device("meta"):  # nothing is computed, and no memory taken
         network = architecture.new(spec, n_frames=n_frames, n_outputs=n_outputs, width=width)
     frames = architecture.window_frames(spec, n_frames)
-    n_windows = architecture.n_windows(spec, n_frames)
+    if n_windows is None:
+        n_windows = architecture.n_windows(spec, n_frames)
     return Cost(
         n_windows=n_windows,
         window_frames=frames,

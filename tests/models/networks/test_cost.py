@@ -8,6 +8,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
+from featurestore.specs.grid import ferraro2020
 from models.networks import ARCHITECTURES
 from models.networks.cost import (
     clip_cost,
