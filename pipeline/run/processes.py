@@ -10,7 +10,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -57,7 +57,7 @@ def begin(module: str) -> None:
 
 def in_order(
     make: Callable[[], Callable[[T], R]], arguments: Iterable[T], *, n_processes: int
-) -> Iterator[tuple[T, R | MelgridError | ProcessDiedError]]:
+) -> Generator[tuple[T, R | MelgridError | ProcessDiedError], None, None]:
     """Work on arguments, `n_processes` at a time; give each and what came of it, in their order.
 
     No more arguments are taken than keep the processes busy. A process that dies takes its argument

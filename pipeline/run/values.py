@@ -1,9 +1,10 @@
 """Audio files to values in memory: the bits that a run would store in float32, without a store."""
 
+import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from fractions import Fraction
 
 import numpy as np
@@ -88,7 +89,7 @@ def compute_values(
     windows: RandomWindows | None = None,
     workers: int | None = None,
     timeout: float = RunSettings.timeout,
-) -> Iterator[Values | AudioError]:
+) -> Generator[Values | AudioError, None, None]:
     """Values of files at a spec, in the files' order, each decoded once.
 
     Files are read ahead, in a bounded number. One that ends its process, or takes too long, becomes
@@ -190,7 +191,9 @@ class _OfWindows:
         )
 
 
-def _computed_here(request: _Request, paths: Iterable[str]) -> Iterator[Values | AudioError]:
+def _computed_here(
+    request: _Request, paths: Iterable[str]
+) -> Generator[Values | AudioError, None, None]:
     compute = request.worker()
     for path in paths:
         try:
@@ -203,16 +206,17 @@ def _computed_here(request: _Request, paths: Iterable[str]) -> Iterator[Values |
 
 def _computed_in_processes(
     request: _Request, paths: Iterable[str], n_processes: int, timeout: float
-) -> Iterator[Values | AudioError]:
+) -> Generator[Values | AudioError, None, None]:
     begin(__name__)
     make = functools.partial(_in_process, request, timeout)
-    for _, outcome in in_order(make, paths, n_processes=n_processes):
-        if isinstance(outcome, ProcessDiedError):
-            yield AudioError("Unreadable", why_died(outcome.seconds, timeout))
-        elif isinstance(outcome, MelgridError) and not isinstance(outcome, AudioError):
-            raise outcome
-        else:
-            yield outcome
+    with contextlib.closing(in_order(make, paths, n_processes=n_processes)) as outcomes:
+        for _, outcome in outcomes:
+            if isinstance(outcome, ProcessDiedError):
+                yield AudioError("Unreadable", why_died(outcome.seconds, timeout))
+            elif isinstance(outcome, MelgridError) and not isinstance(outcome, AudioError):
+                raise outcome
+            else:
+                yield outcome
 
 
 def _in_process(request: _Request, timeout: float) -> Callable[[str], Values]:
