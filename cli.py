@@ -168,15 +168,14 @@ def _progress(
     from tqdm import tqdm
 
     with contextlib.ExitStack() as stack:
-
-        @functools.cache
-        def bar(total: int) -> Any:  # begins when there is something to count
-            return stack.enter_context(
-                tqdm(total=total, unit=f" {unit}", desc=what, disable=quiet, dynamic_ncols=True)
-            )
+        shown: list[Any] = []
 
         def progress(done: int, total: int) -> None:
-            bar(total).update(done - bar(total).n)
+            if not shown:  # there is something to count
+                bar = tqdm(unit=f" {unit}", desc=what, disable=quiet, dynamic_ncols=True)
+                shown.append(stack.enter_context(bar))
+            shown[0].total = total
+            shown[0].update(done - shown[0].n)
 
         yield progress
 

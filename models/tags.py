@@ -114,7 +114,7 @@ class Tags:
         if self.votes is not None:
             columns += [f"{tag} votes" for tag in self.tags]
             values = np.concatenate([values, self.votes], axis=1)
-        frame = pd.DataFrame(values, pd.Index(self.paths, name="path"), columns)
+        frame = pd.DataFrame(values, pd.Index(self.paths, dtype=object, name="path"), columns)
         frame.attrs["failures"] = {self.paths[n]: str(e) for n, e in self.failures.items()}
         return frame
 

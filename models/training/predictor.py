@@ -149,8 +149,8 @@ def _threads(number: int | None) -> Iterator[None]:
 def folded(network: nn.Module) -> nn.Module:
     """A copy of a network, ready to evaluate, without the batch norms that follow convolutions.
 
-    A convolution's weights and bias become those of both. Where layers stand one after the other in
-    an `nn.Sequential`, that is what they do; others stay as they are.
+    A convolution's weights and bias become those of both. Layers in an ``nn.Sequential`` follow one
+    another; others stay as they are.
     """
     network = copy.deepcopy(network).eval()
     for module in network.modules():
