@@ -9,6 +9,7 @@ from featurestore.specs.stft import StftSpec
 from models.networks import ARCHITECTURES
 from models.networks.cost import clip_cost, frames_of
 from models.networks.won2020.hcnn import Block, HarmonicCNN, HarmonicFilters
+from tests.models.networks.norms import randomize_norms
 
 HCNN = ARCHITECTURES["hcnn"]
 PUBLISHED = 313  # frames of 80,000 samples
@@ -107,10 +108,7 @@ def test_decibels_are_turned_back_and_the_network_is_as_written_out():
     torch.manual_seed(0)
     spec = StftSpec(sr=16000)
     network = HarmonicCNN(spec, n_frames=40, n_outputs=3, width=0.03).eval()
-    for module in network.modules():  # batch norms that do something
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values)
+    randomize_norms(network)
     power = torch.randn(2, spec.n_bands, 40).exp() * 1e-3
     values = 10 * power.log10()
 
