@@ -122,7 +122,10 @@ def _start(
         )
     )
     keep_sockets_short()
-    get_mp_context().set_forkserver_preload(["distributed", "pipeline.run.task"])
+    # What is compiled is compiled, or loaded, once for all workers.
+    get_mp_context().set_forkserver_preload(
+        ["distributed", "pipeline.run.task", "pipeline.kernels.spectra"]
+    )
     start_resource_tracker()
     with sigint_blocked():
         try:
