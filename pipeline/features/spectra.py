@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from featurestore import result
 from featurestore.errors import AudioError
@@ -140,13 +139,9 @@ def encoded(
     values: npt.NDArray[np.float32], encoding: Encoding, value_range: Range
 ) -> npt.NDArray[Any]:
     """Values as they are stored."""
-    return encoding.encode(values, value_range, _to_float16)
+    from pipeline.kernels.halves import halves
 
-
-def _to_float16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """The same bits as NumPy's, in a twentieth of the time."""
-    halves: npt.NDArray[np.float16] = torch.from_numpy(values).half().numpy()
-    return halves
+    return encoding.encode(values, value_range, halves)  # NumPy takes twenty times as long
 
 
 def require_finite(values: npt.NDArray[np.float32]) -> None:

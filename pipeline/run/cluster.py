@@ -33,6 +33,18 @@ if TYPE_CHECKING:
     from distributed import Client
 
 
+_PRELOADED = [
+    "distributed",
+    "pipeline.run.task",
+    # What is compiled as it is imported: for all workers at once.
+    "pipeline.kernels.halves",
+    "pipeline.kernels.scaling",
+    "pipeline.kernels.spectra",
+    "pipeline.kernels.statistics",
+]
+"""What workers are forked with."""
+
+
 @contextlib.contextmanager
 def connect(
     workers: int | None,
@@ -122,10 +134,7 @@ def _start(
         )
     )
     keep_sockets_short()
-    # What is compiled is compiled, or loaded, once for all workers.
-    get_mp_context().set_forkserver_preload(
-        ["distributed", "pipeline.run.task", "pipeline.kernels.spectra"]
-    )
+    get_mp_context().set_forkserver_preload(_PRELOADED)
     start_resource_tracker()
     with sigint_blocked():
         try:

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.sparse import csr_array
 
 from featurestore.specs.mel import FeatureSpec
 from pipeline.features.backends.stft import SharedStft
 
 if TYPE_CHECKING:
+    import torch
+
     from pipeline.kernels.spectra import Bands
 
 _BLOCK = 256
@@ -36,6 +37,8 @@ def power(
 
     if is_transformed(stft.n_fft):
         return _bands(stft).power(samples, stft.hop_length, bins=stft.bins)
+    import torch
+
     window = torch.from_numpy(stft.window_values())
     frames = torch.from_numpy(samples).unfold(0, stft.n_fft, stft.hop_length)
     bins = power_of_frames(frames, stft.n_fft, lambda block: block * window)
@@ -43,7 +46,7 @@ def power(
 
 
 def power_of_frames(
-    frames: torch.Tensor, n_fft: int, prepare: Callable[[torch.Tensor], torch.Tensor]
+    frames: "torch.Tensor", n_fft: int, prepare: "Callable[[torch.Tensor], torch.Tensor]"
 ) -> npt.NDArray[np.float32]:
     """Power spectra of frames.
 
@@ -60,6 +63,8 @@ def power_of_frames(
     -------
     power : np.ndarray [shape=(1 + n_fft // 2, n_frames), dtype=float32]
     """
+    import torch
+
     power = np.empty((n_fft // 2 + 1, len(frames)), np.float32)
     # By blocks that stay in the cache: at hop x1 twice as fast as all frames at once.
     for first in range(0, len(frames), _BLOCK):
