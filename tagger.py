@@ -19,6 +19,7 @@ from featurestore.errors import AudioError, SettingsError
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.perturbation import CLEAN
 from featurestore.storage.atomic import atomic_write
+from pipeline.kernels import COMPILED
 from pipeline.run.processes import begin
 
 if TYPE_CHECKING:
@@ -311,7 +312,7 @@ def tag_files(
         If the table cannot be written; this is found out before files are read.
     """
     if workers != 0:
-        begin("pipeline.run.values")
+        begin("pipeline.run.values", *COMPILED)
     from pipeline.catalogs.paths import list_paths
 
     paths = list_paths(audio, table)

@@ -43,13 +43,13 @@ class ProcessDiedError(Exception):
         self.seconds = seconds
 
 
-def begin(module: str) -> None:
-    """Begin to start processes: a module is imported for all of them, while this one goes on.
+def begin(*modules: str) -> None:
+    """Begin to start processes: modules are imported for all of them, while this one goes on.
 
     Does nothing the second time.
     """
     keep_sockets_short()
-    forkserver.set_forkserver_preload([module])
+    forkserver.set_forkserver_preload(list(modules))
     start_resource_tracker()
     with sigint_blocked():
         forkserver.ensure_running()

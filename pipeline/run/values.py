@@ -4,17 +4,18 @@ import contextlib
 import dataclasses
 import functools
 import os
+import sys
 from collections.abc import Callable, Generator, Iterable
 from fractions import Fraction
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from featurestore.errors import AudioError, MelgridError, SettingsError
 from featurestore.specs.encoding import Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
+from pipeline.kernels import COMPILED
 from pipeline.run.processes import ProcessDiedError, begin, in_order
 from pipeline.run.settings import RunSettings
 from pipeline.run.task import seed_of
@@ -207,7 +208,7 @@ def _computed_here(
 def _computed_in_processes(
     request: _Request, paths: Iterable[str], n_processes: int, timeout: float
 ) -> Generator[Values | AudioError, None, None]:
-    begin(__name__)
+    begin(__name__, *COMPILED)
     make = functools.partial(_in_process, request, timeout)
     with contextlib.closing(in_order(make, paths, n_processes=n_processes)) as outcomes:
         for _, outcome in outcomes:
@@ -220,11 +221,12 @@ def _computed_in_processes(
 
 
 def _in_process(request: _Request, timeout: float) -> Callable[[str], Values]:
-    # A second thread makes none of this faster, and waits for the first by turning in a loop.
-    torch.set_num_threads(1)
     compute = request.worker()
 
     def limited(path: str) -> Values:
+        if "torch" in sys.modules:  # some kinds import it, as they begin
+            # A second thread makes nothing faster, and waits for the first by turning in a loop.
+            sys.modules["torch"].set_num_threads(1)
         with time_limit(timeout), memory_errors_told():
             return compute(path)
 
