@@ -13,6 +13,8 @@ softmax, no pooling, as in Ferraro et al. 2020.
 - Attention of ``n`` queries to ``m`` keys, ``d`` wide: the four projections,
   ``2 n d^2 + 2 m d^2``, the products of queries with keys, and of what they weigh with values,
   ``2 n m d`` over all heads.
+- A layer that says by a method ``macs`` what it multiplies, as harmonic filters do, whose matrix
+  follows from what is learnt: what it says.
 
 What a network costs is for one clip: for all the windows that the clip is predicted by, where it
 takes windows. 1 GMAC is 1e9 multiply-accumulates.
@@ -22,7 +24,7 @@ import dataclasses
 import math
 from collections.abc import Iterable
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import nn
@@ -38,6 +40,14 @@ Frames = Literal["melgrid", "study"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
 _ATTENDED = ("query", "key", "value")
+
+
+@runtime_checkable
+class Multiplies(Protocol):
+    """A layer of one's own, with weights, that multiplies by matrices in its ``forward``."""
+
+    def macs(self, output: torch.Tensor) -> int:
+        """Multiply-accumulates of a call that gave `output`, of one input."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -209,7 +219,7 @@ def _macs(
         # The output has the query's shape: its projection costs the same.
         projections = (2 * query.numel() + key.numel() + value.numel()) * width
         return projections + 2 * query.numel() * n_keys
-    return 0
+    return layer.macs(output) if isinstance(layer, Multiplies) else 0
 
 
 def _trainable(parameters: Iterable[nn.Parameter]) -> int:

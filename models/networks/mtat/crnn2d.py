@@ -1,15 +1,14 @@
-"""CRNN in 2D: convolutions over bands and frames, and a recurrent network over what is left of time.
+"""CRNN in 2D: convolutions over bands and frames, and what is recurrent over the steps left.
 
 A network of the second report on MagnaTagATune (experiment 2), after Choi et al. 2017
 (*Convolutional recurrent neural networks for music classification*). The report says: log mel; at
 each of 3, 4 or 5 layers a convolution, batch norm, ReLU, dropout of 0.5 and a max pool, and pools
 that differ by layer; no dense layer but the last. What it leaves open is here:
 
-- Pools: the same along both axes, with 4 layers Choi's; with 3 and 5 those that leave as much of
-  96 bands, by `pools_from_shape`. Along the bands where they leave one, otherwise
-  `pools_from_shape`. Along time where they leave 14 steps or more, as many as Choi's input has
-  (29.1 s at 12 kHz and a hop of 256); otherwise `pools_from_shape` of a fourteenth of the frames,
-  so that what is recurrent has a sequence at every resolution.
+- Pools: the same along both axes, with 4 layers Choi's, with 3 and 5 such as leave one of 96 bands,
+  too. Along the bands where they leave one, otherwise `models.networks.pools.to_one`; along time
+  where they leave 14 steps or more, as many as of Choi's input (29.1 s at 12 kHz and a hop of 256),
+  otherwise `models.networks.pools.to_steps`, so that there is a sequence at every resolution.
 - Filters: `hidden` at each layer, 3x3.
 - Choi's recurrent network: two layers of 32 GRUs, the last step, dropout (of 0.5, Choi's is 0.3).
 - Batch norm on the input, as in Choi's code.

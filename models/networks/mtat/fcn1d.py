@@ -12,9 +12,9 @@ experiment 2 pools differ by layer and the head has none. What it leaves open is
 - The hidden dense layer: 512 units, ReLU and dropout, as in the networks of Won et al. 2020.
 - Batch norm on the input, for all bands together. Without it, the zeros before and after a clip in
   decibels would be as loud as full scale.
-- The input: the whole clip, as Choi et al. 2016 take it, at the data set's rate, in decibels, with a
-  hop of 256. `n_fft` 1024 and 48 bands are what experiment 1 varies from; experiment 2 does not say,
-  and its networks in 2D take Choi's 96 bands.
+- The input: the whole clip, as Choi et al. 2016 take it, at the data set's rate, in decibels, with
+  a hop of 256. `n_fft` 1024 and 48 bands are what experiment 1 varies from; experiment 2 does not
+  say, and its networks in 2D take Choi's 96 bands here.
 """
 
 import torch

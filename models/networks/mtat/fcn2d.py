@@ -5,12 +5,12 @@ tagging using deep convolutional neural networks*). The report says: log mel; at
 layers a convolution, batch norm, ReLU, dropout of 0.5 and a max pool, and pools that differ by
 layer; no dense layer but the last. What it leaves open is here:
 
-- Pools: those of Choi's FCN-4 and FCN-5, along each axis where they leave exactly one cell, as they
-  do with 96 or 128 bands, and 29.1 s at 12 or 16 kHz and a hop of 256; otherwise, and with 3 layers,
-  `pools_from_shape`.
+- Pools: those of Choi's FCN-4 and FCN-5, along each axis where they leave exactly one cell, as
+  they do with 96 or 128 bands, and 29.1 s at 12 or 16 kHz and a hop of 256; otherwise, and with 3
+  layers, `models.networks.pools.pools_from_shape`.
 - Filters: `hidden` at each layer, 3x3. Choi's grow, to 2048.
-- Batch norm on the input, as in Choi's code: without it, the zeros around a map in decibels would be
-  as loud as full scale.
+- Batch norm on the input, as in Choi's code: without it, the zeros around a map in decibels would
+  be as loud as full scale.
 - The input: as that of `fcn1d`, but for Choi's 96 bands.
 """
 

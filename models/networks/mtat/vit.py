@@ -1,7 +1,7 @@
 """ViT: convolutions, then a transformer over patches of their maps.
 
-The vision transformer of the first report on MagnaTagATune, which takes 15 s of a mel-spectrogram in
-decibels. Its layers and their 25,066,804 parameters are the report's; what is open is here:
+The vision transformer of the first report on MagnaTagATune, which takes 15 s of a mel-spectrogram
+in decibels. Its layers and their 25,066,804 parameters are the report's; what is open is here:
 
 - Spec: the report trains and tests as Won et al. 2020 do, so it is theirs with 128 bands, whose
   three pools of 2 leave the 16 rows of one patch.

@@ -52,6 +52,20 @@ class Residual(nn.Module):
         return torch.relu(self.straight(maps) + self.beside(maps))
 
 
+def require_two_windows(layers: nn.Module, values: torch.Tensor) -> None:
+    """Refuse to train layers on a batch of one, where a batch norm takes one value of a window.
+
+    Raises
+    ------
+    TrainingError
+    """
+    if layers.training and len(values) == 1:
+        raise TrainingError(
+            "this network cannot train on a batch of one window: its batch norm needs two; use "
+            "more clips, and a batch_size of at least 3"
+        )
+
+
 class Hidden(nn.Sequential):
     """Dense layer, batch norm, ReLU and dropout of one half.
 
@@ -68,10 +82,6 @@ class Hidden(nn.Sequential):
 
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Units ``(batch, n_units)`` of features ``(batch, n_in)``."""
-        if self.training and len(features) == 1:
-            raise TrainingError(
-                "this network cannot train on a batch of one window: its batch norm needs two; use "
-                "more clips, and a batch_size of at least 3"
-            )
+        require_two_windows(self, features)
         units: torch.Tensor = super().forward(features)
         return units

@@ -266,6 +266,24 @@ def test_of_a_layer_that_gives_its_state_too_the_sequence_is_its_output():
     assert (layer.kind, layer.kernel, layer.output) == ("MultiheadAttention", (), (9, 12))
 
 
+def test_a_layer_of_ones_own_says_what_it_multiplies():
+    class Scaled(nn.Module):
+        """A matrix that follows from one number."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, values):
+            return torch.ones(3, values.shape[1]) * self.scale @ values
+
+        def macs(self, output):
+            return output.numel() * 8
+
+    (layer,) = count_layers(nn.Sequential(Scaled()), 8, 10)
+    assert (layer.macs, layer.parameters, layer.output) == (3 * 8 * 10, 1, (3, 10))
+
+
 def test_counting_leaves_the_network_as_it_was():
     network = VGG.new(FeatureSpec(sr=16000, n_mels=8), n_frames=40, n_outputs=2, width=0.02)
     before = {name: values.clone() for name, values in network.state_dict().items()}

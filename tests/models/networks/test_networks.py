@@ -7,6 +7,7 @@ from torch import nn
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
+from featurestore.specs.presets import specs_for
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import frames_of
 from tests.models.networks.kinds import SPECS
@@ -95,6 +96,11 @@ def test_a_network_can_be_made_for_the_spec_that_it_was_published_with(model):
         network = architecture.new(architecture.takes, n_frames=n_frames, n_outputs=50).eval()
         frames = architecture.window_frames(architecture.takes, n_frames)
         assert network(torch.empty(2, architecture.takes.n_bands, frames)).shape == (2, 50)
+
+
+@pytest.mark.parametrize("model", [a.name for a in ARCHITECTURES.values() if a.takes is not None])
+def test_a_store_can_be_made_for_a_network_by_its_name(model):
+    assert specs_for([model]) == (ARCHITECTURES[model].takes,)
 
 
 def test_the_two_poolings_of_musicnn_are_two_networks():
