@@ -522,7 +522,15 @@ def conditions_option(text: str) -> Decorator:
     return several("--conditions", "NAME", "a condition's name", str, text)
 
 
-model_option = click.option("--model", default="vgg", show_default=True, help="Network.")
+model_option = click.option(
+    "--model", default="vgg", show_default=True, metavar="NAME",
+    help="Network; or a class in a file of your own, which is run: my_net.py:MyNet.",
+)  # fmt: skip
+
+own_model_option = click.option(
+    "--model", metavar="FILE.py:CLASS",
+    help="Where the checkpoint's network is, if it is from a file of your own.",
+)  # fmt: skip
 
 
 def width_option(text: str) -> Decorator:
@@ -932,7 +940,7 @@ def gc(store: "FeatureStore", yes: bool, as_json: bool) -> None:
 
 @melgrid.command()
 @spec_options
-@models_option("Networks.")
+@models_option("Networks, my_net.py:MyNet among them.")
 @width_option("Scales the numbers of filters.")
 @click.option("--tags", "n_tags", type=int, default=50, show_default=True, help="Outputs.")
 @duration_option
@@ -1014,25 +1022,29 @@ def train(
 @melgrid.command()
 @click.argument("checkpoint")
 @store_argument
+@own_model_option
 @several("--split", "NAME", "a split's name", str, "Clips to test on.  [test]")
 @conditions_option("Test under these too: all, smc2020, noise0.1, …")
 @json_option
 def evaluate(
     checkpoint: str,
     store: "FeatureStore",
+    model: str | None,
     split: list[str],
     conditions: list[str],
     as_json: bool,
 ) -> None:
-    """Score CHECKPOINT, which train wrote, on clips of STORE.
+    """Score CHECKPOINT, which train or import-weights wrote, on clips of STORE.
 
     With --conditions, also on the same clips as featurize --perturb stored them. The
     network stays as it was trained.
     """
     from models.training.evaluate import evaluate_checkpoint
 
-    splits = split or ["test"]
-    emit(evaluate_checkpoint(checkpoint, store, splits=splits, conditions=conditions), as_json)
+    found = evaluate_checkpoint(
+        checkpoint, store, model=model, splits=split or ["test"], conditions=conditions
+    )
+    emit(found, as_json)
 
 
 @melgrid.command()
@@ -1046,7 +1058,7 @@ def evaluate(
     help="Results file: one JSON line per run is added; runs in it are not repeated.",
 )
 @specs_option("Specs to train on.  [all that are stored, of clean audio]")
-@models_option("Networks to train.")
+@models_option("Networks to train, my_net.py:MyNet among them.")
 @click.option(
     "--runs",
     type=int,
