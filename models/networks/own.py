@@ -161,8 +161,8 @@ def _architecture(module: ModuleType, path: Path, called: str) -> Architecture:
         )
     if isinstance(made, nn.Module) or not callable(made):
         raise TrainingSettingsError(
-            f"{_shown(path)}: {called} is of type {type(made).__name__}; name the class, or a function "
-            "that makes the network"
+            f"{_shown(path)}: {called} is of type {type(made).__name__}; name the class, or a "
+            "function that makes the network"
         )
     parameters = inspect.signature(made)
     width = {"width": 1.0} if "width" in parameters.parameters else {}
