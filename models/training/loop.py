@@ -189,7 +189,7 @@ class _Training:
             data.spec,
             n_frames=data.n_frames,
             n_outputs=self.task.n_outputs,
-            statistics=data.train.band_statistics() if self._recipe.normalise else None,
+            statistics=data.train.band_statistics() if settings.normalises else None,
         )
         self._network.to(self._device)
         self._parallel = distributed.parallel(self._network)

@@ -55,7 +55,7 @@ class Recipe:
         Gradients whose norm is larger are scaled down to it.
     normalise : bool
         Bring each band to mean 0 and standard deviation 1 over the training split,
-        before the network sees it.
+        before the network sees it, unless that needs values in their unit.
     patience : int or None
         Stop once what is monitored has not become better on the validation split for so many
         epochs.

@@ -83,5 +83,6 @@ class Hidden(nn.Sequential):
     def forward(self, features: torch.Tensor) -> torch.Tensor:
         """Units ``(batch, n_units)`` of features ``(batch, n_in)``."""
         require_two_windows(self, features)
-        units: torch.Tensor = super().forward(features)
-        return units
+        for layer in self:
+            features = layer(features)
+        return features

@@ -123,8 +123,9 @@ class HarmonicFilters(nn.Module):
 
     def forward(self, power: torch.Tensor) -> torch.Tensor:
         """Decibels in each filter."""
-        filtered = (self.filters() @ power).unflatten(1, (HARMONICS, STEPS))
-        return 10 * filtered.clamp(min=_FLOOR).log10()
+        filtered = self.filters() @ power
+        decibels: torch.Tensor = 10 * filtered.clamp(min=_FLOOR).log10()
+        return decibels.reshape(len(power), HARMONICS, STEPS, -1)
 
     def macs(self, output: torch.Tensor) -> int:
         """Multiply-accumulates, for `models.networks.cost`: of the matrix with all frames."""
@@ -159,4 +160,5 @@ ARCHITECTURE = Architecture(
     takes=StftSpec(sr=16000),
     window=5,
     is_centred=True,
+    needs_unit=True,
 )

@@ -53,11 +53,10 @@ def renamed(
     for name in state:
         if name not in expected and name not in FRONT_END:
             raise refusal(f"{name} is unknown")
-    weights = {}
-    for name, (here, shape) in expected.items():
+    for name in expected:
         if name not in state:
             raise refusal(f"{name} is missing")
+    for name, (_, shape) in expected.items():
         if state[name].shape != shape:
             raise refusal(f"{name} is {tuple(state[name].shape)}, not {tuple(shape)}")
-        weights[here] = state[name]
-    return weights
+    return {here: state[name] for name, (here, _) in expected.items()}
