@@ -11,3 +11,13 @@ SPECS = {
     StftSpec: [StftSpec(sr=16000), StftSpec(sr=16000, hop=2), StftSpec(sr=12000, n_fft=1024)],
     WaveformSpec: [WaveformSpec(sr=16000), WaveformSpec(sr=12000), WaveformSpec(sr=22050)],
 }
+
+QUICK = {
+    kind: [
+        s
+        for s in specs
+        if kind is not FeatureSpec or (s.n_mels in (8, 48, 128) and s.hop in (1, 10))
+    ]
+    for kind, specs in SPECS.items()
+}
+"""The extremes of the study's, and one between: enough for most changes."""
