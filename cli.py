@@ -1019,6 +1019,42 @@ def train(
     print_lines([f"epoch {training.best_epoch} of {len(training.losses)} saved in {output}"])
 
 
+@melgrid.command("import-weights")
+@click.argument("file", metavar="FILE")
+@click.option("--model", required=True, metavar="NAME",
+              help="Network that they are of: fcn, crnn, musicnn-smc.")  # fmt: skip
+@click.option("--data", metavar="NAME", help="Data set that it learnt the tags of: mtat.")
+@click.option("--tags", "tags_file", metavar="TEXT",
+              help="File of its tags instead, a line each, in the order of outputs.")  # fmt: skip
+@click.option("-o", "--output", metavar="CHECKPOINT", help="Checkpoint.  [NAME.safetensors]")
+@json_option
+def import_weights(
+    file: str,
+    model: str,
+    data: str | None,
+    tags_file: str | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Make a checkpoint of published weights: FILE, a state dict.
+
+    As torch.save or safetensors wrote it; code in it is not run. melgrid evaluate
+    takes the checkpoint with a store of the spec that the network was published
+    with: featurize --for NAME.
+    """
+    from models.training.weights import import_weights as convert
+    from models.training.weights import read_tags
+    from pipeline.catalogs import tags_of
+
+    if data is not None and tags_file is None:
+        tags = tags_of(data)
+    elif tags_file is not None and data is None:
+        tags = read_tags(tags_file)
+    else:
+        raise click.UsageError("give --data NAME or --tags TEXT: what are the outputs?")
+    emit(convert(file, model=model, tags=tags, output=output), as_json)
+
+
 @melgrid.command()
 @click.argument("checkpoint")
 @store_argument

@@ -31,6 +31,9 @@ ARCHITECTURES: dict[str, Architecture] = {
 }
 """All that can be trained; a new network is a line above."""
 
+PUBLISHED = {module.ARCHITECTURE.name: module.from_published for module in (fcn, crnn, musicnn_smc)}
+"""Of networks whose weights were published: a state dict as it came to one of the network here."""
+
 
 def parse_architecture(name: str) -> Architecture:
     """Find the network of a name: ``vgg``, ``fcn1d-depth3``; or in a file, ``my_net.py:MyNet``.
