@@ -175,6 +175,28 @@ def drawn_store(write_store: WriteStore) -> FeatureStore:
     )
 
 
+MY_NET = """
+from torch import nn
+
+
+class MyNet(nn.Module):
+    def __init__(self, spec, *, n_frames, n_outputs, width=1.0):
+        super().__init__()
+        self.dense = nn.Linear(spec.n_bands, n_outputs)
+
+    def forward(self, values):
+        return self.dense(values.mean(2))
+"""
+
+
+@pytest.fixture
+def my_net(tmp_path: Path) -> Path:
+    """A user's file with a network, ``MyNet``."""
+    path = tmp_path / "my_net.py"
+    path.write_text(MY_NET)
+    return path
+
+
 # Rows such as a study writes.
 
 TAGS = ["guitar", "slow", "techno", "<script>alert(1)</script>", "声楽"]

@@ -80,7 +80,7 @@ class Attention(nn.Module):
         """Logits ``(batch, n_outputs)`` of windows ``(batch, n_mels, n_frames)``."""
         maps: torch.Tensor = self.blocks(self.input_norm(values.unsqueeze(1)))
         steps = maps.amax(2).transpose(1, 2)
-        first = self.cls_token.expand(len(steps), -1, -1)
+        first = self.cls_token.expand(steps.shape[0], -1, -1)
         gathered = self.transformer(torch.cat([first, steps], 1))[:, 0]
         logits: torch.Tensor = self.dense(self.hidden(gathered))
         return logits

@@ -58,6 +58,38 @@ def test_networks_of_windows_and_their_normalisation_come_back_too(data, tmp_pat
     torch.testing.assert_close(loaded[0](values), (values - mean[:, None]) / std[:, None])
 
 
+def test_a_checkpoint_of_an_own_network_is_loaded_where_the_user_says_its_file(
+    data, tmp_path, my_net
+):
+    settings = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet", recipe="modern")
+    trained = train(data, settings, progress=False)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, trained.checkpoint)
+    _, metadata, weights = saved(path)
+    assert metadata["settings"]["model"] == settings.architecture.name
+    assert str(tmp_path) not in json.dumps(metadata)
+
+    with pytest.raises(TrainingError, match=r"MyNet-\w{8} is a network from a file of its maker"):
+        load_checkpoint(path)
+    loaded = load_checkpoint(path, model=f"{my_net}:MyNet")
+    assert loaded.settings == dataclasses.replace(settings, device="auto")
+    assert np.array_equal(
+        predict(loaded.network, data.test, loaded.task, settings), trained.predictions
+    )
+    my_net.write_text(my_net.read_text() + "# better\n")
+    with pytest.raises(TrainingError, match="the file was changed since"):
+        load_checkpoint(path, model=f"{my_net}:MyNet")
+
+    evil = tmp_path / "evil.py"  # whoever sends both, a checkpoint and a file
+    evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + my_net.read_text())
+    metadata["settings"]["model"] = f"{evil}:MyNet"
+    save_file(weights, path, {"format": "melgrid-checkpoint-3", "metadata": json.dumps(metadata)})
+    for model in (None, f"{my_net}:MyNet"):
+        with pytest.raises(TrainingError, match="never names another one to run"):
+            load_checkpoint(path, model=model)
+    assert not (tmp_path / "ran").exists()
+
+
 def saved(path):
     with safe_open(path, framework="pt") as file:
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
