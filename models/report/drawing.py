@@ -5,6 +5,7 @@ import dataclasses
 import io
 import os
 import re
+import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,10 +15,11 @@ import numpy as np
 
 from featurestore.storage.atomic import atomic_write
 from models.report.figure import Dot, Figure, Panel
-from models.report.marks import MARKS
+from models.report.marks import mark_of
 from models.report.placement import Box, obstacles, place_labels
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
@@ -27,6 +29,12 @@ GROUND = "#ffffff"
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+
+_WRITTEN = "written"
+"""What words in a panel are called that are there before its labels."""
+
+_LETTERS_PER_INCH = 13
+"""Of a caption."""
 
 _HIT_RADIUS = 9
 """How near to a dot one must point [1/72 inch]."""
@@ -231,12 +239,24 @@ def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
         canvas.suptitle(figure.title, x=0.01, ha="left", weight="bold")
     _draw_legend(canvas, figure, n_columns=2 if size.keys_only else 7)
     if caption:
-        drawn[0][0].set_title(caption, loc="left", fontsize=9, color=GREY, pad=12)
+        _draw_caption(drawn[0][0], caption, width=size.width)
     canvas.canvas.draw()
     canvas.set_layout_engine("none")  # the axes stay where the labels are placed for
     for axes, panel in drawn:
         _draw_labels(axes, panel, keys_only=size.keys_only)
     return canvas
+
+
+def _draw_caption(axes: "Axes", caption: str, *, width: float) -> None:
+    """Over the first panel, across all."""
+    lines = textwrap.wrap(caption, round(_LETTERS_PER_INCH * width))
+    # The title keeps the place; were the words in it, the first panel would become as wide.
+    axes.set_title("\n".join([" "] * len(lines)), loc="left", fontsize=9, pad=12)
+    words = axes.annotate(
+        "\n".join(lines), (0, 1), (0, 12), xycoords="axes fraction",
+        textcoords="offset points", fontsize=9, color=GREY, va="bottom", annotation_clip=False,
+    )  # fmt: skip
+    words.set_in_layout(False)
 
 
 def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> None:
@@ -264,7 +284,7 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     for line in panel.lines:
-        colour = GREY if line.mark is None else MARKS[line.mark].light
+        colour = GREY if line.mark is None else mark_of(line.mark).light
         axes.plot(
             *zip(*line.points, strict=True),
             color=colour,
@@ -275,14 +295,15 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
         if line.text:
             axes.annotate(
                 line.text, line.points[-1], (-2, -3), textcoords="offset points", fontsize=8,
-                color=GREY, ha="right", va="top",
+                color=GREY, ha="right", va="top", gid=_WRITTEN,
             )  # fmt: skip
     for i, dot in enumerate(panel.dots):
         _draw_dot(axes, dot, f"{panel.name}-{i}", size)
 
 
 def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
-    colour = MARKS[dot.mark].light
+    mark = mark_of(dot.mark)
+    colour, hollow = mark.light, dot.hollow or mark.hollow
     alpha = 0.45 if dot.faint else 1.0
     if not np.isnan(dot.std):
         axes.vlines(
@@ -295,10 +316,10 @@ def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
             markeredgecolor=INK if dot.recommended else GREY, gid=f"{name}-ring",
         )  # fmt: skip
     axes.plot(
-        dot.x, dot.y, MARKS[dot.mark].marker, markersize=size,
-        markerfacecolor=GROUND if dot.hollow else colour,
-        markeredgecolor=colour if dot.hollow else GROUND,
-        markeredgewidth=1.2 if dot.hollow else 0.6,
+        dot.x, dot.y, mark.marker, markersize=size,
+        markerfacecolor=GROUND if hollow else colour,
+        markeredgecolor=colour if hollow else GROUND,
+        markeredgewidth=1.2 if hollow else 0.6,
         alpha=alpha, zorder=3, gid=f"{name}-mark",
     )  # fmt: skip
     if dot.sign:
@@ -314,28 +335,33 @@ def _draw_legend(canvas: "Canvas", figure: Figure, *, n_columns: int) -> None:
 
     handles = []
     for key in figure.legend:
-        colour = GREY if key.mark is None else MARKS[key.mark].light
+        mark = None if key.mark is None else mark_of(key.mark)
+        colour = GREY if mark is None else mark.light
         handles.append(
             Line2D(
                 [],
                 [],
                 color=colour,
-                marker="o" if key.mark is None else MARKS[key.mark].marker,
-                markerfacecolor="none" if key.hollow else colour,
+                marker="o" if mark is None else mark.marker,
+                markerfacecolor="none" if key.hollow or (mark and mark.hollow) else colour,
                 linestyle="",
                 markersize=7,
                 label=key.text,
             )
         )
-    canvas.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(n_columns, len(handles)),
-        title=figure.note or None,
-        title_fontsize=9,
-        frameon=False,
-        fontsize=9,
-    )
+    for n in range(min(n_columns, len(handles)), 0, -1):
+        legend = canvas.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=n,
+            title=figure.note or None,
+            title_fontsize=9,
+            frameon=False,
+            fontsize=9,
+        )
+        if n == 1 or legend.get_window_extent().width <= canvas.bbox.width:
+            break
+        legend.remove()
 
 
 def _draw_labels(axes: "Axes", panel: Panel, *, keys_only: bool) -> None:
@@ -364,22 +390,26 @@ def _draw_labels(axes: "Axes", panel: Panel, *, keys_only: bool) -> None:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
             zorder=4,
         )
+
+    def box(artist: "Artist", *, margin: float = 0.0) -> Box:
+        extent = artist.get_window_extent()
+        return Box(
+            left=extent.x0 / pixels,
+            bottom=extent.y0 / pixels,
+            right=extent.x1 / pixels + margin,
+            top=extent.y1 / pixels + margin,
+        )
+
     sizes = [(0.0, 0.0)] * len(panel.dots)
     for i, text in texts.items():
-        extent = text.get_window_extent()
-        sizes[i] = (extent.width / pixels, extent.height / pixels)
-    frame = axes.bbox
-    within = Box(
-        left=frame.x0 / pixels,
-        bottom=frame.y0 / pixels,
-        right=frame.x1 / pixels + 5,
-        top=frame.y1 / pixels + 5,
-    )
+        found = box(text)
+        sizes[i] = (found.right - found.left, found.top - found.bottom)
     keys = [i for i in labelled if panel.dots[i].is_key]
     places = place_labels(
         [at(dot.x, dot.y) for dot in panel.dots],
         sizes,
-        within,
+        box(axes.patch, margin=5),
+        words=[box(text) for text in axes.texts if text.get_gid() == _WRITTEN],
         soft=obstacles(panel, at),
         first=keys,
     )

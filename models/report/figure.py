@@ -15,9 +15,9 @@ class Dot:
     std : float
         Half the length of the bar through it; nan for no bar.
     mark : int
-        Which of `marks.MARKS` it has.
+        Its place among marks, see `marks.mark_of`.
     hollow, faint : bool
-        Drawn as an outline; drawn with less weight.
+        Drawn as an outline, whatever its mark; drawn with less weight.
     baseline, recommended : bool
         Whether it is that; such dots are ringed, and their labels come first.
     label : str
@@ -48,7 +48,7 @@ class Dot:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line from point to point; of the colour of one of `marks.MARKS`, or of none.
+    """A line from point to point; of the colour of a mark, or of none.
 
     A dashed one is a limit, and its `text` stands at its right end.
     """

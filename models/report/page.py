@@ -101,6 +101,7 @@ def render(
     return environment.get_template("index.html").render(
         comparison=comparison,
         headline=headline(comparison),
+        frontier_title=figures.frontier.title,
         charts={
             panel.name: _drawn(dataclasses.replace(figures.frontier, rows=((panel,),), title=""))
             for panel in figures.frontier.rows[0]

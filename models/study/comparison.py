@@ -32,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featurestore.errors import TrainingError, TrainingSettingsError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from models.study.difference import Difference, difference, typical_variance
 from models.study.formatting import count, table
 from models.study.label import Label, label_points
@@ -64,7 +64,7 @@ class Point:
     ----------
     label : Label
         Short words that tell this point from the others: bands, hop, and whatever else varies.
-    spec : FeatureSpec
+    spec : Spec
     model, encoding, recipe, augment : str
     width : float
     data : str
@@ -110,7 +110,7 @@ class Point:
     """
 
     label: Label
-    spec: FeatureSpec
+    spec: Spec
     model: str
     width: float
     encoding: str
