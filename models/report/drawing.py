@@ -3,10 +3,11 @@
 import contextlib
 import dataclasses
 import io
+import math
 import os
 import re
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -17,6 +18,7 @@ from featurestore.storage.atomic import atomic_write
 from models.report.figure import Dot, Figure, Panel
 from models.report.marks import mark_of
 from models.report.placement import Box, obstacles, place_labels
+from models.report.shades import colour_of
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 GREY = "#666666"
 INK = "#000000"
 GROUND = "#ffffff"
+_PALE = "#cccccc"
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
@@ -35,6 +38,9 @@ _WRITTEN = "written"
 
 _LETTERS_PER_INCH = 13
 """Of a caption."""
+
+_NARROWEST, _CELL_WIDTH, _CELL_HEIGHT = 6.0, 0.8, 0.36
+"""Of a heat map and its cells [inch]."""
 
 _HIT_RADIUS = 9
 """How near to a dot one must point [1/72 inch]."""
@@ -118,6 +124,10 @@ def inline(figure: Figure, size: Size, *, name: str) -> str:
             first = False
         for key, value in _declarations(element.attrib.pop("style", "")):
             element.set(key, value)
+    for defs in root.iter(f"{{{_SVG}}}defs"):
+        for path in defs.iter(f"{{{_SVG}}}path"):
+            # It takes that of its use: what is defined is out of the style sheet's reach.
+            path.attrib.pop("stroke", None)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
@@ -145,23 +155,36 @@ def _svg(canvas: "Canvas", figure: Figure) -> ElementTree.Element:
     by_id = {element.get("id", ""): element for element in root.iter()}
     for panel, axes in zip(_panels(figure), canvas.axes, strict=True):
         for i, dot in enumerate(panel.dots):
-            mark = by_id[f"{panel.name}-{i}-mark"]
-            parent = parents[mark]
-            at = list(parent).index(mark)
-            name = {"class": "dot", "id": f"{panel.name}-{i}"}
-            group = ElementTree.Element(f"{{{_SVG}}}g", name)
-            ElementTree.SubElement(group, f"{{{_SVG}}}title").text = dot.tip
             x, y = axes.transData.transform((dot.x, dot.y)) * 72 / canvas.dpi
             place = {"cx": f"{x:.2f}", "cy": f"{height - y:.2f}", "r": str(_HIT_RADIUS)}
             hit = {"class": "hit", "fill": "none", "pointer-events": "all"}
-            ElementTree.SubElement(group, f"{{{_SVG}}}circle", place | hit)
-            for part in ("bar", "ring", "mark"):
-                element = by_id.get(f"{panel.name}-{i}-{part}")
-                if element is not None:
-                    parents[element].remove(element)
-                    group.append(element)
-            parent.insert(min(at, len(parent)), group)
+            circle = ElementTree.Element(f"{{{_SVG}}}circle", place | hit)
+            parts = [by_id.get(f"{panel.name}-{i}-{part}") for part in ("bar", "ring", "mark")]
+            group = {"class": "dot", "id": f"{panel.name}-{i}"}
+            _gather(group, dot.tip, [circle, *parts], parents)
+        for i, cell in enumerate(panel.cells):
+            parts = [by_id[f"{panel.name}-{i}-{part}"] for part in ("text", "square")]
+            _gather({"class": "cell"}, cell.tip, parts[::-1], parents)
     return root
+
+
+def _gather(
+    attributes: dict[str, str],
+    tip: str,
+    parts: Sequence[ElementTree.Element | None],
+    parents: dict[ElementTree.Element, ElementTree.Element],
+) -> None:
+    """Move parts, those that are there, into a group with a title, where the last of them was."""
+    group = ElementTree.Element(f"{{{_SVG}}}g", attributes)
+    ElementTree.SubElement(group, f"{{{_SVG}}}title").text = tip
+    found = [part for part in parts if part is not None]
+    parent = parents[found[-1]]
+    at = list(parent).index(found[-1])
+    for part in found:
+        if part in parents:
+            parents[part].remove(part)
+        group.append(part)
+    parent.insert(min(at, len(parent)), group)
 
 
 def _panels(figure: Figure) -> Iterator[Panel]:
@@ -202,6 +225,16 @@ def _keep_needed_ids(root: ElementTree.Element, name: str) -> None:
 
 def _file_size(figure: Figure) -> Size:
     n_columns = max(map(len, figure.rows))
+    panel = figure.rows[0][0]
+    if panel.cells:
+        across, upwards = (
+            max(len(name) for _, name in axis.ticks) / _LETTERS_PER_INCH
+            for axis in (panel.y, panel.x)
+        )
+        return Size(
+            width=max(_NARROWEST, 0.5 + across + _CELL_WIDTH * len(panel.x.ticks)),
+            panel_height=0.1 + 0.5 * upwards + _CELL_HEIGHT * len(panel.y.ticks),
+        )
     large = _is_large(figure)
     return Size(
         width=max(10.0, (4.4 if large else 2.9) * n_columns),
@@ -210,7 +243,7 @@ def _file_size(figure: Figure) -> Size:
 
 
 def _is_large(figure: Figure) -> bool:
-    return any(dot.label or dot.sign for panel in figure.rows[0] for dot in panel.dots)
+    return any(dot.label for panel in figure.rows[0] for dot in panel.dots)
 
 
 def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
@@ -221,7 +254,10 @@ def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
     if size.n_columns == 1:
         rows = tuple((panel,) for panel in _panels(figure))
     n_columns = max(map(len, rows))
-    height = 0.9 + size.panel_height * len(rows)
+    n_keys = 2 if size.keys_only else 7
+    # Two lines of keys are in the 0.9 inch; more must not press the panels flat.
+    more = max(0, math.ceil(len(figure.legend) / n_keys) - 2)
+    height = 0.9 + size.panel_height * len(rows) + 0.19 * more
     canvas = Canvas(figsize=(size.width, height), dpi=160, layout="constrained")
     FigureCanvasAgg(canvas)
     grid = canvas.add_gridspec(len(rows), n_columns)
@@ -231,13 +267,12 @@ def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
         for j, panel in enumerate(row):
             axes = canvas.add_subplot(grid[i, j])
             with_y = j == 0 or panel.y != row[j - 1].y
-            crowded = size.keys_only and any(dot.sign for dot in panel.dots)
-            dot_size = 8.0 if large and not crowded and len(panel.dots) <= 60 else 5.5
+            dot_size = 8.0 if large and len(panel.dots) <= 60 else 5.5
             _draw_panel(axes, panel, with_y=with_y, size=dot_size)
             drawn.append((axes, panel))
     if figure.title and not size.keys_only:
         canvas.suptitle(figure.title, x=0.01, ha="left", weight="bold")
-    _draw_legend(canvas, figure, n_columns=2 if size.keys_only else 7)
+    _draw_legend(canvas, figure, n_columns=n_keys)
     if caption:
         _draw_caption(drawn[0][0], caption, width=size.width)
     canvas.canvas.draw()
@@ -273,9 +308,6 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
         which.set_minor_locator(NullLocator())
         which.set_ticklabels([name for _, name in ticks])
     axes.tick_params(labelleft=with_y, labelsize=9)
-    if panel.x.slanted:
-        for label in axes.get_xticklabels():
-            label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlabel(panel.x.title, fontsize=9)
     if with_y:
         axes.set_ylabel(panel.y.title, fontsize=9)
@@ -299,6 +331,8 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
             )  # fmt: skip
     for i, dot in enumerate(panel.dots):
         _draw_dot(axes, dot, f"{panel.name}-{i}", size)
+    if panel.cells:
+        _draw_cells(axes, panel)
 
 
 def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
@@ -322,19 +356,43 @@ def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
         markeredgewidth=1.2 if hollow else 0.6,
         alpha=alpha, zorder=3, gid=f"{name}-mark",
     )  # fmt: skip
-    if dot.sign:
-        top = dot.y if np.isnan(dot.std) else dot.y + dot.std
-        axes.annotate(
-            dot.sign, (dot.x, top), (0, 0.6 * size), textcoords="offset points", fontsize=8,
-            ha="center", va="bottom", zorder=4,
+
+
+def _draw_cells(axes: "Axes", panel: Panel) -> None:
+    """Squares with words, below the names of their columns."""
+    from matplotlib.patches import Rectangle
+
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    for label in axes.get_xticklabels():
+        label.set(rotation=30, horizontalalignment="left", rotation_mode="anchor")
+    for i, cell in enumerate(panel.cells):
+        axes.add_patch(
+            Rectangle(
+                (cell.x - 0.47, cell.y - 0.47), 0.94, 0.94, gid=f"{panel.name}-{i}-square",
+                facecolor=colour_of(cell.shade) if cell.shade else GROUND,
+                edgecolor="none" if cell.shade else _PALE, linewidth=0.8,
+            )
+        )  # fmt: skip
+        axes.text(
+            cell.x, cell.y, cell.text, ha="center", va="center", fontsize=8, linespacing=1.1,
+            color=INK if cell.shade else GREY, gid=f"{panel.name}-{i}-text",
         )  # fmt: skip
 
 
 def _draw_legend(canvas: "Canvas", figure: Figure, *, n_columns: int) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = []
+    handles: list[Artist] = []
     for key in figure.legend:
+        if key.shade is not None:
+            colour = colour_of(key.shade) if key.shade else GROUND
+            edge = colour if key.shade else _PALE
+            handles.append(Patch(facecolor=colour, edgecolor=edge, label=key.text))
+            continue
         mark = None if key.mark is None else mark_of(key.mark)
         colour = GREY if mark is None else mark.light
         handles.append(

@@ -256,7 +256,7 @@ def with_conditions(rows: Sequence[Row], losses: Mapping[str, float], seed: int 
     for condition, loss in losses.items():
         for row in rows:
             lost = loss * (1 + 0.1 * rng.normal())
-            change = rng.normal(-lost, loss / 10, len(row["bootstrap_roc_auc"]))
+            change = rng.normal(-lost, abs(loss) / 10, len(row["bootstrap_roc_auc"]))
             found.append(
                 row
                 | {

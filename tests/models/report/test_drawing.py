@@ -65,6 +65,10 @@ def test_what_is_drawn_into_a_page_has_no_style_and_no_id_that_another_has(compa
     roots = [ElementTree.fromstring(text) for text in drawn]
     for root in roots:
         assert not [e for e in root.iter() if "style" in e.attrib or e.tag.endswith("}style")]
+        # What is defined takes its use's colour: the page's style sheet does not reach it.
+        defined = [path for defs in root.iter(f"{SVG}defs") for path in defs.iter(f"{SVG}path")]
+        assert defined
+        assert not [path for path in defined if "stroke" in path.attrib]
         assert {"0", "-1"} == {e.get("tabindex") for e in root.iter() if e.get("class") == "dot"}
         ids = {e.get("id") for e in root.iter() if e.get("id")}
         hrefs = {v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")}

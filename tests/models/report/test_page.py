@@ -1,12 +1,11 @@
 import base64
 import hashlib
-import math
 import re
 from html.parser import HTMLParser
 
 import pytest
 
-from models.report.page import Figures, facts, headline, heat, render
+from models.report.page import Figures, facts, headline, render
 from models.robustness import compare_conditions
 from models.study.comparison import compare
 from models.study.formatting import describe
@@ -134,9 +133,13 @@ def test_conditions_add_a_section_and_leave_the_others_as_they_are(few, html, wi
     assert found.sentence in "".join(page.texts_of("p"))
     cells = [text.strip() for text in page.texts_of("td")]
     assert {"worse", "no worse", "baseline"} <= set(cells)
-    assert section.count("<tr>") == 1 + len(found.losses)
-    dots = [a for _, a in page.tags if a.get("class") == "dot"]
-    assert len(dots) == 2 * len(found.losses)
+    assert section.count("<tr>") == 1 + len(found.points) + 1 + len(found.losses)
+    heat = [a for tag, a in page.tags if tag == "td" and "told" in (a.get("class") or "")]
+    heat = [a for a in heat if a["class"].startswith("number ")]
+    told = [a for a in heat if " told " in a["class"]]
+    assert len(told) == len(found.points)
+    assert all("lost-" in a["class"] and "under noise0.1" in a["title"] for a in told)
+    assert all("lost-" not in a["class"] for a in heat if " untold " in a["class"])
     ids = [a["id"] for _, a in Page(more).tags if "id" in a]
     assert len(ids) == len(set(ids))
     assert not {"style"} & {key for _, a in page.tags for key in a}
@@ -161,12 +164,6 @@ def test_what_was_run_is_told_without_repeating_it(few):
     assert told["bfloat16"] == "no"
     many_seeds = [few[0] | {"seed": seed} for seed in range(30)]
     assert dict(facts(many_seeds))["seeds"].endswith("10, 11, … (30 in all)")
-
-
-def test_losses_are_coloured_by_doublings_from_one_percent():
-    assert [heat(x) for x in (0.009, 0.01, 0.02, 0.05, 0.9, -0.03, math.nan)] == [
-        "", "lost-1", "lost-2", "lost-3", "lost-4", "won-2", ""
-    ]  # fmt: skip
 
 
 def test_verdicts_are_told_apart_without_colour_and_the_margin_is_drawn(few, html):
