@@ -939,7 +939,7 @@ def macs(grid: "tuple[Spec, ...]", as_json: bool, **options: Any) -> None:
 @click.option("--spec", help="Its name, as ls lists it.  [the store's only clean one]")
 @model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
-@click.option("-o", "--output", default="model.pt", show_default=True, help="Checkpoint.")
+@click.option("-o", "--output", default="model.safetensors", show_default=True, help="Checkpoint.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard's files there.")
 @training_options
 @json_option
@@ -955,30 +955,28 @@ def train(
 ) -> None:
     """Train a network on one spec of STORE, and evaluate it."""
     from models.data import clean_specs, training_data
-
-    own = clean_specs(store)
-    if spec is None and len(own) != 1:
-        raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
-
     from models.training.loop import train_to_checkpoint
     from models.training.settings import TrainSettings
 
-    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=settings["draws"])
+    how = TrainSettings(**settings)
+    own = clean_specs(store, how.architecture.accepts)
+    if spec is None and len(own) != 1:
+        raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
+    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=how.draws)
     if data.note and not as_json:
         print_lines([data.note], err=True)
-    trained = train_to_checkpoint(
-        output, data, TrainSettings(**settings), tensorboard=tensorboard, progress=not as_json
-    )
+    trained = train_to_checkpoint(output, data, how, tensorboard=tensorboard, progress=not as_json)
     if trained is None:  # torchrun's other processes
         return
-    scores = {"validation": trained.validation, "test": trained.test}
+    training = trained.training
+    scores = {"validation": training.validation, "test": training.test}
     if as_json:
         metrics = {name: part.metrics for name, part in scores.items()}
-        _print_json({"checkpoint": output, "best_epoch": trained.best_epoch, **metrics})
+        _print_json({"checkpoint": output, "best_epoch": training.best_epoch, **metrics})
         return
     for name, part in scores.items():
         print_lines([f"{name:<11} {part.line()}"])
-    print_lines([f"epoch {trained.best_epoch} of {len(trained.losses)} saved in {output}"])
+    print_lines([f"epoch {training.best_epoch} of {len(training.losses)} saved in {output}"])
 
 
 @melgrid.command()
@@ -1304,7 +1302,7 @@ def profile(
                 n_batches=batches,
                 from_store=from_store,
             )
-            for spec in specs or clean_specs(store)[:1] or store.specs[:1]
+            for spec in specs or clean_specs(store, how.architecture.accepts)[:1] or store.specs[:1]
         )
     profiles = []
     for one in found:

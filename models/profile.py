@@ -137,7 +137,7 @@ def profile(
         round="batch",
         n_rounds=n_batches,
         n_clips=n_clips,
-        audio_seconds=n_frames * data.spec.hop_length / data.spec.sr,
+        audio_seconds=n_frames * float(data.spec.frame_step),
         stages=tuple(
             StageCost(stage=stage, seconds=clock.wall[stage], nbytes=most.get(stage))
             for stage in (*STAGES, OTHER)

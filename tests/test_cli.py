@@ -440,7 +440,9 @@ def test_no_command_has_an_option_twice(command):
 
 
 def test_ls_lists_presets_and_perturbations_without_a_store():
-    assert re.search(r"^smc2020-96 +fcn, crnn; sr16000-mel96", invoke("ls", "--presets").stdout)
+    assert re.search(
+        r"^smc2020-96 +fcn, crnn, musicnn-smc; sr16000-mel96", invoke("ls", "--presets").stdout
+    )
     words = json.loads(invoke("ls", "--perturbations", "--json").stdout)
     assert words[0]["perturbation"] == "gauss"
     assert "give STORE, --presets or --perturbations" in refused("ls")

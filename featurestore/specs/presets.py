@@ -33,6 +33,9 @@ class Preset:
 
 _SMC2020 = "Won, Ferraro, Bogdanov and Serra 2020, Evaluation of CNN-based automatic music tagging"
 
+_REPORT_2 = "a report on MagnaTagATune, networks by depth"
+_OPEN = "rate, hop and mel scale are not said: the data set's rate, and defaults"
+
 _AT_22050 = FeatureSpec(sr=22050, n_mels=128, hop=2, n_fft=1024, htk=True, norm=None)
 """torchaudio's mel at its defaults for scale and norm, in decibels."""
 
@@ -43,8 +46,8 @@ PRESETS: Mapping[str, Preset] = {
         Preset(
             name="smc2020-96",
             specs=(FeatureSpec(sr=16000, n_mels=96, htk=True, norm=None),),
-            networks=("fcn", "crnn"),
-            source=f"{_SMC2020}: fcn, crnn, musicnn; they reflect the audio at its ends",
+            networks=("fcn", "crnn", "musicnn-smc"),
+            source=f"{_SMC2020}: fcn, crnn, and its musicnn; they reflect the audio at its ends",
         ),
         Preset(
             name="smc2020-128",
@@ -65,6 +68,25 @@ PRESETS: Mapping[str, Preset] = {
             source=f"{_SMC2020}: hcnn, which learns its filters; it takes power, this its decibels",
         ),
         Preset(
+            name="mtat-report-1",
+            specs=(FeatureSpec(sr=16000, n_mels=128, htk=True, norm=None),),
+            networks=("vit",),
+            source="a report on MagnaTagATune, augmentation and a vision transformer: mel in dB; "
+            "the rest is not said, and taken as smc2020-128's, whose training it follows",
+        ),
+        Preset(
+            name="mtat-report-2-48",
+            specs=(FeatureSpec(sr=16000, n_mels=48, n_fft=1024),),
+            networks=("fcn1d",),
+            source=f"{_REPORT_2}: log mel of 48 bands, n_fft 1024, which it varies from; {_OPEN}",
+        ),
+        Preset(
+            name="mtat-report-2-96",
+            specs=(FeatureSpec(sr=16000, n_mels=96, n_fft=1024),),
+            networks=("fcn2d", "crnn2d"),
+            source=f"{_REPORT_2}: log mel; 96 bands as Choi et al. 2016 and 2017; {_OPEN}",
+        ),
+        Preset(
             name="ast",
             specs=(FbankSpec(sr=16000),),
             source="Gong, Chung and Glass 2021, AST: Audio spectrogram transformer",
@@ -77,6 +99,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset(
             name="musicnn",
             specs=(FeatureSpec(sr=16000, n_mels=96, log="log"),),
+            networks=("musicnn-original",),
             source="Pons et al. 2018, End-to-end learning for music audio tagging at scale",
         ),
         Preset(

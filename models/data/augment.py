@@ -1,6 +1,6 @@
 """Changes to training clips that leave their tags as they are, or mix them as the clips are mixed.
 
-All take a batch ``(n, n_mels, n_frames)`` and its labels ``(n, n_tags)`` and return new ones; the
+All take a batch ``(n, n_bands, n_frames)`` and its labels ``(n, n_tags)`` and return new ones; the
 randomness is torch's.
 """
 
@@ -35,10 +35,10 @@ def specaugment(values: torch.Tensor) -> torch.Tensor:
     What is hidden takes its band's mean over the batch. Park et al., *SpecAugment* (2019), without
     the warping of time.
     """
-    n, n_mels, n_frames = values.shape
-    hidden = torch.zeros(n, n_mels, n_frames, dtype=torch.bool)
+    n, n_bands, n_frames = values.shape
+    hidden = torch.zeros(n, n_bands, n_frames, dtype=torch.bool)
     for _ in range(_MASKS):
-        hidden |= _runs(n, n_mels, _BAND_SHARE)[:, :, None]
+        hidden |= _runs(n, n_bands, _BAND_SHARE)[:, :, None]
         hidden |= _runs(n, n_frames, _FRAME_SHARE)[:, None, :]
     mean = values.mean(dim=(0, 2), keepdim=True)
     return torch.where(hidden.to(values.device), mean, values)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from featurestore.errors import TrainingError
-from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition, conditions_named
 from featurestore.specs.spec import Spec
 from models.data.dataset import ClipDataset
@@ -20,9 +19,13 @@ ALL = "all"
 """Names all conditions that are stored."""
 
 
-def clean_specs(store: "FeatureStore") -> list[Spec]:
-    """Stored mel-spectrograms of audio as it is: those to train on where none is named."""
-    return [s for s in store.specs if isinstance(s, FeatureSpec) and not s.condition]
+def clean_specs(store: "FeatureStore", kind: type[Spec] | None = None) -> list[Spec]:
+    """Stored specs of audio as it is, of a kind or any: those to train on where none is named."""
+    return [
+        spec
+        for spec in store.specs
+        if not spec.condition and (kind is None or isinstance(spec, kind))
+    ]
 
 
 def conditions_of(store: "FeatureStore", dataset: ClipDataset) -> list[Condition]:

@@ -10,7 +10,7 @@ import torch
 from torch.utils.data import Dataset
 
 from featurestore.errors import TrainingError
-from featurestore.specs.mel import FeatureSpec, require_mel
+from featurestore.specs.spec import Spec
 from models.data.sampler import Pick
 
 if TYPE_CHECKING:
@@ -26,7 +26,8 @@ class Clip(NamedTuple):
 
     Attributes
     ----------
-    values : torch.Tensor [shape=(n_mels, n_frames), dtype=float32]
+    values : torch.Tensor [shape=(n_bands, n_frames), dtype=float32]
+        Of a waveform, one band, and a sample a frame.
     labels : torch.Tensor [shape=(n_tags,), dtype=float32]
         0 or 1.
     n_valid : int
@@ -45,7 +46,7 @@ class BandStatistics(NamedTuple):
 
     Attributes
     ----------
-    mean, std : torch.Tensor [shape=(n_mels,), dtype=float32]
+    mean, std : torch.Tensor [shape=(n_bands,), dtype=float32]
         Mean and standard deviation.
     """
 
@@ -197,9 +198,9 @@ class ClipDataset(Dataset[Clip]):
         return BandStatistics(mean.float(), std.float())
 
     @property
-    def spec(self) -> FeatureSpec:
+    def spec(self) -> Spec:
         """Spec of the values."""
-        return require_mel(self._array.spec, "networks take")
+        return self._array.spec
 
     @property
     def n_frames(self) -> int:

@@ -41,7 +41,7 @@ def loader(
 class ClipLoader:
     """Batches of `Clip`, in an order that can be taken up again in the middle of an epoch.
 
-    Each iteration is one epoch: values are float32 ``(n, n_mels, n_frames)``, labels
+    Each iteration is one epoch: values are float32 ``(n, n_bands, n_frames)``, labels
     ``(n, n_tags)``, n_valid int64 ``(n,)``. The order, windows' places included, is the same
     whether processes read ahead or not; two do where the data set is not cached.
 

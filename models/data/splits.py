@@ -11,7 +11,6 @@ import numpy.typing as npt
 import pandas as pd
 
 from featurestore.errors import TrainingError
-from featurestore.specs.mel import FeatureSpec, require_mel
 from featurestore.specs.spec import Spec
 from models.data.dataset import ClipDataset
 from models.data.partitions import draw_folds, resample
@@ -33,7 +32,7 @@ class TrainingData:
 
     Attributes
     ----------
-    spec : FeatureSpec
+    spec : Spec
     n_frames : int
         Frames in a clip.
     tags : tuple of str
@@ -63,7 +62,7 @@ class TrainingData:
         are. Validation and test clips always are.
     """
 
-    spec: FeatureSpec
+    spec: Spec
     n_frames: int
     tags: tuple[str, ...]
     fold: int | None
@@ -119,8 +118,6 @@ def training_data(
 
     Raises
     ------
-    SpecError
-        If the spec is no mel-spectrogram, which is what networks take.
     TrainingError
         If there is nothing to learn or to judge by: no tags, a split without rows, or one in which
         no tag has clips both with and without it; or no draws, where they are asked for.
@@ -173,7 +170,7 @@ def training_data(
         )
     digest = _digest(clips, ready, labels, tags)
     return TrainingData(
-        spec=require_mel(array.spec, "networks take"),
+        spec=array.spec,
         n_frames=array.shape[2],
         tags=tags,
         fold=fold,

@@ -1,11 +1,11 @@
-"""Scores of a multi-label tagger: macro ROC AUC and macro PR AUC.
+"""Scores of a multi-label tagger: macro ROC AUC, macro PR AUC, and those at a threshold.
 
 Conventions
 -----------
 `truth` is ``(n_clips, n_tags)`` of 0 and 1, `scores` is ``(n_clips, n_tags)`` of finite numbers,
-larger where the tag is likelier; logits and probabilities score alike, only their order along the
-clips matters. A tag that no clip has, or that all have, orders nothing: it is left out of the
-means, and counted.
+larger where the tag is likelier: for the areas, logits and probabilities score alike, only their
+order along the clips matters; the others need probabilities. A tag that no clip has, or that all
+have, orders nothing: it is left out of the means, and counted.
 
 Metrics
 -------
@@ -20,6 +20,7 @@ own code that agrees with it and is hundreds of times as fast.
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, ClassVar, Self
 
@@ -28,10 +29,18 @@ import numpy.typing as npt
 
 from featurestore.errors import TrainingError
 
+_THRESHOLD = 0.5
+_LEAST = np.exp(-100)  # as torch bounds the logarithm
+
+METRICS = ("roc_auc", "pr_auc", "f1", "precision", "recall", "accuracy", "loss")
+"""Names of the means that `TaggingScores` has, those that tell most first."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class TaggingScores:
     """Scores of a tagger on a set of clips. PR AUC chooses the best epoch.
+
+    A field that a file of an earlier melgrid lacks is nan.
 
     Attributes
     ----------
@@ -43,6 +52,14 @@ class TaggingScores:
         Tags without both classes among the clips.
     roc_auc_per_tag, pr_auc_per_tag : dict of str to float
         Of each tag scored.
+    loss : float
+        Mean binary cross-entropy over clips and all tags.
+    accuracy : float
+        Share of clips and tags, of all, where a probability of 0.5 or more says rightly whether the
+        clip has the tag. Where tags are rare, a tagger that says none is nearly always right.
+    precision, recall, f1 : float
+        At a probability of 0.5, means over the tags that were scored; 0 for a tag that is never
+        said.
     """
 
     monitored: ClassVar[str] = "pr_auc"
@@ -53,15 +70,20 @@ class TaggingScores:
     tags_left_out: tuple[str, ...]
     roc_auc_per_tag: dict[str, float]
     pr_auc_per_tag: dict[str, float]
+    loss: float = math.nan
+    accuracy: float = math.nan
+    precision: float = math.nan
+    recall: float = math.nan
+    f1: float = math.nan
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Both means."""
-        return {"roc_auc": self.roc_auc, "pr_auc": self.pr_auc}
+        """The means, those that tell most first."""
+        return {name: getattr(self, name) for name in METRICS}
 
     def line(self) -> str:
-        """Write both means for a person."""
-        return f"ROC AUC {self.roc_auc:.3f}  PR AUC {self.pr_auc:.3f}"
+        """Write the means for a person."""
+        return f"ROC AUC {self.roc_auc:.3f}  PR AUC {self.pr_auc:.3f}  F1 {self.f1:.3f}"
 
     def json(self) -> dict[str, Any]:
         """Give all fields, for a checkpoint."""
@@ -126,7 +148,7 @@ def pr_auc(truth: npt.NDArray[np.generic], scores: npt.NDArray[np.generic]) -> f
 def evaluate(
     truth: npt.NDArray[np.generic], scores: npt.NDArray[np.generic], tags: Sequence[str]
 ) -> TaggingScores:
-    """All metrics, overall and by tag; `tags` names the columns."""
+    """All metrics of probabilities, overall and by tag; `tags` names the columns."""
     if len(tags) != truth.shape[-1]:
         raise TrainingError(f"{len(tags)} tags are named for the {truth.shape[-1]} in truth")
     validate(truth, scores)
@@ -141,7 +163,28 @@ def evaluate(
         tags_left_out=tuple(tag for tag in tags if tag not in columns),
         roc_auc_per_tag=roc_auc_per_tag,
         pr_auc_per_tag=pr_auc_per_tag,
+        **_at_threshold(truth, scores, scored),
     )
+
+
+def _at_threshold(
+    truth: npt.NDArray[np.generic],
+    probabilities: npt.NDArray[np.generic],
+    scored: npt.NDArray[np.int64],
+) -> dict[str, float]:
+    """Cross-entropy, and what follows from saying the tags whose probability is at least 0.5."""
+    has = truth == 1
+    of_tag = probabilities.astype(np.float64)
+    said, of_truth = of_tag >= _THRESHOLD, np.where(has, of_tag, 1 - of_tag)
+    hits = (has & said).sum(axis=0)[scored]
+    n_said, n_has = said.sum(axis=0)[scored], has.sum(axis=0)[scored]
+    return {
+        "loss": float(-np.log(np.maximum(of_truth, _LEAST)).mean()),
+        "accuracy": float((has == said).mean()),
+        "precision": float((hits / np.maximum(n_said, 1)).mean()),
+        "recall": float((hits / n_has).mean()),
+        "f1": float((2 * hits / (n_said + n_has)).mean()),
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

@@ -1,8 +1,11 @@
-"""The networks, a folder a study, a file each, by the names that the command line and the results file use."""
+"""The networks, a folder a study, by the names that the command line and results files use."""
 
 from featurestore.errors import TrainingSettingsError
 from models.networks.architecture import Architecture
 from models.networks.ferraro2020 import musicnn, vgg
+from models.networks.mtat import crnn2d, fcn1d, fcn2d, vit
+from models.networks.won2020 import attention, crnn, fcn, hcnn, sample, se, short, short_res
+from models.networks.won2020 import musicnn as musicnn_smc
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
@@ -10,6 +13,19 @@ ARCHITECTURES: dict[str, Architecture] = {
         vgg.ARCHITECTURE,
         musicnn.ARCHITECTURE,
         musicnn.ORIGINAL,
+        fcn.ARCHITECTURE,
+        crnn.ARCHITECTURE,
+        musicnn_smc.ARCHITECTURE,
+        sample.ARCHITECTURE,
+        se.ARCHITECTURE,
+        short.ARCHITECTURE,
+        short_res.ARCHITECTURE,
+        hcnn.ARCHITECTURE,
+        attention.ARCHITECTURE,
+        vit.ARCHITECTURE,
+        fcn1d.ARCHITECTURE,
+        fcn2d.ARCHITECTURE,
+        crnn2d.ARCHITECTURE,
     )
 }
 """All that can be trained; a new network is a line above."""

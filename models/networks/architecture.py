@@ -41,6 +41,9 @@ class Architecture:
         Whether a window has as many frames as a clip of that length, the one that is centred on
         its end among them: as published networks have that cut windows from the waveform. Else it
         has whole hops, so that windows follow each other without a frame in two.
+    needs_unit : bool
+        Whether it computes with what the values mean, such as decibels. No recipe normalises them
+        before it then.
     has_width : bool
         Whether its filters and units can be scaled. It is made with a width of 1 alone if not.
     options : mapping of str to tuple of int
@@ -60,6 +63,7 @@ class Architecture:
     takes: Spec | None = None
     window: float | None = None
     is_centred: bool = False
+    needs_unit: bool = False
     has_width: bool = True
     options: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict, hash=False)
 
@@ -149,9 +153,7 @@ class Architecture:
                 f"invalid width {width}: {self.name} has one width; leave it at 1"
             )
 
-    def new(
-        self, spec: Spec, *, n_frames: int, n_outputs: int, width: float = 1.0
-    ) -> nn.Module:
+    def new(self, spec: Spec, *, n_frames: int, n_outputs: int, width: float = 1.0) -> nn.Module:
         """Make the network for clips of ``(spec.n_bands, n_frames)``.
 
         What it takes is a window of these: ``(batch, n_bands, window_frames(spec, n_frames))``.

@@ -2,18 +2,29 @@
 
 Conventions
 -----------
-Convolutions and dense layers count, and nothing else: no bias, no batch norm, no activation, no
-pooling, as in Ferraro et al. 2020. A convolution of ``k_h x k_w`` from ``c_in`` to ``c_out`` maps
-of ``h_out x w_out`` costs ``k_h k_w c_in c_out h_out w_out``, a dense layer ``n_in n_out``. What a
-network costs is for one clip: for all the windows that the clip is predicted by, where it takes
-windows. 1 GMAC is 1e9 multiply-accumulates.
+Layers that multiply by matrices count, and nothing else: no bias, no batch norm, no activation, no
+softmax, no pooling, as in Ferraro et al. 2020.
+
+- A convolution of ``k_h x k_w`` from ``c_in`` to ``c_out`` maps of ``h_out x w_out``:
+  ``k_h k_w c_in c_out h_out w_out``.
+- A dense layer: ``n_in n_out``, at each place that it is applied to.
+- A recurrent layer: the matrices of its gates at each step, ``n_gates n_hidden (n_in + n_hidden)``,
+  3 gates in a GRU and 4 in an LSTM; what gates multiply element by element does not count.
+- Attention of ``n`` queries to ``m`` keys, ``d`` wide: the four projections,
+  ``2 n d^2 + 2 m d^2``, the products of queries with keys, and of what they weigh with values,
+  ``2 n m d`` over all heads.
+- A layer that says by a method ``macs`` what it multiplies, as harmonic filters do, whose matrix
+  follows from what is learnt: what it says.
+
+What a network costs is for one clip: for all the windows that the clip is predicted by, where it
+takes windows. 1 GMAC is 1e9 multiply-accumulates.
 """
 
 import dataclasses
 import math
 from collections.abc import Iterable
 from itertools import product
-from typing import Any, Literal, get_args
+from typing import Any, Literal, Protocol, get_args, runtime_checkable
 
 import torch
 from torch import nn
@@ -28,6 +39,15 @@ from models.networks.architecture import Architecture
 Frames = Literal["melgrid", "study"]
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d)
+_ATTENDED = ("query", "key", "value")
+
+
+@runtime_checkable
+class Multiplies(Protocol):
+    """A layer of one's own, with weights, that multiplies by matrices in its ``forward``."""
+
+    def macs(self, output: torch.Tensor) -> int:
+        """Multiply-accumulates of a call that gave `output`, of one input."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -43,7 +63,8 @@ class Layer:
     kernel : tuple of int
         Cells that a convolution's filter spans; empty for other layers.
     output : tuple of int
-        Shape of what it gives for one input, channels first, without the batch.
+        Shape of what it gives for one input, without the batch: channels first, of recurrent layers
+        and attention last. Of these it is the sequence, not their state or weights.
     macs : int
         Multiply-accumulates; none for a batch norm.
     parameters : int
@@ -95,8 +116,14 @@ def clip_cost(
     n_frames: int,
     n_outputs: int,
     width: float = 1.0,
+    n_windows: int | None = None,
 ) -> Cost:
     """Count what a network costs for a clip of ``(spec.n_bands, n_frames)``.
+
+    Parameters
+    ----------
+    n_windows : int, optional
+        Windows that the clip is predicted by. None is consecutive ones, `Architecture.n_windows`.
 
     Raises
     ------
@@ -106,7 +133,8 @@ def clip_cost(
     with torch.device("meta"):  # nothing is computed, and no memory taken
         network = architecture.new(spec, n_frames=n_frames, n_outputs=n_outputs, width=width)
     frames = architecture.window_frames(spec, n_frames)
-    n_windows = architecture.n_windows(spec, n_frames)
+    if n_windows is None:
+        n_windows = architecture.n_windows(spec, n_frames)
     return Cost(
         n_windows=n_windows,
         window_frames=frames,
@@ -134,24 +162,28 @@ def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer
     layers: dict[str, Layer] = {}
 
     def count(name: str) -> Any:
-        def hook(layer: nn.Module, _: Any, output: torch.Tensor) -> None:
-            cost = 0
-            if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)):
-                # A weight is (c_out, c_in / groups, *kernel): one output value costs all but c_out.
-                cost = output[0].numel() * layer.weight[0].numel()
+        def hook(
+            layer: nn.Module, inputs: tuple[Any, ...], named: dict[str, Any], outputs: Any
+        ) -> None:
+            # Recurrent layers and attention give a second thing, their state and their weights.
+            output = outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+            batch = 0 if getattr(layer, "batch_first", True) else 1
+            whole = isinstance(layer, nn.MultiheadAttention)  # its parts never run by themselves
             layers[name] = Layer(
                 name=name,
                 kind=type(layer).__name__,
                 kernel=tuple(layer.kernel_size) if isinstance(layer, _CONVOLUTIONS) else (),
-                output=tuple(output.shape[1:]),
-                macs=cost + (layers[name].macs if name in layers else 0),
-                parameters=_trainable(layer.parameters(recurse=False)),
+                output=tuple(n for axis, n in enumerate(output.shape) if axis != batch),
+                macs=_macs(layer, output, inputs, named)
+                + (layers[name].macs if name in layers else 0),
+                parameters=_trainable(layer.parameters(recurse=whole)),
             )
 
         return hook
 
+    # Layers that are hooked run one by one: without, torch computes a transformer layer as a whole.
     handles = [
-        layer.register_forward_hook(count(name))
+        layer.register_forward_hook(count(name), with_kwargs=True)
         for name, layer in network.named_modules()
         if any(True for _ in layer.parameters(recurse=False))
     ]
@@ -166,6 +198,28 @@ def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer
         for handle in handles:
             handle.remove()
     return tuple(layers.values())
+
+
+def _macs(
+    layer: nn.Module, output: torch.Tensor, inputs: tuple[Any, ...], named: dict[str, Any]
+) -> int:
+    """Multiply-accumulates of a call, by its first output and its arguments, of one input."""
+    if isinstance(layer, (*_CONVOLUTIONS, nn.Linear)):
+        # A weight is (c_out, c_in / groups, *kernel): one output value costs all but c_out.
+        return output.numel() * layer.weight[0].numel()
+    if isinstance(layer, nn.RNNBase):
+        n_steps = output.numel() // output.shape[-1]
+        matrices = (p for name, p in layer.named_parameters() if name.startswith("weight"))
+        return n_steps * sum(matrix.numel() for matrix in matrices)
+    if isinstance(layer, nn.MultiheadAttention):
+        given: dict[str, torch.Tensor] = dict(zip(_ATTENDED, inputs, strict=False)) | named
+        query, key, value = (given[name] for name in _ATTENDED)
+        width: int = layer.embed_dim
+        n_keys = key.shape[-2] if layer.batch_first else key.shape[0]
+        # The output has the query's shape: its projection costs the same.
+        projections = (2 * query.numel() + key.numel() + value.numel()) * width
+        return projections + 2 * query.numel() * n_keys
+    return layer.macs(output) if isinstance(layer, Multiplies) else 0
 
 
 def _trainable(parameters: Iterable[nn.Parameter]) -> int:

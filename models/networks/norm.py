@@ -13,7 +13,7 @@ class BandNorm(nn.Module):
 
     Parameters
     ----------
-    mean, std : torch.Tensor [shape=(n_mels,), dtype=float32]
+    mean, std : torch.Tensor [shape=(n_bands,), dtype=float32]
         Of the training split. A standard deviation is taken for at least a hundredth of the
         largest one, so that a band in which nothing happens is not blown up.
     """
@@ -28,11 +28,11 @@ class BandNorm(nn.Module):
         self.register_buffer("std", std.clamp(min=least)[:, None])
 
     @classmethod
-    def identity(cls, n_mels: int) -> Self:
+    def identity(cls, n_bands: int) -> Self:
         """Make one that changes nothing, until a checkpoint's weights are loaded into it."""
-        return cls(torch.zeros(n_mels), torch.ones(n_mels))
+        return cls(torch.zeros(n_bands), torch.ones(n_bands))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """``(batch, n_mels, n_frames)``, normalised."""
+        """``(batch, n_bands, n_frames)``, normalised."""
         normalised: torch.Tensor = (values - self.mean) / self.std
         return normalised

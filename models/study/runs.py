@@ -18,6 +18,7 @@ from models.data import (
     is_split,
     training_data,
 )
+from models.networks import parse_architecture
 from models.study.results import IDENTITY, Identity, Row, identity, is_of_one_network
 from models.training.settings import TrainSettings
 
@@ -158,8 +159,9 @@ def list_runs(
     notes: set[str] = set()
     for store in stores:
         choices = _folds(store, folds, say)
-        for spec, fold in product(_specs_of(store, stores, specs), choices):
-            for training, data in _data_of(store, spec, fold, tags, trainings, vary):
+        for spec, fold in product(_specs_of(store, stores, specs, models), choices):
+            taken = [t for t in trainings if isinstance(spec, t.architecture.accepts)]
+            for training, data in _data_of(store, spec, fold, tags, taken, vary):
                 name = f"{data.spec.name} of {store.path}"
                 digests.setdefault(data.digest, []).append(name)
                 if data.note is not None and data.note not in notes:
@@ -248,15 +250,26 @@ def _specs_of(
     store: "FeatureStore",
     stores: Sequence["FeatureStore"],
     specs: Sequence[Spec | str] | None,
+    models: Sequence[str],
 ) -> list[Spec]:
+    """Specs of `store` that some network takes."""
+    networks = [parse_architecture(model) for model in models]
     if specs is None:
-        clean = clean_specs(store)
-        if not clean:
+        chosen = [s for s in clean_specs(store) if any(isinstance(s, n.accepts) for n in networks)]
+        if not chosen:
+            kinds = " or ".join(dict.fromkeys(network.accepts.kind for network in networks))
             raise TrainingError(
-                f"{store.path} holds no mel-spectrogram of clean audio; name specs to train on "
-                "with --specs"
+                f"{store.path} holds no spec of the kind {kinds}, of clean audio, which "
+                f"{', '.join(models)} can be trained on; name specs with --specs"
             )
-        return clean
-    # Where no store has it, asking this one says so.
-    mine = [spec for spec in specs if spec in store or not any(spec in other for other in stores)]
-    return list(dict.fromkeys(store[spec].spec for spec in mine))
+    else:
+        # Where no store has it, asking this one says so.
+        mine = [s for s in specs if s in store or not any(s in other for other in stores)]
+        chosen = list(dict.fromkeys(store[spec].spec for spec in mine))
+        for spec in chosen:
+            if not any(isinstance(spec, network.accepts) for network in networks):
+                networks[0].require(spec)
+    for network in networks:
+        if not any(isinstance(spec, network.accepts) for spec in chosen):
+            network.require(chosen[0])
+    return chosen

@@ -13,18 +13,18 @@ import numpy.typing as npt
 import torch
 
 from featurestore.errors import MelgridError, RunError, TrainingSettingsError
-from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
+from featurestore.specs.spec import Spec
 from models.data import TrainingData, under
-from models.evaluation.metrics import TaggingScores, bootstrap
+from models.evaluation.metrics import METRICS, TaggingScores, bootstrap
 from models.networks.cost import clip_cost
 from models.study import workers
 from models.study.results import Identity, ResultsFile, Row, identity, is_of_one_network
 from models.study.runs import Run, Vary, identity_fields, list_runs, rows_done, rows_wanted
 from models.tasks.task import Scores
-from models.training.checkpoint import Trained
 from models.training.evaluate import evaluate, weights_digest
-from models.training.loop import train
+from models.training.loop import Trained, train
+from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def study(
     results: str | os.PathLike[str],
     *,
     settings: TrainSettings,
-    specs: Sequence[FeatureSpec | str] | None = None,
+    specs: Sequence[Spec | str] | None = None,
     models: Sequence[str] = ("vgg",),
     runs: int = 3,
     folds: Sequence[int] | None = None,
@@ -77,9 +77,11 @@ def study(
         Results file; made where there is none.
     settings : TrainSettings
         Of every run; its `seed` is the first run's, and `model` is replaced by each of `models`.
-    specs : sequence of FeatureSpec or str, optional
-        Each from every store that holds it or can serve it as a view. None is all that are stored.
+    specs : sequence of Spec or str, optional
+        Each from every store that holds it or can serve it as a view. None is all that are stored,
+        of clean audio.
     models : sequence of str
+        Each is trained on those of the specs that are of the kind that it takes.
     runs : int
         Trainings of each network on each spec (and fold), with consecutive seeds.
     folds : sequence of int, optional
@@ -310,46 +312,49 @@ def _train_on_worker(run: Run) -> list[Row]:
 
 def _rows(run: Run, data: TrainingData, trained: Trained) -> list[Row]:
     """The row of a training, and one for each condition that it is tested under besides."""
-    validation = trained.validation
+    checkpoint, training = trained.checkpoint, trained.training
+    validation, settings = training.validation, checkpoint.settings
     assert isinstance(validation, TaggingScores)  # a row has fields for this task alone
+    window = settings.architecture.window_frames(data.spec, data.n_frames)
     cost = clip_cost(
-        trained.settings.architecture,
+        settings.architecture,
         data.spec,
         n_frames=data.n_frames,
         n_outputs=len(data.tags),
-        width=trained.settings.width,
+        width=settings.width,
+        n_windows=len(RECIPES[settings.recipe].windows(data.n_frames, window)),
     )
     positive = (data.test.labels > 0).sum(axis=0).tolist()
     common = identity_fields(data, run.settings) | {
-        "weights": weights_digest(trained.network),
+        "weights": weights_digest(checkpoint.network),
         "catalog": data.catalog,
         "gmac": cost.gmac,
         "parameters": cost.parameters,
         "n_frames": data.n_frames,
         "n_segments": cost.n_windows,
-        "best_epoch": trained.best_epoch,
+        "best_epoch": training.best_epoch,
         "n_train": len(data.train),
         "n_validation": len(data.validation),
         "n_test": len(data.test),
         "n_positive_per_tag": dict(zip(data.tags, positive, strict=True)),
         "threads": torch.get_num_threads(),
-        "device": trained.settings.torch_device().type,
-        "bf16": trained.settings.autocast(),
+        "device": settings.torch_device().type,
+        "bf16": settings.autocast(),
         "versions": {package: version(package) for package in _PACKAGES},
     }
     own = common | {
         "bytes_per_clip": data.bytes_per_clip,
         "validation_roc_auc": validation.roc_auc,
         "validation_pr_auc": validation.pr_auc,
-        "train_seconds": round(trained.seconds, 3),
+        "train_seconds": round(training.seconds, 3),
         **_tested_fields(
-            data, trained.test, trained.predictions, trained.inference_seconds_per_clip
+            data, training.test, trained.predictions, training.inference_seconds_per_clip
         ),
     }
     rows = [own]
     for name in run.conditions:
         clips = under(run.store, data.test, Condition.parse(name))
-        found = evaluate(trained, clips)
+        found = evaluate(checkpoint, clips)
         rows.append(
             common
             | {
@@ -374,6 +379,7 @@ def _tested_fields(
     return {
         "roc_auc": scores.roc_auc,
         "pr_auc": scores.pr_auc,
+        **{name: scores.metrics[name] for name in METRICS if name not in ("roc_auc", "pr_auc")},
         "n_tags_scored": scores.n_tags_scored,
         "tags_left_out": list(scores.tags_left_out),
         "roc_auc_per_tag": scores.roc_auc_per_tag,

@@ -20,7 +20,10 @@ class Scores(Protocol):
 
     @property
     def metrics(self) -> dict[str, float]:
-        """Numbers for logs, by name; of the monitored one, more is better."""
+        """Numbers for logs, by name, those that tell most first, and ``loss`` among them.
+
+        Of the monitored one, more is better.
+        """
 
     def line(self) -> str:
         """Write the metrics for a person."""

@@ -1,47 +1,37 @@
-"""Checkpoints: a trained network, what it is for and how good it is, in a file without code."""
+"""Checkpoints: a network, what it is for and how good it is, in a file without code."""
 
 import dataclasses
 import json
 import os
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import numpy.typing as npt
 import torch
+from safetensors import safe_open
+from safetensors.torch import save
 from torch import nn
 
 from featurestore.errors import TrainingError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.kinds import parse_spec
+from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import atomic_write
 from models.data import BandStatistics
 from models.networks.norm import BandNorm
 from models.tasks.task import Scores, Task
-from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
-_FORMAT = "melgrid-checkpoint-2"
-_NOT_JSON = ("network", "targets", "predictions")
+_FORMAT = "melgrid-checkpoint-3"
+_ZIPPED = "melgrid-checkpoint-2"  # an earlier melgrid's, which torch.save wrote
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A trained network and how good it is.
+class Training:
+    """How a network was trained, and how good it is.
 
     Attributes
     ----------
-    network : nn.Module
-        Of the best epoch, on the CPU, ready to evaluate: windows of clips, as long as
-        `models.networks.architecture.Architecture.window_frames` says, to ``(batch, n_outputs)``.
-        `models.training.predict.predict` applies it to whole clips.
-    spec : FeatureSpec
-        What its input is.
-    n_frames : int
-        Frames in a clip.
-    tags : tuple of str
-        What its task is about.
     fold : int or None
         The fold it was tested on.
-    settings : TrainSettings
     best_epoch : int
         From 1.
     losses : tuple of float
@@ -53,25 +43,48 @@ class Trained:
     inference_seconds_per_clip : float
         Time the network took to predict the test split [s], shared among its clips; reading them
         is left out.
-    targets, predictions : array
-        The test split's labels, and what the network predicted ``(n_test, n_outputs)``, float32.
-        A checkpoint does not keep them: they have no rows in what `load_checkpoint` returns.
     """
 
-    network: nn.Module
-    spec: FeatureSpec
-    n_frames: int
-    tags: tuple[str, ...]
     fold: int | None
-    settings: TrainSettings
     best_epoch: int
     losses: tuple[float, ...]
     validation: Scores
     test: Scores
     seconds: float
     inference_seconds_per_clip: float
-    targets: npt.NDArray[np.float32] = dataclasses.field(compare=False)
-    predictions: npt.NDArray[np.float32] = dataclasses.field(compare=False)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A network with all that it takes to predict.
+
+    Attributes
+    ----------
+    network : nn.Module
+        Of the best epoch, on the CPU, ready to evaluate: windows of clips, as long as
+        `models.networks.architecture.Architecture.window_frames` says, to ``(batch, n_outputs)``.
+        `models.training.predict.predict` applies it to whole clips.
+    spec : Spec
+        What its input is.
+    n_frames : int
+        Frames in a clip.
+    tags : tuple of str
+        What its task is about.
+    settings : TrainSettings
+        With which it was trained, or is judged.
+    training : Training or None
+        None where it was not trained here.
+    source : str
+        Where weights that were not trained here are from.
+    """
+
+    network: nn.Module
+    spec: Spec
+    n_frames: int
+    tags: tuple[str, ...]
+    settings: TrainSettings
+    training: Training | None
+    source: str = ""
 
     @property
     def task(self) -> Task:
@@ -81,30 +94,30 @@ class Trained:
 
 def new_network(
     settings: TrainSettings,
-    spec: FeatureSpec,
+    spec: Spec,
     *,
     n_frames: int,
     n_outputs: int,
     statistics: BandStatistics | None = None,
 ) -> nn.Module:
-    """Make the network to be trained on clips of ``(spec.n_mels, n_frames)``, or loaded.
+    """Make the network to be trained on clips of ``(spec.n_bands, n_frames)``, or loaded.
 
     Parameters
     ----------
     settings : TrainSettings
-    spec : FeatureSpec
+    spec : Spec
     n_frames : int
         Frames of a clip.
     n_outputs : int
     statistics : BandStatistics or None
-        Of the training split: the network begins with a `BandNorm` of them where the recipe
-        normalises. None where weights are to be loaded, which bring their own.
+        Of the training split: the network begins with a `BandNorm` of them if
+        `TrainSettings.normalises`. None where weights are to be loaded, which bring their own.
     """
     network = settings.architecture.new(
         spec, n_frames=n_frames, n_outputs=n_outputs, width=settings.width
     )
-    if RECIPES[settings.recipe].normalise:
-        norm = BandNorm.identity(spec.n_mels) if statistics is None else BandNorm(*statistics)
+    if settings.normalises:
+        norm = BandNorm.identity(spec.n_bands) if statistics is None else BandNorm(*statistics)
         network = nn.Sequential(norm, network)
     # Weights that lie as convolutions like them: a step was measured 1.7 times as fast on a CPU.
     # The layout shows in the last bits of the outputs.
@@ -112,8 +125,8 @@ def new_network(
     return network
 
 
-def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
-    """Write `trained` to a file of tensors and JSON text; nothing in it is code.
+def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a checkpoint: weights and JSON text, as safetensors; nothing in it is code.
 
     Written beside its place and moved there, so that the file is whole or is not.
 
@@ -122,63 +135,87 @@ def save_checkpoint(path: str | os.PathLike[str], trained: Trained) -> None:
     OutputError
         If it cannot be written there.
     """
-    path = Path(path)
+    training = checkpoint.training
     metadata = {
-        field.name: getattr(trained, field.name)
-        for field in dataclasses.fields(trained)
-        if field.name not in _NOT_JSON
+        "spec": checkpoint.spec.name,
+        "n_frames": checkpoint.n_frames,
+        "tags": checkpoint.tags,
+        "settings": dataclasses.asdict(checkpoint.settings),
+        "source": checkpoint.source,
+        "training": training
+        and {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
+        | {"validation": training.validation.json(), "test": training.test.json()},
     }
-    metadata |= {
-        "spec": trained.spec.name,
-        "settings": dataclasses.asdict(trained.settings),
-        "validation": trained.validation.json(),
-        "test": trained.test.json(),
-    }
-    weights = {name: v.contiguous() for name, v in trained.network.state_dict().items()}
-    saved = {"format": _FORMAT, "metadata": json.dumps(metadata), "weights": weights}
-    with atomic_write(path, what="the checkpoint") as partial, partial.open("wb") as file:
-        torch.save(saved, file)
+    weights = {name: v.contiguous() for name, v in checkpoint.network.state_dict().items()}
+    written = save(weights, {"format": _FORMAT, "metadata": json.dumps(metadata)})
+    with atomic_write(Path(path), what="the checkpoint") as partial:
+        partial.write_bytes(written)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Trained:
-    """Rebuild what `save_checkpoint` wrote.
+def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+    """Read what `save_checkpoint` wrote, of this melgrid or an earlier one.
 
     Raises
     ------
     TrainingError
-        If there is no such file, or if it is not a checkpoint of this version; code in it is not
+        If there is no such file, or if it is not a checkpoint of these versions; code in it is not
         run.
     """
     path = Path(path)
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint at {path}; melgrid train writes one")
     try:
-        saved = torch.load(path, map_location="cpu", weights_only=True)
-        if saved["format"] != _FORMAT:
+        form, metadata, weights = _read(path)
+        if form not in (_FORMAT, _ZIPPED):
             raise TrainingError(
-                f"{path} is a checkpoint of format {saved['format']!r}, this melgrid reads "
-                f"{_FORMAT!r}; train again"
+                f"{path} is a checkpoint of format {form!r}, this melgrid reads {_FORMAT!r}; "
+                "train again"
             )
-        fields = json.loads(saved["metadata"])
-        fields["spec"] = FeatureSpec.parse(fields["spec"])
-        fields["settings"] = TrainSettings.from_json(fields["settings"] | {"device": "auto"})
-        for name in ("tags", "losses"):
-            fields[name] = tuple(fields[name])
-        task = fields["settings"].new_task(fields["tags"])
-        for split in ("validation", "test"):
-            fields[split] = task.scores.from_json(fields[split])
-        network = new_network(
-            fields["settings"],
-            fields["spec"],
-            n_frames=fields["n_frames"],
-            n_outputs=task.n_outputs,
-        )
-        network.load_state_dict(saved["weights"])
-        no_rows = np.zeros((0, task.n_outputs), np.float32)
-        return Trained(network=network.eval(), targets=no_rows, predictions=no_rows, **fields)
+        return _checkpoint(json.loads(metadata), weights)
     except TrainingError:
         raise
     except Exception as error:  # torch.load alone raises half a dozen kinds
         raise TrainingError(
             f"{path} is not a melgrid checkpoint, or is damaged: {error}"
         ) from error
+
+
+def _read(path: Path) -> tuple[str, str, dict[str, torch.Tensor]]:
+    """Format, metadata as JSON, and weights."""
+    with path.open("rb") as file:
+        is_zipped = file.read(2) == b"PK"
+    if is_zipped:
+        saved = torch.load(path, map_location="cpu", weights_only=True)
+        return saved["format"], saved.get("metadata", ""), saved.get("weights", {})
+    with safe_open(path, framework="pt") as file:
+        said = file.metadata() or {}
+        return (
+            said.get("format", ""),
+            said.get("metadata", ""),
+            {name: file.get_tensor(name) for name in file.keys()},  # noqa: SIM118
+        )
+
+
+def _checkpoint(fields: dict[str, Any], weights: dict[str, torch.Tensor]) -> Checkpoint:
+    spec = parse_spec(fields["spec"])
+    settings = TrainSettings.from_json(fields["settings"] | {"device": "auto"})
+    tags = tuple(fields["tags"])
+    task = settings.new_task(tags)
+    network = new_network(settings, spec, n_frames=fields["n_frames"], n_outputs=task.n_outputs)
+    network.load_state_dict(weights)
+    # In the earlier format, how it was trained stands beside the rest.
+    trained = fields.get("training", fields)
+    return Checkpoint(
+        network=network.eval(),
+        spec=spec,
+        n_frames=fields["n_frames"],
+        tags=tags,
+        settings=settings,
+        source=fields.get("source", ""),
+        training=trained
+        and Training(
+            **{f.name: trained[f.name] for f in dataclasses.fields(Training)}
+            | {"losses": tuple(trained["losses"])}
+            | {split: task.scores.from_json(trained[split]) for split in ("validation", "test")}
+        ),
+    )

@@ -18,11 +18,15 @@ from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.result import table
 from models.data import CACHE_LIMIT, SPLITS, ClipDataset, choose_conditions, training_data, under
 from models.tasks.task import Scores
-from models.training.checkpoint import Trained, load_checkpoint
+from models.training.checkpoint import Checkpoint, load_checkpoint
 from models.training.predict import timed_predict
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
+
+
+_SHOWN = 3
+"""Metrics that a table has room for at 80 columns."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -42,16 +46,17 @@ class Evaluated:
     predictions: npt.NDArray[np.float32]
 
 
-def evaluate(trained: Trained, dataset: ClipDataset) -> Evaluated:
+def evaluate(checkpoint: Checkpoint, dataset: ClipDataset) -> Evaluated:
     """Predict all clips of a data set, and score the predictions.
 
     A data set of at most `models.data.CACHE_LIMIT` bytes is cached in memory from here on.
     """
     if dataset.nbytes <= CACHE_LIMIT:
         dataset.preload()
-    predictions, seconds = timed_predict(trained.network, dataset, trained.task, trained.settings)
+    task = checkpoint.task
+    predictions, seconds = timed_predict(checkpoint.network, dataset, task, checkpoint.settings)
     return Evaluated(
-        scores=trained.task.evaluate(dataset.labels, predictions),
+        scores=task.evaluate(dataset.labels, predictions),
         seconds_per_clip=seconds,
         predictions=predictions,
     )
@@ -125,7 +130,7 @@ class Evaluation:
                     "split": s.split,
                     "condition": s.condition,
                     "clips": s.n_clips,
-                    **{name: f"{value:.3f}" for name, value in metrics.items()},
+                    **{name: f"{metrics[name]:.3f}" for name in list(metrics)[:_SHOWN]},
                     f"loss of {lead} %": f"{100 * (own[lead] - metrics[lead]) + 0:+.2f}",
                 }
             )
@@ -167,7 +172,8 @@ def evaluate_checkpoint(
                 f"split is {split!r}; it must be one of {', '.join(SPLITS)}"
             )
     trained = load_checkpoint(checkpoint)
-    data = training_data(store, trained.spec, tags=trained.tags, fold=trained.fold)
+    fold = None if trained.training is None else trained.training.fold
+    data = training_data(store, trained.spec, tags=trained.tags, fold=fold)
     if data.n_frames != trained.n_frames:
         raise TrainingError(
             f"{os.fspath(checkpoint)} was trained on clips of {trained.n_frames} frames, those of "
@@ -193,6 +199,6 @@ def evaluate_checkpoint(
         checkpoint=os.fspath(checkpoint),
         spec=trained.spec.name,
         model=trained.settings.model,
-        fold=trained.fold,
+        fold=fold,
         scores=tuple(found),
     )

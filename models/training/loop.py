@@ -24,6 +24,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import nn
 from tqdm import tqdm
@@ -34,12 +36,31 @@ from models.data.augment import augmented
 from models.data.sampler import seed_of
 from models.tasks.task import Scores
 from models.training import distributed
-from models.training.checkpoint import Trained, new_network, save_checkpoint
+from models.training.checkpoint import Checkpoint, Training, new_network, save_checkpoint
 from models.training.log import Epoch, EpochLog
 from models.training.predict import predict, timed_predict
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 from models.training.state import load_state, save_state
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Trained:
+    """A trained network, and what it says of the test split.
+
+    Attributes
+    ----------
+    checkpoint : Checkpoint
+    training : Training
+        That of the checkpoint.
+    targets, predictions : array
+        The test split's labels, and what the network predicted ``(n_test, n_outputs)``, float32.
+    """
+
+    checkpoint: Checkpoint
+    training: Training
+    targets: npt.NDArray[np.float32]
+    predictions: npt.NDArray[np.float32]
 
 
 def train_to_checkpoint(
@@ -76,7 +97,7 @@ def train_to_checkpoint(
         )
         if distributed.rank() != 0:
             return None
-        save_checkpoint(path, trained)
+        save_checkpoint(path, trained.checkpoint)
         path.with_name(f"{path.name}.state").unlink(missing_ok=True)
         return trained
 
@@ -166,7 +187,7 @@ class _Training:
             data.spec,
             n_frames=data.n_frames,
             n_outputs=self.task.n_outputs,
-            statistics=data.train.band_statistics() if self._recipe.normalise else None,
+            statistics=data.train.band_statistics() if settings.normalises else None,
         )
         self._network.to(self._device)
         self._parallel = distributed.parallel(self._network)
@@ -186,6 +207,7 @@ class _Training:
                 " or use more clips"
             )
         self._n_steps = settings.epochs * len(self.batches)
+        self._stage = 0
         self._optimizer = self._recipe.optimizer(self._network, settings.learning_rate)
         self._ema = self._recipe.new_ema(self._network, self._n_steps)
         self._evaluated = self._network if self._ema is None else self._ema.module
@@ -222,6 +244,7 @@ class _Training:
         began = time.perf_counter()
         number = len(self.epochs)
         torch.manual_seed(seed_of(self._settings.seed, number, 1 + distributed.rank()))
+        self._enter_stage(number)
         self._network.train()
         total = torch.zeros((), device=self._device)
         for step, clips in enumerate(self.batches, number * len(self.batches)):
@@ -237,7 +260,7 @@ class _Training:
         validation = self._data.validation
         predictions = predict(self._evaluated, validation, self.task, self._settings)
         scores = self.task.evaluate(validation.labels, predictions)
-        if self._best_scores is None or _monitored(scores) > _monitored(self._best_scores):
+        if self._best_scores is None or self._value(scores) > self._value(self._best_scores):
             self._best_epoch, self._best_scores = number + 1, scores
             self._best_weights = copy.deepcopy(self._evaluated.state_dict())
             self._best_predictions = torch.from_numpy(predictions)
@@ -251,6 +274,23 @@ class _Training:
         self.epochs.append(epoch)
         return epoch
 
+    def _enter_stage(self, epoch: int) -> None:
+        """Go on from the best weights, with another optimiser or rate, where a stage begins."""
+        stage = self._recipe.stage(epoch, self._settings.epochs)
+        if stage == self._stage:
+            return
+        before, self._stage = self._recipe.stages[self._stage], stage
+        self._network.load_state_dict(self._best_weights)
+        if self._recipe.stages[stage].optimizer != before.optimizer:
+            rate = self._settings.learning_rate
+            self._optimizer = self._recipe.optimizer(self._network, rate, stage)
+
+    def _value(self, scores: Scores) -> float:
+        """What is monitored: more is better."""
+        if self._recipe.monitor == "loss":
+            return -scores.metrics["loss"]
+        return scores.metrics[scores.monitored]
+
     def _step(self, step: int, clips: Clip) -> torch.Tensor:
         """Change the weights by one batch; its mean loss before that."""
         values, labels = augmented(
@@ -263,8 +303,9 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         if self._recipe.grad_clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.grad_clip_norm)
+        rate = self._settings.learning_rate * self._recipe.rate(step, self._n_steps)
         for group in self._optimizer.param_groups:
-            group["lr"] = self._settings.learning_rate * self._recipe.rate(step, self._n_steps)
+            group["lr"] = rate * self._recipe.stages[self._stage].rate
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update_parameters(self._network)
@@ -276,19 +317,26 @@ class _Training:
         self._evaluated.load_state_dict(self._best_weights)
         data = self._data
         predictions, seconds = timed_predict(self._evaluated, data.test, self.task, self._settings)
-        return Trained(
-            network=self._evaluated.cpu().eval(),
-            spec=data.spec,
-            n_frames=data.n_frames,
-            tags=data.tags,
+        training = Training(
             fold=data.fold,
-            settings=self._settings,
             best_epoch=self._best_epoch,
             losses=tuple(epoch["loss"] for epoch in self.epochs),
             validation=self._best_scores,
             test=self.task.evaluate(data.test.labels, predictions),
             seconds=sum(epoch["seconds"] for epoch in self.epochs),
             inference_seconds_per_clip=seconds,
+        )
+        checkpoint = Checkpoint(
+            network=self._evaluated.cpu().eval(),
+            spec=data.spec,
+            n_frames=data.n_frames,
+            tags=data.tags,
+            settings=self._settings,
+            training=training,
+        )
+        return Trained(
+            checkpoint=checkpoint,
+            training=training,
             targets=data.test.labels,
             predictions=predictions,
         )
@@ -309,6 +357,10 @@ class _Training:
         self.epochs = state["epochs"]
         self.batches.load_state_dict(state["batches"])
         self._network.load_state_dict(state["network"])
+        self._stage = self._recipe.stage(max(0, len(self.epochs) - 1), self._settings.epochs)
+        self._optimizer = self._recipe.optimizer(
+            self._network, self._settings.learning_rate, self._stage
+        )
         self._optimizer.load_state_dict(state["optimizer"])
         if self._ema is not None:
             self._ema.load_state_dict(state["ema"])
@@ -318,7 +370,3 @@ class _Training:
         self._best_scores = self.task.evaluate(
             self._data.validation.labels, self._best_predictions.numpy()
         )
-
-
-def _monitored(scores: Scores) -> float:
-    return scores.metrics[scores.monitored]

@@ -1,6 +1,7 @@
 """Apply a network to clips: a clip's prediction is the mean over its windows."""
 
 import time
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -10,6 +11,7 @@ from torch import nn
 from models.data import Clip, ClipDataset, loader
 from models.tasks.task import Task
 from models.training import distributed
+from models.training.recipes import RECIPES, Recipe
 from models.training.settings import TrainSettings
 
 
@@ -27,7 +29,7 @@ def predict(
         than one.
     task : Task
     settings : TrainSettings
-        Of which network, batch size, device and bfloat16 are used.
+        Of which network, recipe, batch size, device and bfloat16 are used.
     """
     return timed_predict(network, dataset, task, settings)[0]
 
@@ -39,6 +41,7 @@ def timed_predict(
     device = settings.torch_device()
     network = network.to(device).eval()
     window = settings.architecture.window_frames(dataset.spec, dataset.n_frames)
+    recipe = RECIPES[settings.recipe]
     batches = loader(
         dataset,
         batch_size=settings.batch_size,
@@ -51,7 +54,8 @@ def timed_predict(
     with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, settings.autocast()):
         for clips in batches:
             began = time.perf_counter()
-            predicted = _predict_batch(network, clips, task, window, device)
+            clips = clips._replace(values=clips.values.to(device))
+            predicted = predict_batch(network, clips, task=task, recipe=recipe, window=window)
             rows = mine[done : done + len(predicted)]
             predictions[rows] = predicted.cpu()  # waits for a GPU to be done
             seconds += time.perf_counter() - began
@@ -60,18 +64,59 @@ def timed_predict(
     return predictions.numpy(), seconds / max(1, done)
 
 
-def _predict_batch(
-    network: nn.Module, clips: Clip, task: Task, window: int, device: torch.device
+def predict_batch(
+    network: nn.Module, clips: Clip, *, task: Task, recipe: Recipe, window: int
 ) -> torch.Tensor:
-    """Mean prediction over the consecutive windows that are valid; of each clip, at least one."""
-    values = clips.values.to(device)
-    counts = [max(1, n // window) for n in torch.as_tensor(clips.n_valid).tolist()]
-    windows = torch.cat(
+    """Predictions for a batch of clips, ``(n, task.n_outputs)``, on the network's device.
+
+    Of each clip, the mean over the windows by which `recipe` judges its valid frames.
+
+    Parameters
+    ----------
+    network : nn.Module
+        Ready to evaluate.
+    clips : Clip
+        A batch; its labels are not looked at.
+    task : Task
+    recipe : Recipe
+    window : int
+        Frames that the network takes at a time, `Architecture.window_frames`.
+    """
+    windows = [recipe.windows(n, window) for n in torch.as_tensor(clips.n_valid).tolist()]
+    predicted = predict_windows(
+        network, clips.values, [list(of_clip) for of_clip in windows], task=task, window=window
+    )
+    means = []
+    for part, of_clip in zip(predicted, windows, strict=True):
+        weights = torch.tensor([*of_clip.values()], dtype=part.dtype, device=part.device)
+        means.append(weights @ part / weights.sum() if len(part) > 1 else part[0])
+    return torch.stack(means)
+
+
+def predict_windows(
+    network: nn.Module,
+    values: torch.Tensor,
+    starts: Sequence[Sequence[int]],
+    *,
+    task: Task,
+    window: int,
+) -> list[torch.Tensor]:
+    """Predictions for windows of a batch of clips: of each clip, ``(n_windows, task.n_outputs)``.
+
+    Parameters
+    ----------
+    values : torch.Tensor [shape=(n, n_bands, n_frames)]
+    starts : sequence of sequence of int
+        First frames of the windows of each clip.
+    """
+    counts = [len(of_clip) for of_clip in starts]
+    windows = torch.stack(
         [
-            clip[:, : n * window].unflatten(1, (n, window)).transpose(0, 1)
-            for clip, n in zip(values, counts, strict=True)
+            clip[:, start : start + window]
+            for clip, of_clip in zip(values, starts, strict=True)
+            for start in of_clip
         ]
     )
     # As many at a time as there are clips in a batch, so that they fit where training did.
     predicted = [task.predict(network(part).float()) for part in torch.split(windows, len(values))]
-    return torch.stack([part.mean(0) for part in torch.split(torch.cat(predicted), counts)])
+    return list(torch.split(torch.cat(predicted), counts))

@@ -1,23 +1,49 @@
-"""Recipes: what moves the weights, and for how long."""
+"""Recipes: what moves the weights, for how long, and how a clip is judged."""
 
 import dataclasses
 import math
+from collections import Counter
+from typing import Literal
 
 import torch
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
+OptimizerName = Literal["adamw", "adam", "sgd"]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What moves the weights from some epoch on.
+
+    Parameters
+    ----------
+    begin : float
+        When it begins, as a share of all epochs.
+    optimizer : {'adamw', 'adam', 'sgd'}
+        ``adamw`` decays matrices and filters alone, not biases and norms; ``adam``, and ``sgd``
+        with Nesterov's momentum of 0.9, decay all weights, through the gradient.
+    rate : float
+        Its learning rate, in that of the recipe.
+    """
+
+    begin: float = 0.0
+    optimizer: OptimizerName = "adamw"
+    rate: float = 1.0
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """Optimiser, learning rate over time, and when to stop.
+    """Optimiser, learning rate over time, when to stop, and how clips are judged.
 
     Parameters
     ----------
     epochs, batch_size, learning_rate
         Defaults of `models.training.settings.TrainSettings`; the rate is the highest one.
+    stages : tuple of Stage
+        One after the other. Each but the first goes on from the best weights until then.
     weight_decay : float
-        AdamW's, on matrices and filters alone, not on biases and norms. AdamW without it is Adam.
+        AdamW without it is Adam.
     warm_up : float
         Share of all steps over which the rate rises to its highest, in a straight line.
     cosine : bool
@@ -29,14 +55,23 @@ class Recipe:
         Gradients whose norm is larger are scaled down to it.
     normalise : bool
         Bring each band to mean 0 and standard deviation 1 over the training split,
-        before the network sees it.
+        before the network sees it, unless that needs values in their unit.
     patience : int or None
-        Stop once what the task monitors has not risen on the validation split for so many epochs.
+        Stop once what is monitored has not become better on the validation split for so many
+        epochs.
+    monitor : {'score', 'loss'}
+        What says which epoch is the best one: the score that the task monitors, or the loss.
+    n_windows : int or None
+        How many windows, evenly spaced, a clip is judged by where the network takes windows; None
+        is as many as there are whole ones, one after the other.
+    source : str
+        Whose it is, and what of it is melgrid's choice.
     """
 
     epochs: int
     batch_size: int
     learning_rate: float
+    stages: tuple[Stage, ...] = (Stage(),)
     weight_decay: float = 0.0
     warm_up: float = 0.0
     cosine: bool = False
@@ -44,15 +79,47 @@ class Recipe:
     grad_clip_norm: float | None = None
     normalise: bool = False
     patience: int | None = None
+    monitor: Literal["score", "loss"] = "score"
+    n_windows: int | None = None
+    source: str
 
-    def optimizer(self, network: nn.Module, learning_rate: float) -> torch.optim.Optimizer:
-        """Make the optimiser of `network`."""
+    def stage(self, epoch: int, n_epochs: int) -> int:
+        """Number of the stage, from 0, that epoch `epoch` (from 0) of `n_epochs` belongs to."""
+        later = self.stages[1:]
+        return sum(max(1, round(stage.begin * n_epochs)) <= epoch for stage in later)
+
+    def optimizer(
+        self, network: nn.Module, learning_rate: float, stage: int = 0
+    ) -> torch.optim.Optimizer:
+        """Make the optimiser of `network` in a stage."""
         weights = [p for p in network.parameters() if p.requires_grad]
+        decay = self.weight_decay
+        match self.stages[stage].optimizer:
+            case "adam":
+                return torch.optim.Adam(weights, lr=learning_rate, weight_decay=decay)
+            case "sgd":
+                return torch.optim.SGD(
+                    weights, lr=learning_rate, weight_decay=decay, momentum=0.9, nesterov=True
+                )
         groups = [
-            {"params": [p for p in weights if p.ndim > 1], "weight_decay": self.weight_decay},
+            {"params": [p for p in weights if p.ndim > 1], "weight_decay": decay},
             {"params": [p for p in weights if p.ndim <= 1], "weight_decay": 0.0},
         ]
         return torch.optim.AdamW(groups, lr=learning_rate)
+
+    def windows(self, n_frames: int, window: int) -> dict[int, int]:
+        """Windows of `window` frames by which a clip of `n_frames` is judged; at least one.
+
+        Returns
+        -------
+        dict of int to int
+            Their first frames, and how often each counts: evenly spaced windows of a clip that is
+            hardly longer than one are the same.
+        """
+        if self.n_windows is None:
+            return dict.fromkeys(range(0, max(1, n_frames - window + 1), window), 1)
+        spare = max(0, n_frames - window)
+        return dict(Counter(i * spare // self.n_windows for i in range(self.n_windows)))
 
     def rate(self, step: int, n_steps: int) -> float:
         """Share of the highest learning rate that step `step` (from 0) of `n_steps` takes."""
@@ -80,8 +147,20 @@ class Recipe:
         return AveragedModel(network, avg_fn=mix, use_buffers=True)
 
 
+_WON2020 = (
+    Stage(optimizer="adam"),
+    Stage(begin=0.4, optimizer="sgd", rate=10),
+    Stage(begin=0.5, optimizer="sgd", rate=1),
+    Stage(begin=0.6, optimizer="sgd", rate=0.1),
+)
+
 RECIPES = {
-    "ferraro2020": Recipe(epochs=13, batch_size=32, learning_rate=1e-3),
+    "ferraro2020": Recipe(
+        epochs=13,
+        batch_size=32,
+        learning_rate=1e-3,
+        source="Ferraro et al. 2020: Adam at a constant rate",
+    ),
     "modern": Recipe(
         epochs=30,
         batch_size=32,
@@ -93,6 +172,33 @@ RECIPES = {
         grad_clip_norm=1.0,
         normalise=True,
         patience=15,
+        source="melgrid's own",
+    ),
+    "won2020": Recipe(
+        epochs=200,
+        batch_size=16,
+        learning_rate=1e-4,
+        stages=_WON2020,
+        weight_decay=1e-4,
+        monitor="loss",
+        n_windows=16,
+        source="Won et al. 2020, their public code: Adam, then SGD from epochs 80, 100 and 120 of "
+        "200; with other --epochs, from the same shares of these",
+    ),
+    "mtat-report-1": Recipe(
+        epochs=10,
+        batch_size=16,
+        learning_rate=1e-4,
+        stages=(Stage(optimizer="adam"),),
+        monitor="loss",
+        source="report 1 on MagnaTagATune, with --draws of featurize --draws --aug-prob",
+    ),
+    "mtat-report-2": Recipe(
+        epochs=30,
+        batch_size=32,
+        learning_rate=1e-3,
+        stages=(Stage(optimizer="adam"),),
+        source="report 2 on MagnaTagATune, which says Adam alone: the rest is melgrid's choice",
     ),
 }
-"""``ferraro2020`` is the study's: Adam at a constant rate."""
+"""By the names that ``--recipe`` takes."""

@@ -119,6 +119,11 @@ class TrainSettings:
         """The network that `model` names."""
         return parse_architecture(self.model)
 
+    @property
+    def normalises(self) -> bool:
+        """Whether bands are brought to mean 0 and standard deviation 1 before the network."""
+        return RECIPES[self.recipe].normalise and not self.architecture.needs_unit
+
     def new_task(self, tags: tuple[str, ...]) -> Task:
         """Make the task that `task` names, for these tags."""
         return parse_task(self.task)(tags=tags)

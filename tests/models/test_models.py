@@ -58,7 +58,9 @@ def test_the_network_that_the_page_adds_takes_a_step_is_counted_and_loaded_by_it
     torch.manual_seed(settings.seed)
     first = mean.Mean(data.spec, n_frames=12, n_outputs=3, width=0.2)
     for name, values in first.named_parameters():
-        assert not torch.equal(values, trained.network[1].get_parameter(name)), "it has not learnt"
+        assert not torch.equal(values, trained.checkpoint.network[1].get_parameter(name)), (
+            "it has not learnt"
+        )
     loaded = load_checkpoint(tmp_path / "model.pt")
     again = predict(loaded.network, data.test, loaded.task, settings)
     assert np.array_equal(again, trained.predictions)
@@ -86,17 +88,22 @@ def test_the_task_that_the_page_adds_is_learnt_scored_and_loaded_by_its_name(
     )
     first = np.square(outputs - data.train.labels).mean()
     # Clips are in another order: batch norm sums differ in their last bits.
-    assert trained.losses[0] == pytest.approx(first, rel=1e-4)
-    assert trained.losses[-1] < trained.losses[0]
+    assert trained.training.losses[0] == pytest.approx(first, rel=1e-4)
+    assert trained.training.losses[-1] < trained.training.losses[0]
     with torch.inference_mode():
-        outputs = trained.network(torch.stack([data.test[i].values for i in range(len(data.test))]))
+        outputs = trained.checkpoint.network(
+            torch.stack([data.test[i].values for i in range(len(data.test))])
+        )
     np.testing.assert_allclose(trained.predictions, outputs, atol=1e-6)  # no sigmoid
     errors = np.square(data.test.labels - trained.predictions)
-    assert trained.test == regression.RegressionScores(mse=float(errors.mean()))
+    assert trained.training.test == regression.RegressionScores(mse=float(errors.mean()))
     log = [json.loads(line) for line in (tmp_path / "model.pt.jsonl").read_text().splitlines()]
     best = max(log, key=lambda epoch: epoch["validation_neg_mse"])
-    assert trained.best_epoch == best["epoch"]
-    assert trained.validation.mse == -best["validation_neg_mse"]
+    assert trained.training.best_epoch == best["epoch"]
+    assert trained.training.validation.mse == -best["validation_neg_mse"]
     loaded = load_checkpoint(tmp_path / "model.pt")
     assert loaded.task == regression.Regression(tags=data.tags)
-    assert (loaded.validation, loaded.test) == (trained.validation, trained.test)
+    assert (loaded.training.validation, loaded.training.test) == (
+        trained.training.validation,
+        trained.training.test,
+    )

@@ -65,7 +65,7 @@ def test_nothing_is_validated_and_no_random_number_taken(data, monkeypatch):
 
 def test_training_runs_as_written_after_a_profile(data):
     watched = [DataLoader.__iter__, nn.Module.__call__, torch.Tensor.to, torch.Tensor.backward]
-    before = train(data, SETTINGS, progress=False).losses
+    before = train(data, SETTINGS, progress=False).training.losses
     profile(data, SETTINGS, n_batches=2)
     assert watched == [
         DataLoader.__iter__, nn.Module.__call__, torch.Tensor.to, torch.Tensor.backward,
@@ -73,7 +73,7 @@ def test_training_runs_as_written_after_a_profile(data):
     assert "to" not in vars(torch.Tensor), "it was inherited"
     assert not optimizer._global_optimizer_pre_hooks
     assert not optimizer._global_optimizer_post_hooks
-    assert train(data, SETTINGS, progress=False).losses == before
+    assert train(data, SETTINGS, progress=False).training.losses == before
 
 
 def test_batches_can_be_read_from_the_store_though_they_would_fit_into_memory(data):

@@ -13,6 +13,7 @@ from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
+from models.networks.pools import cells_left, pools_from_shape
 
 FILTERS = (128, 384, 768, 2048)
 """Filters of the four blocks at width 1."""
@@ -64,7 +65,7 @@ def pooling(spec: FeatureSpec, n_frames: int) -> Pooling:
     """
     mel = MEL_POOLS.get(spec.n_mels)
     time = TIME_POOLS.get((spec.sr, spec.hop)) if isinstance(spec.hop, int) else None
-    if time is not None and _pooled(n_frames, time) != 1:
+    if time is not None and cells_left(n_frames, time) != 1:
         time = None
     return Pooling(
         mel=mel or pools_from_shape(spec.n_mels),
@@ -72,31 +73,6 @@ def pooling(spec: FeatureSpec, n_frames: int) -> Pooling:
         mel_source="table" if mel else "shape",
         time_source="table" if time else "shape",
     )
-
-
-def pools_from_shape(size: int, n_blocks: int = 4) -> tuple[int, ...]:
-    """Pools that bring `size` cells down to one, as evenly as whole numbers allow.
-
-    With r blocks to go, a block pools by the largest p with ``p**r <= size``, so that the larger
-    pools come last, as in the study; the last one takes all that is left.
-
-    >>> pools_from_shape(64), pools_from_shape(1820), pools_from_shape(3)
-    ((2, 3, 3, 3), (6, 6, 7, 7), (1, 1, 1, 3))
-    """
-    pools = []
-    for blocks_left in range(n_blocks, 0, -1):
-        pool = 1
-        while (pool + 1) ** blocks_left <= size:
-            pool += 1
-        pools.append(pool)
-        size //= pool
-    return tuple(pools)
-
-
-def _pooled(size: int, pools: tuple[int, ...]) -> int:
-    for pool in pools:
-        size //= pool
-    return size
 
 
 class VGG(nn.Module):

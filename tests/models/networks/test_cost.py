@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from functools import partial
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
+from featurestore.specs.grid import ferraro2020
 from models.networks import ARCHITECTURES
 from models.networks.cost import (
     clip_cost,
@@ -175,6 +177,111 @@ def test_a_layer_that_runs_twice_counts_twice_and_groups_count_their_share():
     assert macs_by_layer(Twice(), 8, 10) == {"conv": 2 * 3 * 2 * 8 * 10}
     (layer,) = count_layers(Twice(), 8, 10)
     assert layer.parameters == 3 * 2 * 8 + 8  # but its weights are held once
+
+
+class Sequence(nn.Module):
+    """A layer that takes ``(batch, steps, bands)`` and may give a second thing."""
+
+    def __init__(self, layer, *, n_arguments=1, steps_first=False, batch=1):
+        super().__init__()
+        self.layer, self.n_arguments = layer, n_arguments
+        self.steps_first, self.batch = steps_first, batch
+
+    def forward(self, values):
+        steps = values.transpose(1, 2).reshape(self.batch, -1, 12)
+        if self.steps_first:
+            steps = steps.transpose(0, 1)
+        outputs = self.layer(*[steps] * self.n_arguments)
+        return outputs if isinstance(outputs, torch.Tensor) else outputs[0]
+
+
+class Cross(nn.Module):
+    """Three queries, 4 wide, of the first bands, to all steps of the others, 6 and 2 wide."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.MultiheadAttention(4, 2, kdim=6, vdim=2, batch_first=True)
+
+    def forward(self, values):
+        queries, keys, others = values.transpose(1, 2).split([4, 6, 2], 2)
+        return self.layer(value=others, query=queries[:, :3], key=keys)[0]
+
+
+def gru(**options):
+    return Sequence(nn.GRU(12, 5, num_layers=2, batch_first=True, **options))
+
+
+def lstm(**options):
+    return Sequence(nn.LSTM(12, 5, **options), steps_first=True)
+
+
+def attention(*, steps_first=False, batch=1):
+    layer = nn.MultiheadAttention(12, 3, batch_first=not steps_first)
+    return Sequence(layer, n_arguments=3, steps_first=steps_first, batch=batch)
+
+
+def transformer(*, steps_first=False, **options):
+    layer = nn.TransformerEncoderLayer(12, 2, 40, batch_first=not steps_first, **options)
+    return Sequence(layer, steps_first=steps_first)
+
+
+PROJECTIONS, FEED_FORWARD = 4 * 9 * 12 * 12, 2 * 9 * 12 * 40
+SEQUENCES = {
+    "gru": (gru, 9 * 3 * (5 * (12 + 5) + 5 * (5 + 5))),
+    "gru both ways": (partial(gru, bidirectional=True), 9 * 6 * (5 * (12 + 5) + 5 * (10 + 5))),
+    "lstm": (lstm, 9 * 4 * 5 * (12 + 5)),
+    "lstm, projected": (partial(lstm, proj_size=3), 9 * (4 * 5 * (12 + 3) + 5 * 3)),
+    "attention": (attention, PROJECTIONS + 2 * 9 * 9 * 12),
+    "attention, steps first": (partial(attention, steps_first=True), PROJECTIONS + 2 * 9 * 9 * 12),
+    "attention in thirds": (partial(attention, batch=3), PROJECTIONS + 2 * 9 * 3 * 12),
+    "attention to others": (Cross, 2 * 3 * 4 * 4 + 9 * 6 * 4 + 9 * 2 * 4 + 2 * 3 * 9 * 4),
+    "transformer": (transformer, PROJECTIONS + 2 * 9 * 9 * 12 + FEED_FORWARD),
+    "transformer, norm and steps first": (
+        partial(transformer, norm_first=True, steps_first=True),
+        PROJECTIONS + 2 * 9 * 9 * 12 + FEED_FORWARD,
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
+@pytest.mark.parametrize("name", SEQUENCES)
+def test_recurrent_layers_and_attention_count_what_they_multiply_by_matrices(name):
+    build, macs = SEQUENCES[name]
+    # On the CPU, torch has a transformer layer in one piece, whose parts do not run.
+    for device in ("meta", "cpu"):
+        with torch.device(device):
+            network = build()
+        layers = count_layers(network, 12, 9)
+        assert sum(layer.macs for layer in layers) == macs, device
+        assert sum(layer.parameters for layer in layers) == values_in(network), device
+    with torch.device("meta"), FlopCounterMode(display=False) as counter, torch.no_grad():
+        build().eval()(torch.empty(1, 12, 9))
+    assert counter.get_total_flops() / 2 == macs
+
+
+def test_of_a_layer_that_gives_its_state_too_the_sequence_is_its_output():
+    (layer,) = count_layers(Sequence(nn.GRU(12, 5), steps_first=True), 12, 9)
+    assert (layer.kind, layer.kernel, layer.output) == ("GRU", (), (9, 5))
+    (layer,) = count_layers(attention(), 12, 9)
+    assert (layer.kind, layer.kernel, layer.output) == ("MultiheadAttention", (), (9, 12))
+
+
+def test_a_layer_of_ones_own_says_what_it_multiplies():
+    class Scaled(nn.Module):
+        """A matrix that follows from one number."""
+
+        def __init__(self):
+            super().__init__()
+            self.scale = nn.Parameter(torch.ones(1))
+
+        def forward(self, values):
+            return torch.ones(3, values.shape[1]) * self.scale @ values
+
+        def macs(self, output):
+            return output.numel() * 8
+
+    (layer,) = count_layers(nn.Sequential(Scaled()), 8, 10)
+    assert (layer.macs, layer.parameters, layer.output) == (3 * 8 * 10, 1, (3, 10))
 
 
 def test_counting_leaves_the_network_as_it_was():

@@ -57,9 +57,9 @@ def test_each_run_is_a_row_that_says_what_was_done_and_what_came_out(toy_store, 
     row = rows[1]
     data = training_data(toy_store, "sr16000-mel8-x10-db")
     trained = train(data, dataclasses.replace(SETTINGS, seed=1), progress=False)
-    assert row["roc_auc"] == trained.test.roc_auc
-    assert row["pr_auc_per_tag"] == trained.test.pr_auc_per_tag
-    assert row["best_epoch"] == trained.best_epoch
+    assert row["roc_auc"] == trained.training.test.roc_auc
+    assert row["pr_auc_per_tag"] == trained.training.test.pr_auc_per_tag
+    assert row["best_epoch"] == trained.training.best_epoch
     expected = {
         "model": "vgg",
         "width": 0.03,
@@ -337,7 +337,7 @@ def test_a_trained_network_is_tested_under_each_condition_that_is_stored(perturb
     data = training_data(perturbed_store, "sr16000-mel8-x10-db")
     trained = train(data, SETTINGS, progress=False)
     clips = training_data(perturbed_store, "sr16000-mel8-x10-db~noise0.1").test
-    predictions = predict(trained.network, clips, trained.task, SETTINGS)
+    predictions = predict(trained.checkpoint.network, clips, trained.checkpoint.task, SETTINGS)
     assert noisy["roc_auc"] == evaluate(clips.labels, predictions, data.tags).roc_auc
 
 
@@ -455,7 +455,7 @@ def test_runs_from_draws_are_other_runs_and_say_so(drawn_store, path):
     ]  # fmt: skip
     data = training_data(drawn_store, drawn_store.specs[0], draws=True)
     trained = train(data, from_draws, progress=False)
-    assert drawn[0]["roc_auc"] == trained.test.roc_auc
+    assert drawn[0]["roc_auc"] == trained.training.test.roc_auc
 
 
 def test_a_study_from_draws_that_are_not_there_is_refused_before_the_first_run(toy_store, path):

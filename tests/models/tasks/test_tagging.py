@@ -31,10 +31,20 @@ def test_scores_are_the_tags_own_and_pr_auc_is_monitored():
     predictions = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.3], [0.7, 0.4]], np.float32)
     scores = TASK.evaluate(targets, predictions)
     assert scores == evaluate(targets, predictions, ("loud", "fast"))
-    assert scores.metrics == {"roc_auc": scores.roc_auc, "pr_auc": scores.pr_auc}
+    assert scores.metrics == pytest.approx(
+        {
+            "roc_auc": scores.roc_auc,
+            "pr_auc": scores.pr_auc,
+            "loss": -np.log([0.9, 0.9, 0.8, 0.8, 0.6, 0.3, 0.3, 0.6]).mean(),
+            "accuracy": 6 / 8,
+            "precision": (2 / 3 + 1) / 2,
+            "recall": (1 + 1 / 2) / 2,
+            "f1": (4 / 5 + 2 / 3) / 2,
+        }
+    )
     assert scores.metrics[TASK.scores.monitored] == scores.pr_auc
     assert scores.roc_auc_per_tag == {"loud": 0.75, "fast": pytest.approx(0.75)}
-    assert scores.line() == f"ROC AUC {scores.roc_auc:.3f}  PR AUC {scores.pr_auc:.3f}"
+    assert scores.line() == "ROC AUC 0.750  PR AUC 0.833  F1 0.733"
 
 
 def test_scores_read_back_from_their_json():

@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 from featurestore.errors import OutputError, TrainingError
 from models.data import training_data
@@ -30,16 +32,14 @@ def trained(data):
 
 def test_a_checkpoint_gives_back_what_was_saved(data, trained, tmp_path):
     path = tmp_path / "model.pt"
-    save_checkpoint(path, trained)
+    save_checkpoint(path, trained.checkpoint)
     loaded = load_checkpoint(path)
 
-    other = ("network", "settings", "targets", "predictions")
-    same = [f.name for f in dataclasses.fields(trained) if f.name not in other]
-    assert {n: getattr(loaded, n) for n in same} == {n: getattr(trained, n) for n in same}
+    for field in ("spec", "n_frames", "tags", "training", "source"):
+        assert getattr(loaded, field) == getattr(trained.checkpoint, field)
     assert loaded.settings == dataclasses.replace(SETTINGS, device="auto")
-    assert loaded.targets.shape == loaded.predictions.shape == (0, 3)  # not kept
     assert not loaded.network.training
-    before = predict(trained.network, data.test, trained.task, SETTINGS)
+    before = predict(trained.checkpoint.network, data.test, trained.checkpoint.task, SETTINGS)
     assert np.array_equal(predict(loaded.network, data.test, loaded.task, SETTINGS), before)
     assert list(tmp_path.glob("*.partial")) == []
 
@@ -48,12 +48,21 @@ def test_a_checkpoint_gives_back_what_was_saved(data, trained, tmp_path):
 def test_networks_of_windows_and_their_normalisation_come_back_too(data, tmp_path, model):
     settings = dataclasses.replace(SETTINGS, model=model, recipe="modern")
     trained = train(data, settings, progress=False)
-    save_checkpoint(tmp_path / "model.pt", trained)
+    save_checkpoint(tmp_path / "model.pt", trained.checkpoint)
     loaded = load_checkpoint(tmp_path / "model.pt").network
-    assert np.array_equal(predict(loaded, data.test, trained.task, settings), trained.predictions)
+    assert np.array_equal(
+        predict(loaded, data.test, trained.checkpoint.task, settings), trained.predictions
+    )
     mean, std = data.train.band_statistics()
     values = data.test[0].values
     torch.testing.assert_close(loaded[0](values), (values - mean[:, None]) / std[:, None])
+
+
+def saved(path):
+    with safe_open(path, framework="pt") as file:
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        said = file.metadata()
+    return said["format"], json.loads(said["metadata"]), weights
 
 
 CHECKPOINTS = Path(__file__).with_name("checkpoints")
@@ -66,8 +75,12 @@ def test_a_checkpoint_from_before_tasks_is_taggings_and_predicts_the_same(name, 
     loaded = load_checkpoint(CHECKPOINTS / f"{name}.pt")
     assert loaded.settings.task == "tagging"
     assert loaded.task == Tagging(tags=("bass", "drums", "voice"))
-    assert (loaded.best_epoch, list(loaded.losses)) == (expected["best_epoch"], expected["losses"])
-    assert json.loads(json.dumps(loaded.validation.json())) == expected["validation"]
+    assert (loaded.training.best_epoch, list(loaded.training.losses)) == (
+        expected["best_epoch"],
+        expected["losses"],
+    )
+    validation = json.loads(json.dumps(loaded.training.validation.json()))
+    assert {name: validation[name] for name in expected["validation"]} == expected["validation"]
     assert sorted(loaded.network.state_dict()) == expected["state_dict"]
     values = torch.sin(torch.arange(2 * 8 * n_frames, dtype=torch.float64)).reshape(2, 8, n_frames)
     with torch.inference_mode():
@@ -78,21 +91,20 @@ def test_a_checkpoint_from_before_tasks_is_taggings_and_predicts_the_same(name, 
 
 def test_a_checkpoint_names_its_task_and_one_that_is_not_known_is_refused(trained, tmp_path):
     path = tmp_path / "model.pt"
-    save_checkpoint(path, trained)
-    saved = torch.load(path, weights_only=True)
-    metadata = json.loads(saved["metadata"])
+    save_checkpoint(path, trained.checkpoint)
+    form, metadata, weights = saved(path)
     assert metadata["settings"]["task"] == "tagging"
     metadata["settings"]["task"] = "mood"
-    torch.save(saved | {"metadata": json.dumps(metadata)}, path)
+    save_file(weights, path, {"format": form, "metadata": json.dumps(metadata)})
     with pytest.raises(TrainingError, match="task is 'mood'; it must be one of tagging"):
         load_checkpoint(path)
 
 
-def test_a_checkpoint_is_tensors_and_json_and_runs_no_code(trained, tmp_path):
-    save_checkpoint(tmp_path / "model.pt", trained)
-    saved = torch.load(tmp_path / "model.pt", weights_only=True)
-    assert set(saved) == {"format", "metadata", "weights"}
-    assert json.loads(saved["metadata"])["tags"] == ["loud", "tilted", "coin"]
+def test_a_checkpoint_is_safetensors_with_json_and_runs_no_code(trained, tmp_path):
+    save_checkpoint(tmp_path / "model.safetensors", trained.checkpoint)
+    _, metadata, weights = saved(tmp_path / "model.safetensors")
+    assert metadata["tags"] == ["loud", "tilted", "coin"]
+    assert weights.keys() == trained.checkpoint.network.state_dict().keys()
 
     class Code:
         def __reduce__(self):
@@ -106,7 +118,7 @@ def test_a_checkpoint_is_tensors_and_json_and_runs_no_code(trained, tmp_path):
 
 def test_a_checkpoint_that_cannot_be_written_is_an_error(trained, tmp_path):
     with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
-        save_checkpoint(tmp_path / "none" / "model.pt", trained)
+        save_checkpoint(tmp_path / "none" / "model.pt", trained.checkpoint)
 
 
 def test_what_is_no_checkpoint_is_refused(trained, tmp_path):
@@ -118,7 +130,7 @@ def test_what_is_no_checkpoint_is_refused(trained, tmp_path):
     torch.save({"format": "melgrid-checkpoint-9"}, tmp_path / "newer.pt")
     with pytest.raises(TrainingError, match="format 'melgrid-checkpoint-9', this melgrid reads"):
         load_checkpoint(tmp_path / "newer.pt")
-    save_checkpoint(tmp_path / "cut.pt", trained)
+    save_checkpoint(tmp_path / "cut.pt", trained.checkpoint)
     content = (tmp_path / "cut.pt").read_bytes()
     (tmp_path / "cut.pt").write_bytes(content[: len(content) // 2])
     with pytest.raises(TrainingError, match="not a melgrid checkpoint, or is damaged"):

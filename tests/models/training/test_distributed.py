@@ -81,9 +81,9 @@ def test_two_processes_share_each_epoch_and_one_writes_what_both_have_learnt(
         assert sorted(x for batches in steps for clips in batches for x in clips) == epoch
 
     trained = load_checkpoint(tmp_path / "model.pt")
-    assert len(trained.losses) == 4
-    assert trained.losses[-1] < trained.losses[0]
-    assert trained.test.roc_auc_per_tag["loud"] > 0.9
+    assert len(trained.training.losses) == 4
+    assert trained.training.losses[-1] < trained.training.losses[0]
+    assert trained.training.test.roc_auc_per_tag["loud"] > 0.9
     assert sorted(path.name for path in tmp_path.glob("model*")) == ["model.pt", "model.pt.jsonl"]
 
 

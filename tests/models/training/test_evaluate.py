@@ -24,7 +24,7 @@ def test_a_checkpoint_scores_as_it_did_when_it_was_trained(perturbed_store, chec
         ("validation", "clean", 9),
         ("test", "clean", 8),
     ]
-    assert [s.scores for s in found.scores] == [trained.validation, trained.test]
+    assert [s.scores for s in found.scores] == [trained.training.validation, trained.training.test]
 
 
 def test_a_condition_is_scored_on_the_same_clips_by_the_network_as_it_was_trained(
@@ -34,9 +34,9 @@ def test_a_condition_is_scored_on_the_same_clips_by_the_network_as_it_was_traine
     path, trained = checkpoint
     found = evaluate_checkpoint(path, perturbed_store, conditions=["all"])
     clean, same, noisy = (s.scores for s in found.scores)
-    assert clean == same == trained.test
+    assert clean == same == trained.training.test
     noise = training_data(perturbed_store, f"{SPEC}~noise0.1")
-    assert noisy == evaluate(trained, noise.test).scores
+    assert noisy == evaluate(trained.checkpoint, noise.test).scores
     assert noisy != clean
     first, head, *rows = found.lines()
     assert first == f"vgg on {SPEC}, {path}"
@@ -62,7 +62,7 @@ def test_a_fold_is_tested_that_the_checkpoint_was_not_trained_on(perturbed_store
     data = training_data(perturbed_store, SPEC, fold=1)
     trained = train_to_checkpoint(tmp_path / "fold.pt", data, SETTINGS, progress=False)
     found = evaluate_checkpoint(tmp_path / "fold.pt", perturbed_store)
-    assert (found.fold, found.scores[0].scores) == (1, trained.test)
+    assert (found.fold, found.scores[0].scores) == (1, trained.training.test)
     assert "fold 1" in found.lines()[0]
 
 
@@ -94,10 +94,10 @@ def test_clips_of_another_length_or_spec_are_refused(toy_store, checkpoint, writ
 
 def test_weights_have_a_digest_that_tells_trainings_apart(perturbed_store, checkpoint, tmp_path):
     _, trained = checkpoint
-    digest = weights_digest(trained.network)
+    digest = weights_digest(trained.checkpoint.network)
     data = training_data(perturbed_store, SPEC)
     again = train_to_checkpoint(tmp_path / "again.pt", data, SETTINGS, progress=False)
-    assert weights_digest(again.network) == digest
+    assert weights_digest(again.checkpoint.network) == digest
     with_other = TrainSettings(**{**vars(SETTINGS), "seed": 1})
     other = train_to_checkpoint(tmp_path / "other.pt", data, with_other, progress=False)
-    assert weights_digest(other.network) != digest
+    assert weights_digest(other.checkpoint.network) != digest

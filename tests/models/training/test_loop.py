@@ -15,9 +15,9 @@ from models.data import training_data
 from models.tasks import TASKS
 from models.tasks.tagging import Tagging
 from models.training.checkpoint import load_checkpoint
-from models.training.loop import train, train_to_checkpoint
+from models.training.loop import _Training, train, train_to_checkpoint
 from models.training.predict import predict
-from models.training.recipes import RECIPES
+from models.training.recipes import RECIPES, Recipe
 from models.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(width=0.03, epochs=8, batch_size=6, seed=1, device="cpu", amp="off")
@@ -34,22 +34,22 @@ def trained(data):
 
 
 def test_what_is_easy_is_learnt_and_a_coin_is_not(data, trained):
-    per_tag = trained.test.roc_auc_per_tag
+    per_tag = trained.training.test.roc_auc_per_tag
     assert per_tag["loud"] > 0.9
     assert per_tag["tilted"] > 0.9
     assert per_tag["coin"] < 0.9
-    assert trained.losses[-1] < trained.losses[0]
-    assert len(trained.losses) == SETTINGS.epochs
+    assert trained.training.losses[-1] < trained.training.losses[0]
+    assert len(trained.training.losses) == SETTINGS.epochs
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(data, trained):
     again = train(data, SETTINGS, progress=False)
     other = train(data, dataclasses.replace(SETTINGS, seed=2), progress=False)
-    assert again.losses == trained.losses
-    assert again.test == trained.test
-    for name, values in trained.network.state_dict().items():
-        assert torch.equal(values, again.network.state_dict()[name])
-    assert other.losses != trained.losses
+    assert again.training.losses == trained.training.losses
+    assert again.training.test == trained.training.test
+    for name, values in trained.checkpoint.network.state_dict().items():
+        assert torch.equal(values, again.checkpoint.network.state_dict()[name])
+    assert other.training.losses != trained.training.losses
 
 
 def test_the_callers_random_numbers_are_left_alone(data):
@@ -65,7 +65,7 @@ def test_a_split_too_large_to_be_cached_trains_to_the_same_numbers(data, trained
     data = training_data_again(data)
     read = train(data, SETTINGS, progress=False)
     assert not data.train.cached
-    assert read.losses == trained.losses
+    assert read.training.losses == trained.training.losses
 
 
 def training_data_again(data):
@@ -99,18 +99,18 @@ def test_the_first_epoch_with_the_best_monitored_score_is_kept(data, scripted):
     settings = dataclasses.replace(SETTINGS, task="scripted", epochs=4)
     trained = train(data, settings, progress=False)
 
-    assert trained.best_epoch == 2
-    assert trained.validation.pr_auc == 0.7
+    assert trained.training.best_epoch == 2
+    assert trained.training.validation.pr_auc == 0.7
     # The network that is returned is that epoch's: it predicts what was evaluated then.
-    again = predict(trained.network, data.validation, trained.task, settings)
+    again = predict(trained.checkpoint.network, data.validation, trained.checkpoint.task, settings)
     assert np.array_equal(again, seen[1])
     assert not np.array_equal(seen[1], seen[3])
 
 
 def test_bf16_trains_and_scores_in_float32(data):
     trained = train(data, dataclasses.replace(SETTINGS, amp="bf16"), progress=False)
-    assert trained.test.roc_auc_per_tag["loud"] > 0.9
-    assert {p.dtype for p in trained.network.parameters()} == {torch.float32}
+    assert trained.training.test.roc_auc_per_tag["loud"] > 0.9
+    assert {p.dtype for p in trained.checkpoint.network.parameters()} == {torch.float32}
 
 
 def test_progress_is_shown_on_stderr_and_can_be_silenced(data, capsys):
@@ -134,9 +134,9 @@ def test_a_loss_that_is_no_number_ends_the_training(data):
 
 def test_the_test_splits_predictions_and_labels_come_back_in_the_clips_order(data, trained):
     assert np.array_equal(trained.targets, data.test.labels)
-    again = predict(trained.network, data.test, trained.task, SETTINGS)
+    again = predict(trained.checkpoint.network, data.test, trained.checkpoint.task, SETTINGS)
     assert np.array_equal(trained.predictions, again)
-    assert trained.inference_seconds_per_clip > 0
+    assert trained.training.inference_seconds_per_clip > 0
 
 
 @pytest.mark.parametrize("augment", ["none", "specaugment", "mixup"])
@@ -146,9 +146,43 @@ def test_every_recipe_with_every_augmentation_learns_and_is_repeatable(data, rec
         SETTINGS, recipe=recipe, augment=augment, epochs=16, learning_rate=5e-3
     )
     first, again = (train(data, settings, progress=False) for _ in range(2))
-    assert first.test.roc_auc_per_tag["loud"] > 0.9
-    assert first.losses == again.losses
+    assert first.training.test.roc_auc_per_tag["loud"] > 0.9
+    assert first.training.losses == again.training.losses
     assert np.array_equal(first.predictions, again.predictions)
+
+
+def test_a_stage_goes_on_from_the_best_weights_with_its_optimiser_and_rate(data, monkeypatch):
+    made = []
+    real = Recipe.optimizer
+
+    def optimizer(recipe, network, learning_rate, stage=0):
+        made.append((stage, {k: v.clone() for k, v in network.state_dict().items()}))
+        return real(recipe, network, learning_rate, stage)
+
+    monkeypatch.setattr(Recipe, "optimizer", optimizer)
+    settings = dataclasses.replace(SETTINGS, recipe="won2020", epochs=10, learning_rate=0.01)
+    state_rates = []
+    training = _Training(data, settings)
+    for _ in range(settings.epochs):
+        best = dict(training._best_weights)
+        state_rates.append(training.run_epoch(lambda: None)["learning_rate"])
+        if len(training.epochs) == 5:  # SGD began before this epoch
+            before_sgd = best
+    assert state_rates == pytest.approx([0.01] * 4 + [0.1] + [0.01] + [0.001] * 4)
+    assert [stage for stage, _ in made] == [0, 1]  # the other stages change SGD's rate alone
+    assert all(torch.equal(values, before_sgd[name]) for name, values in made[1][1].items())
+
+
+def test_a_recipe_may_keep_the_epoch_of_the_lowest_loss(data, monkeypatch):
+    losses = iter([0.9, 0.3, 0.5, 0.3, 0.0])  # of validation, once an epoch; then of test
+    real = Tagging.evaluate
+
+    def evaluate(task, targets, predictions):
+        return dataclasses.replace(real(task, targets, predictions), loss=next(losses))
+
+    monkeypatch.setattr(Tagging, "evaluate", evaluate)
+    settings = dataclasses.replace(SETTINGS, recipe="mtat-report-1", epochs=4)
+    assert train(data, settings, progress=False).training.best_epoch == 2
 
 
 def test_the_modern_recipe_stops_where_validation_does_not_rise(data, scripted):
@@ -156,27 +190,30 @@ def test_the_modern_recipe_stops_where_validation_does_not_rise(data, scripted):
     pr_aucs += np.linspace(0.9, 0.1, 41).tolist()
     settings = dataclasses.replace(SETTINGS, task="scripted", recipe="modern", epochs=40)
     trained = train(data, settings, progress=False)
-    assert trained.best_epoch == 1
-    assert len(trained.losses) == 1 + RECIPES["modern"].patience
+    assert trained.training.best_epoch == 1
+    assert len(trained.training.losses) == 1 + RECIPES["modern"].patience
 
 
-def test_a_training_that_was_ended_goes_on_to_the_very_same_weights(data, tmp_path):
+@pytest.mark.parametrize(
+    ("recipe", "n_done"), [("modern", 2), ("won2020", 1), ("won2020", 2), ("won2020", 4)]
+)
+def test_a_training_that_was_ended_goes_on_to_the_very_same_weights(data, tmp_path, recipe, n_done):
     settings = dataclasses.replace(
-        SETTINGS, recipe="modern", augment="specaugment", epochs=6, learning_rate=5e-3
+        SETTINGS, recipe=recipe, augment="specaugment", epochs=6, learning_rate=5e-3
     )
     whole = train(data, settings, progress=False)
     state = tmp_path / "state"
-    ended = _ended_after(2, data, settings, state)
+    ended = _ended_after(n_done, data, settings, state)
     again = train(data, settings, state=state, progress=False)
-    assert len(ended) == 2
-    assert again.losses == whole.losses
-    assert (again.best_epoch, again.validation, again.test) == (
-        whole.best_epoch,
-        whole.validation,
-        whole.test,
+    assert len(ended) == n_done
+    assert again.training.losses == whole.training.losses
+    assert (again.training.best_epoch, again.training.validation, again.training.test) == (
+        whole.training.best_epoch,
+        whole.training.validation,
+        whole.training.test,
     )
-    for name, values in whole.network.state_dict().items():
-        assert torch.equal(values, again.network.state_dict()[name])
+    for name, values in whole.checkpoint.network.state_dict().items():
+        assert torch.equal(values, again.checkpoint.network.state_dict()[name])
 
 
 @pytest.mark.slow
@@ -209,11 +246,14 @@ def test_a_killed_melgrid_train_goes_on_when_run_again_to_the_very_same_weights(
         recipe="modern", width=0.03, epochs=20, batch_size=6, device="cpu", amp="off"
     )
     whole, loaded = train(data, settings, progress=False), load_checkpoint(path)
-    assert (loaded.losses, loaded.test) == (whole.losses, whole.test)
-    for name, values in whole.network.state_dict().items():
+    assert (loaded.training.losses, loaded.training.test) == (
+        whole.training.losses,
+        whole.training.test,
+    )
+    for name, values in whole.checkpoint.network.state_dict().items():
         assert torch.equal(values, loaded.network.state_dict()[name])
     log = (tmp_path / "model.pt.jsonl").read_text().splitlines()
-    assert [json.loads(line)["loss"] for line in log] == list(whole.losses)
+    assert [json.loads(line)["loss"] for line in log] == list(whole.training.losses)
 
 
 def drawn(store, **options):
@@ -229,12 +269,12 @@ def test_a_training_from_draws_that_was_ended_goes_on_to_the_very_same_weights(
     whole = train(data, settings, progress=False)
     _ended_after(2, data, settings, state)
     again = train(drawn(drawn_store), settings, state=state, progress=False)
-    assert again.losses == whole.losses
-    for name, values in whole.network.state_dict().items():
-        assert torch.equal(values, again.network.state_dict()[name])
+    assert again.training.losses == whole.training.losses
+    for name, values in whole.checkpoint.network.state_dict().items():
+        assert torch.equal(values, again.checkpoint.network.state_dict()[name])
     clean = training_data(drawn_store, drawn_store.specs[0])
     plain = train(clean, dataclasses.replace(settings, draws=False), progress=False)
-    assert plain.losses != whole.losses
+    assert plain.training.losses != whole.training.losses
 
 
 def test_a_checkpoint_says_whether_it_was_trained_from_draws(drawn_store, tmp_path):
@@ -303,12 +343,12 @@ def test_other_data_does_not_go_on_from_a_state(toy_store, data, tmp_path):
 def test_a_checkpoint_has_its_log_beside_it_and_no_state_once_it_is_there(data, tmp_path):
     path = tmp_path / "model.pt"
     trained = train_to_checkpoint(path, data, SETTINGS, progress=False)
-    assert load_checkpoint(path).losses == trained.losses
+    assert load_checkpoint(path).training.losses == trained.training.losses
     lines = [json.loads(line) for line in (tmp_path / "model.pt.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == list(range(1, 9))
-    assert [line["loss"] for line in lines] == list(trained.losses)
+    assert [line["loss"] for line in lines] == list(trained.training.losses)
     best = max(lines, key=lambda line: line["validation_pr_auc"])
-    assert best["validation_pr_auc"] == trained.validation.pr_auc
+    assert best["validation_pr_auc"] == trained.training.validation.pr_auc
     assert best["validation_roc_auc"] <= 1
     assert {line["learning_rate"] for line in lines} == {SETTINGS.learning_rate}
     assert sorted(file.name for file in tmp_path.glob("model*")) == ["model.pt", "model.pt.jsonl"]
@@ -341,4 +381,4 @@ def test_one_tag_is_enough(toy_store):
     data = training_data(toy_store, toy_store.specs[0], tags=["loud"])
     trained = train(data, SETTINGS, progress=False)
     assert trained.predictions.shape == (8, 1)
-    assert trained.test.roc_auc > 0.9
+    assert trained.training.test.roc_auc > 0.9

@@ -17,13 +17,13 @@ SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=6, seed=1, device="cpu
 def test_probabilities_are_in_the_clips_order(toy_store):
     data = training_data(toy_store, toy_store.specs[0])
     trained = train(data, SETTINGS, progress=False)
-    whole = predict(trained.network, data.test, trained.task, SETTINGS)
+    whole = predict(trained.checkpoint.network, data.test, trained.checkpoint.task, SETTINGS)
     assert whole.shape == (8, 3)
     assert whole.min() >= 0
     assert whole.max() <= 1
     values = data.test[5].values
     with torch.inference_mode():
-        alone = trained.network(values[None]).sigmoid()
+        alone = trained.checkpoint.network(values[None]).sigmoid()
     np.testing.assert_allclose(whole[5], alone[0], atol=1e-6)  # float32, other batch size
 
 
@@ -53,7 +53,7 @@ def test_networks_of_windows_are_trained_and_predict_from_what_is_valid(long_sto
     assert sorted(set(data.train.n_valid)) == [60, 150]
     settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=6, learning_rate=5e-3)
     trained = train(data, settings, progress=False)
-    assert trained.test.roc_auc == 1
+    assert trained.training.test.roc_auc == 1
 
     # By hand: 46 frames are 3 s; one window of a clip of 60 frames, three of one of 150.
     assert ARCHITECTURES["musicnn"].window_frames(data.spec, data.n_frames) == 46
@@ -62,7 +62,7 @@ def test_networks_of_windows_are_trained_and_predict_from_what_is_valid(long_sto
         starts = [46 * i for i in range(n_windows)]
         windows = torch.stack([values[:, start : start + 46] for start in starts])
         with torch.inference_mode():
-            expected = trained.network(windows).sigmoid().mean(0)
+            expected = trained.checkpoint.network(windows).sigmoid().mean(0)
         np.testing.assert_allclose(trained.predictions[row], expected, atol=1e-6)
 
 
@@ -72,7 +72,7 @@ def test_a_clip_shorter_than_a_window_is_predicted_from_what_there_is_and_paddin
     data.test.n_valid[0] = 20
     trained = train(data, settings, progress=False)
     with torch.inference_mode():
-        expected = trained.network(data.test[0].values[None, :, :46]).sigmoid()[0]
+        expected = trained.checkpoint.network(data.test[0].values[None, :, :46]).sigmoid()[0]
     np.testing.assert_allclose(trained.predictions[0], expected, atol=1e-6)
 
 
@@ -81,5 +81,18 @@ def test_a_network_without_a_window_takes_clips_with_their_padding(long_store):
     trained = train(data, SETTINGS, progress=False)
     assert data.test.n_valid[0] == 60
     with torch.inference_mode():
-        expected = trained.network(data.test[0].values[None]).sigmoid()[0]
+        expected = trained.checkpoint.network(data.test[0].values[None]).sigmoid()[0]
     np.testing.assert_allclose(trained.predictions[0], expected, atol=1e-6)
+
+
+def test_a_recipe_may_judge_by_windows_that_are_evenly_spaced(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=2, recipe="won2020")
+    trained = train(data, settings, progress=False)
+    for row, n_valid in ((0, 60), (2, 150)):
+        values = data.test[row].values
+        starts = [i * (n_valid - 46) // 16 for i in range(16)]
+        windows = torch.stack([values[:, start : start + 46] for start in starts])
+        with torch.inference_mode():
+            expected = trained.checkpoint.network(windows).sigmoid().mean(0)
+        np.testing.assert_allclose(trained.predictions[row], expected, atol=1e-6)

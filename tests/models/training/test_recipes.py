@@ -6,7 +6,7 @@ from torch import nn
 
 from models.training.recipes import RECIPES, Recipe
 
-PLAIN = Recipe(epochs=1, batch_size=2, learning_rate=1e-3)
+PLAIN = Recipe(epochs=1, batch_size=2, learning_rate=1e-3, source="a test")
 DECAYED = dataclasses.replace(PLAIN, weight_decay=0.1)
 
 
@@ -77,3 +77,39 @@ def test_the_averages_norms_are_averaged_too():
         net.running_mean.fill_(mean)
         average.update_parameters(net)
     assert 0 < average.module.running_mean[0] < 10
+
+
+def test_the_comparisons_recipe_changes_its_optimiser_at_its_fixed_epochs():
+    won = RECIPES["won2020"]
+    stages = [won.stage(epoch, won.epochs) for epoch in range(won.epochs)]
+    assert [stages.index(number) for number in range(4)] == [0, 80, 100, 120]
+    rates = [won.learning_rate * stage.rate for stage in won.stages]
+    assert rates == pytest.approx([1e-4, 1e-3, 1e-4, 1e-5])
+    net = network()
+    adam, sgd = (won.optimizer(net, 0.1, stage) for stage in (0, 1))
+    assert (type(adam), adam.param_groups[0]["weight_decay"]) == (torch.optim.Adam, 1e-4)
+    (group,) = sgd.param_groups
+    assert type(sgd) is torch.optim.SGD
+    assert (group["momentum"], group["nesterov"], group["weight_decay"]) == (0.9, True, 1e-4)
+    assert len(group["params"]) == 6  # biases and norms decay too
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_stages_of_every_recipe_are_in_order_however_few_the_epochs(recipe):
+    recipe = RECIPES[recipe]
+    for n_epochs in (1, 2, 3, 7, recipe.epochs):
+        stages = [recipe.stage(epoch, n_epochs) for epoch in range(n_epochs)]
+        assert stages == sorted(stages)
+        assert stages[0] == 0
+
+
+def test_windows_follow_each_other_or_are_evenly_spaced():
+    whole, spaced = PLAIN, RECIPES["won2020"]
+    assert whole.windows(1819, 231) == dict.fromkeys(range(0, 1617, 231), 1)
+    assert whole.windows(100, 231) == {0: 1}
+    starts = spaced.windows(465_600, 59_049)
+    assert list(starts) == [i * (465_600 - 59_049) // 16 for i in range(16)]
+    assert set(starts.values()) == {1}
+    # A clip that is hardly longer than a window: 16 of them, of which few differ.
+    assert spaced.windows(1819, 1813) == {0: 3, 1: 3, 2: 2, 3: 3, 4: 3, 5: 2}
+    assert spaced.windows(1813, 1813) == spaced.windows(90, 1813) == {0: 16}

@@ -2,11 +2,26 @@ import dataclasses
 
 import pytest
 
+from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
+from models.networks.norm import BandNorm
+from models.training.checkpoint import new_network
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(width=0.03, recipe="modern", seed=1, device="cpu", amp="off")
+
+
+@pytest.mark.parametrize(
+    ("model", "recipe", "normalises"),
+    [("vgg", "ferraro2020", False), ("vgg", "modern", True), ("hcnn", "modern", False)],
+)
+def test_the_recipe_normalises_unless_the_network_needs_the_values_unit(model, recipe, normalises):
+    settings = TrainSettings(model=model, recipe=recipe, width=0.03)
+    assert settings.normalises == normalises
+    spec = settings.architecture.takes or FeatureSpec(sr=16000, n_mels=8)
+    network = new_network(settings, spec, n_frames=20, n_outputs=2)
+    assert any(isinstance(layer, BandNorm) for layer in network.modules()) == normalises
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from torch import nn
 from featurestore import FeatureSpec
 from featurestore.specs.grid import ferraro2020
 from models.networks.cost import frames_of
-from models.networks.ferraro2020.vgg import VGG, pooling, pools_from_shape
+from models.networks.ferraro2020.vgg import VGG, pooling
 
 STUDY = [spec for spec in ferraro2020() if spec.log == "db"]
 
@@ -30,22 +30,6 @@ def test_the_tables_rows_are_the_studys():
     assert (row.mel, row.time) == ((2, 4, 3, 4), (4, 5, 4, 1))
     row = pooling(FeatureSpec(sr=16000, n_mels=24), 1820)
     assert (row.mel, row.time) == ((2, 2, 3, 2), (4, 5, 9, 10))
-
-
-@pytest.mark.parametrize(
-    ("size", "pools"),
-    [(1, (1, 1, 1, 1)), (16, (2, 2, 2, 2)), (64, (2, 3, 3, 3)), (1820, (6, 6, 7, 7))],
-)
-def test_pools_from_the_shape_are_even_and_grow(size, pools):
-    assert pools_from_shape(size) == pools
-
-
-def test_pools_from_the_shape_leave_one_cell():
-    for size in (*range(1, 200), 1365, 4321, 65536):
-        left = size
-        for pool in pools_from_shape(size):
-            left //= pool
-        assert left == 1, size
 
 
 def test_an_axis_without_a_row_has_its_pools_from_the_shape():
