@@ -5,6 +5,7 @@ from html.parser import HTMLParser
 
 import pytest
 
+from featurestore import FeatureSpec
 from models.report.page import Figures, facts, headline, render
 from models.robustness import compare_conditions
 from models.study.comparison import compare
@@ -104,13 +105,25 @@ def test_sections_are_left_out_where_there_is_nothing_to_say(few, html):
     assert 'id="tags"' in html
     assert 'id="published"' not in html
     assert "listen.html" not in html
-    rows = [row | {"roc_auc_per_tag": {}, "catalog": "mtat"} for row in few]
-    other = rendered(rows, listen=True)
+    changes = {"roc_auc_per_tag": {}, "catalog": "mtat", "n_test": 5329, "n_tags_scored": 50}
+    other = rendered([row | changes for row in few], listen=True)
     assert 'id="tags"' not in other
     assert 'id="published"' in other
     assert "MagnaTagATune" in other
     assert "89.12 ± 0.23" in other
+    assert other.count(">difference<") == 2
     assert 'href="listen.html"' in other
+
+
+def test_a_table_that_differs_in_its_split_says_so_and_gives_no_difference(make_rows):
+    rows = make_rows([FeatureSpec(sr=16000, n_mels=96, n_fft=1024)], models=("crnn2d",))
+    page = rendered(
+        [row | {"catalog": "mtat", "n_test": 5329, "n_tags_scored": 50} for row in rows]
+    )
+    assert "compare the order of the networks, not the values" in page
+    assert "91.02" in page
+    assert ">difference<" not in page
+    assert "width 0.125</small>" in page
 
 
 def test_a_page_of_clean_clips_is_the_same_whether_rows_say_so_or_not(few, html):
