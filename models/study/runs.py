@@ -200,6 +200,13 @@ def list_runs(
                         f"{run.spec} as {data.encoding} is in {first.store.path} and in "
                         f"{store.path}; leave one of them out, or choose --specs"
                     )
+    for model in dict.fromkeys(models):
+        if not any(run.settings.model == model for run in wanted.values()):
+            architecture = next(t.architecture for t in trainings if t.model == model)
+            raise TrainingError(
+                f"{architecture.name} takes specs of the kind {architecture.accepts.kind}, and "
+                "none of these is; leave it out, or choose other --specs"
+            )
     if ALL in conditions and not any(chosen.values()):
         paths = ", ".join(store.path for store in stores)
         raise TrainingError(
@@ -280,7 +287,4 @@ def _specs_of(
         for spec in chosen:
             if not any(isinstance(spec, network.accepts) for network in networks):
                 networks[0].require(spec)
-    for network in networks:
-        if not any(isinstance(spec, network.accepts) for spec in chosen):
-            network.require(chosen[0])
     return chosen
