@@ -402,7 +402,9 @@ def test_a_store_of_perturbed_specs_alone_says_that_they_must_be_named(
         tags={"loud": clips["loud"][:35]},
         split=clips["split"][:35],
     )
-    with pytest.raises(TrainingError, match="no spec of the kind mel, of clean audio, .*; name specs"):
+    with pytest.raises(
+        TrainingError, match=r"no spec of the kind mel, of clean audio, .*; name specs"
+    ):
         run(store, path)
 
 
