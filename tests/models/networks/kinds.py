@@ -11,3 +11,6 @@ SPECS = {
     StftSpec: [StftSpec(sr=16000), StftSpec(sr=16000, hop=2), StftSpec(sr=12000, n_fft=1024)],
     WaveformSpec: [WaveformSpec(sr=16000), WaveformSpec(sr=12000), WaveformSpec(sr=22050)],
 }
+
+FEW = SPECS | {FeatureSpec: SPECS[FeatureSpec][3::8]}
+"""Of mel a few: of both rates, with hops of x1 to x10, and 128 to 8 bands."""
