@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
     from models.study.runs import Vary
+    from models.training.settings import TrainSettings
     from pipeline.catalogs import TableSettings
+    from pipeline.perturber import Perturber
     from pipeline.run.settings import FailureLimit, RunSettings
     from pipeline.run.summary import RunSummary
     from pipeline.sonify.listening import ListeningPage
@@ -503,6 +505,18 @@ def models_option(text: str) -> Decorator:
     )
 
 
+def _perturber(perturb: list[str], aug_prob: float | None) -> "Perturber | None":
+    from featurestore.specs.augmentation import Augmentation
+    from pipeline.perturber import Perturber
+
+    if not perturb:
+        if aug_prob is not None:
+            raise click.UsageError("--aug-prob is of --perturb: give it too")
+        return None
+    probability = 0.5 if aug_prob is None else aug_prob
+    return Perturber(augmentation=Augmentation.parse(",".join(perturb), probability))
+
+
 def conditions_option(text: str) -> Decorator:
     """``--conditions``: which to test under besides."""
     return several("--conditions", "NAME", "a condition's name", str, text)
@@ -518,10 +532,12 @@ def width_option(text: str) -> Decorator:
 
 step_options = together(
     width_option("Scales the numbers of filters; 0.125 trains on a laptop."),
-    click.option("--recipe", type=click.Choice(["ferraro2020", "modern"]),
+    click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020",
+                                                "mtat-report-1", "mtat-report-2"]),
                  default="ferraro2020", show_default=True,
                  help="ferraro2020 is the study's: Adam at a constant rate; modern is "
-                 "AdamW with warm-up, cosine decay, averaged weights, early stopping."),
+                 "AdamW with warm-up, cosine decay, averaged weights, early stopping; won2020 "
+                 "goes from Adam to SGD, and judges a clip by 16 windows."),
     click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
                  default="none", show_default=True, help="Augmentation of training clips."),
     click.option("--draws", is_flag=True,
@@ -537,6 +553,12 @@ step_options = together(
 
 training_options = together(
     step_options,
+    several("--perturb", "CONDITION", "a perturbation", str,
+            "Perturb training clips anew each time, waveforms alone: gauss0.005,stretch0.8:1.2 "
+            "(ranges are drawn from)."),
+    click.option("--aug-prob", type=float,
+                 help="Probability of each --perturb.  [0.5]"),
+    gathered("perturber", _perturber, "perturb", "aug_prob"),
     click.option("--epochs", type=int, help="Passes over the training split.  [the recipe's]"),
     click.option("--learning-rate", type=float, help="Peak learning rate.  [the recipe's]"),
     seed_option("Of the initial weights and the order of clips."),
@@ -934,6 +956,16 @@ def macs(grid: "tuple[Spec, ...]", as_json: bool, **options: Any) -> None:
     emit(macs_table(grid, models=architectures, **options), as_json)
 
 
+def _train_settings(perturber: "Perturber | None", settings: dict[str, Any]) -> "TrainSettings":
+    from models.training.settings import TrainSettings
+
+    if perturber is not None:
+        if settings["draws"]:
+            raise click.UsageError("--perturb makes draws, --draws reads stored ones: give one")
+        settings["draws"] = True
+    return TrainSettings(**settings)
+
+
 @melgrid.command()
 @store_argument
 @click.option("--spec", help="Its name, as ls lists it.  [the store's only clean one]")
@@ -950,19 +982,19 @@ def train(
     output: str,
     tensorboard: str | None,
     tags: list[str] | None,
+    perturber: "Perturber | None",
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Train a network on one spec of STORE, and evaluate it."""
     from models.data import clean_specs, training_data
     from models.training.loop import train_to_checkpoint
-    from models.training.settings import TrainSettings
 
-    how = TrainSettings(**settings)
+    how = _train_settings(perturber, settings)
     own = clean_specs(store, how.architecture.accepts)
     if spec is None and len(own) != 1:
         raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
-    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=how.draws)
+    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=perturber or how.draws)
     if data.note and not as_json:
         print_lines([data.note], err=True)
     trained = train_to_checkpoint(output, data, how, tensorboard=tensorboard, progress=not as_json)
@@ -1066,6 +1098,7 @@ def study(
     folds: list[int] | None,
     tags: list[str] | None,
     conditions: list[str],
+    perturber: "Perturber | None",
     jobs: int,
     threads: int | None,
     scheduler: str | None,
@@ -1088,10 +1121,9 @@ def study(
     if drawn == Path(results):
         raise click.UsageError(f"{results} is where the picture goes: name it results.jsonl, say")
     opened = [FeatureStore.open(store) for store in stores]
-    from models.training.settings import TrainSettings
-
     chosen: dict[str, Any] = {
-        "settings": TrainSettings(**settings),
+        "settings": _train_settings(perturber, settings),
+        "perturber": perturber,
         "specs": specs,
         "models": models,
         "runs": runs,

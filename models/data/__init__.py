@@ -1,7 +1,7 @@
 """From a store to what training needs: the only package of this one that touches a store."""
 
 from models.data.conditions import ALL, choose_conditions, clean_specs, conditions_of, under
-from models.data.dataset import CACHE_LIMIT, BandStatistics, Clip, ClipDataset
+from models.data.dataset import CACHE_LIMIT, BandStatistics, Clip, ClipDataset, Perturber
 from models.data.loader import ClipLoader, loader
 from models.data.splits import (
     DRAWN_FOLDS,
@@ -23,6 +23,7 @@ __all__ = [
     "Clip",
     "ClipDataset",
     "ClipLoader",
+    "Perturber",
     "TrainingData",
     "choose_conditions",
     "clean_specs",

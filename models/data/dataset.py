@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import numpy as np
 import numpy.typing as npt
@@ -11,7 +11,7 @@ from torch.utils.data import Dataset
 
 from featurestore.errors import TrainingError
 from featurestore.specs.spec import Spec
-from models.data.sampler import Pick
+from models.data.sampler import Pick, seed_of
 
 if TYPE_CHECKING:
     from featurestore.array import FeatureArray
@@ -54,6 +54,25 @@ class BandStatistics(NamedTuple):
     std: torch.Tensor
 
 
+class Perturber(Protocol):
+    """What perturbs stretches of waveforms while a network trains on them."""
+
+    @property
+    def name(self) -> str:
+        """What it draws from, as text: the same text, the same draws."""
+
+    def require(self, sr: int) -> None:
+        """Refuse a sample rate [Hz] that it cannot perturb at, with a `SpecError`."""
+
+    def n_needed(self, n_samples: int) -> int:
+        """Samples to give for `n_samples`, where there are as many."""
+
+    def perturb(
+        self, samples: npt.NDArray[np.float32], n_samples: int, *, sr: int, seed: int
+    ) -> npt.NDArray[np.float32]:
+        """`n_samples` of the perturbed samples; the seed says what is drawn."""
+
+
 class ClipDataset(Dataset[Clip]):
     """Clips of one spec with their labels, fetched in batches. Its items are `Clip`.
 
@@ -74,6 +93,8 @@ class ClipDataset(Dataset[Clip]):
     draws : sequence of FeatureArray
         Random draws of the clips, of the array's shape and rows. A clip is then read from one of
         those that it has, drawn uniformly at each access; from `array` where it has none.
+    perturber : Perturber, optional
+        Perturbs each stretch of a waveform anew at each access, its valid part alone.
 
     Notes
     -----
@@ -96,6 +117,7 @@ class ClipDataset(Dataset[Clip]):
         n_valid: npt.NDArray[np.int64] | None = None,
         length: int | None = None,
         draws: "Sequence[FeatureArray]" = (),
+        perturber: Perturber | None = None,
     ) -> None:
         n_frames = array.shape[2]
         if length is not None and not 1 <= length <= n_frames:
@@ -108,6 +130,7 @@ class ClipDataset(Dataset[Clip]):
         self._array = array
         self._rows = rows
         self._length = length
+        self._perturber = perturber
         self._sources = (array, *draws)
         drawn = np.array([draw.ready[rows] for draw in draws], np.bool_).reshape(-1, len(rows))
         # By source and clip, whether the clip is read from there: at least from one.
@@ -132,6 +155,11 @@ class ClipDataset(Dataset[Clip]):
             0 if self._length is None else int(pick.place * (max(0, n - length) + 1))
             for pick, n in zip(picks, n_valid, strict=True)
         ]
+        if self._perturber is not None:
+            return [
+                self._perturbed(self._perturber, pick, first, length)
+                for pick, first in zip(picks, start, strict=True)
+            ]
         sources: dict[int, list[int]] = {}
         for position, pick in enumerate(picks):
             choice = int(pick.draw * self._n_choices[pick.clip])
@@ -149,7 +177,23 @@ class ClipDataset(Dataset[Clip]):
 
     def _pick(self, number: int) -> Pick:
         place = float(torch.rand(()))
-        return Pick(number, place, float(torch.rand(())) if len(self._sources) > 1 else 0.0)
+        is_drawn = len(self._sources) > 1 or self._perturber is not None
+        return Pick(number, place, float(torch.rand(())) if is_drawn else 0.0)
+
+    def _perturbed(self, perturber: Perturber, pick: Pick, start: int, length: int) -> Clip:
+        """A window of a perturbed waveform; faster ones are given the audio that follows it."""
+        n_valid = int(self.n_valid[pick.clip])
+        there = max(1, min(n_valid - start, perturber.n_needed(length)))
+        (read,) = self._read(0, [pick.clip], [start], there)
+        samples = np.asarray(read, np.float32)[0]
+        # Both numbers are multiples of 2**-24.
+        seed = seed_of(pick.clip, int(pick.place * 2**24), int(pick.draw * 2**24))
+        perturbed = perturber.perturb(samples, length, sr=self.spec.sr, seed=seed)
+        n_left = min(n_valid - start, length)
+        perturbed[n_left:] = 0
+        return Clip(
+            torch.from_numpy(perturbed)[None], torch.from_numpy(self.labels[pick.clip]), n_left
+        )
 
     def _read(
         self, source: int, numbers: list[int], start: list[int], length: int
@@ -179,6 +223,7 @@ class ClipDataset(Dataset[Clip]):
             n_valid=self.n_valid,
             length=length,
             draws=self._sources[1:],
+            perturber=self._perturber,
         )
         other._cached = self._cached
         return other

@@ -10,9 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from featurestore.errors import TrainingError
+from featurestore.errors import SpecError, TrainingError
 from featurestore.specs.spec import Spec
-from models.data.dataset import ClipDataset
+from featurestore.specs.waveform import WaveformSpec
+from models.data.dataset import ClipDataset, Perturber
 from models.data.partitions import draw_folds, resample
 from models.evaluation.metrics import Stratum, scorable
 
@@ -95,7 +96,7 @@ def training_data(
     tags: Sequence[str] | None = None,
     fold: int | None = None,
     partition: int | None = None,
-    draws: bool = False,
+    draws: bool | Perturber = False,
 ) -> TrainingData:
     """Prepare one spec of `store` for training. Reads the clip table, and no values yet.
 
@@ -113,8 +114,9 @@ def training_data(
         `DRAWN_FOLDS` where it has none: by artist where artists are known, stratified by `tags`.
         Without, the store's training split is drawn with replacement, by artist again. None takes
         what the store has.
-    draws : bool
-        Whether training clips are read from the random draws of them that the store has.
+    draws : bool or Perturber
+        Whether training clips are read from the random draws of them that the store has; or what
+        perturbs them, waveforms alone, anew each time.
 
     Raises
     ------
@@ -144,7 +146,10 @@ def training_data(
         assigned = clips
     else:
         assigned = _with_drawn_folds(clips, ready, labels, seed=partition)
-    drawn = _draws_of(store, array.spec) if draws else []
+    perturber = None if isinstance(draws, bool) else draws
+    if perturber is not None:
+        _require_perturbable(array.spec, perturber)
+    drawn = _draws_of(store, array.spec) if draws is True else []
     splits, rows_of = {}, {}
     for split, rows in split_rows(assigned, fold).items():
         rows = rows[ready[rows]]
@@ -167,6 +172,7 @@ def training_data(
             labels[rows],
             n_valid=array.n_valid_frames[rows],
             draws=drawn if split == "train" else (),
+            perturber=perturber if split == "train" else None,
         )
     digest = _digest(clips, ready, labels, tags)
     return TrainingData(
@@ -181,7 +187,7 @@ def training_data(
         bytes_per_clip=array.nbytes_stored / int(ready.sum()),
         catalog=store.catalog,
         digest=digest,
-        draws=_draws_text(drawn) if draws else None,
+        draws=_draws_text(drawn, perturber) if draws else None,
     )
 
 
@@ -199,8 +205,22 @@ def _draws_of(store: "FeatureStore", spec: Spec) -> list["FeatureArray"]:
     return [store[draw] for draw in found if draw in store]
 
 
-def _draws_text(draws: Sequence["FeatureArray"]) -> str:
+def _require_perturbable(spec: Spec, perturber: Perturber) -> None:
+    if not isinstance(spec, WaveformSpec):
+        raise SpecError(
+            f"{spec.name} cannot be perturbed while it is read, which waveforms alone can; "
+            "featurize --draws stores draws of it"
+        )
+    if spec.condition:
+        raise TrainingError(f"{spec.name} is of perturbed audio; draws are of clean clips: "
+                            "train on the clean spec, or without draws")  # fmt: skip
+    perturber.require(spec.sr)
+
+
+def _draws_text(draws: Sequence["FeatureArray"], perturber: Perturber | None) -> str:
     """How many draws, and of what: the same text, the same draws of the same clips."""
+    if perturber is not None:
+        return f"a draw each time of {perturber.name}"
     made = {(a.layout.settings["augmentation"], a.layout.settings["seed"]) for a in draws}
     by = [text if seed == "0" else f"{text} seed {seed}" for text, seed in sorted(made)]
     return f"{len(draws)} draws of {' and '.join(by)}"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
+from models.data import Perturber
 from models.study.comparison import MARGIN
 from models.study.power import (
     ALPHA,
@@ -126,13 +127,14 @@ def plan_study(
     results: str | os.PathLike[str],
     *,
     settings: TrainSettings,
-    specs: Sequence[FeatureSpec | str] | None = None,
+    specs: Sequence[Spec | str] | None = None,
     models: Sequence[str] = ("vgg",),
     runs: int = 3,
     folds: Sequence[int] | None = None,
     tags: Sequence[str] | None = None,
     vary: Vary | None = None,
     conditions: Sequence[str] = (),
+    perturber: Perturber | None = None,
     jobs: int = 1,
     say: Callable[[str], None] = lambda line: None,
 ) -> StudyPlan:
@@ -155,6 +157,7 @@ def plan_study(
         tags=tags,
         vary=vary,
         conditions=conditions,
+        perturber=perturber,
         say=say,
     )
     rows, note = read_results(results) if Path(results).is_file() else ([], None)

@@ -10,6 +10,7 @@ from featurestore.specs.spec import Spec
 from models.data import (
     ALL,
     DRAWN_FOLDS,
+    Perturber,
     TrainingData,
     choose_conditions,
     clean_specs,
@@ -41,6 +42,8 @@ class Run:
         See `models.data.training_data`.
     tags : tuple of str
     settings : TrainSettings
+    draws : bool or Perturber
+        See `models.data.training_data`.
     conditions : tuple of str
         Under which the network is tested besides the one that it is trained on.
     n_train, n_test : int
@@ -56,6 +59,7 @@ class Run:
     partition: int | None
     tags: tuple[str, ...]
     settings: TrainSettings
+    draws: bool | Perturber
     conditions: tuple[str, ...]
     n_train: int
     n_test: int
@@ -68,7 +72,7 @@ class Run:
     @property
     def source(self) -> tuple[object, ...]:
         """What it learns from: equal for runs that can share what was read."""
-        return self.store.path, self.spec, self.fold, self.partition, self.tags, self.settings.draws
+        return self.store.path, self.spec, self.fold, self.partition, self.tags, self.draws
 
     def data(self) -> TrainingData:
         """What it learns from; no values are read yet."""
@@ -78,7 +82,7 @@ class Run:
             tags=self.tags,
             fold=self.fold,
             partition=self.partition,
-            draws=self.settings.draws,
+            draws=self.draws,
         )
 
 
@@ -130,6 +134,7 @@ def list_runs(
     tags: Sequence[str] | None = None,
     vary: Vary | None = None,
     conditions: Sequence[str] = (),
+    perturber: Perturber | None = None,
     threads: int | None = None,
     say: Callable[[str], None] = lambda line: None,
 ) -> dict[Identity, Run]:
@@ -148,8 +153,11 @@ def list_runs(
         raise TrainingSettingsError(f"runs is {runs}; it must be at least 1")
     if vary not in (None, "weights", "clips"):
         raise TrainingSettingsError(f"vary is {vary!r}; it must be weights or clips")
+    draws = settings.draws if perturber is None else perturber
     trainings = [
-        dataclasses.replace(settings, model=model, seed=settings.seed + run)
+        dataclasses.replace(
+            settings, model=model, seed=settings.seed + run, draws=draws is not False
+        )
         for run in range(runs)
         for model in dict.fromkeys(models)
     ]
@@ -161,7 +169,7 @@ def list_runs(
         choices = _folds(store, folds, say)
         for spec, fold in product(_specs_of(store, stores, specs, models), choices):
             taken = [t for t in trainings if isinstance(spec, t.architecture.accepts)]
-            for training, data in _data_of(store, spec, fold, tags, taken, vary):
+            for training, data in _data_of(store, spec, fold, tags, taken, vary, draws):
                 name = f"{data.spec.name} of {store.path}"
                 digests.setdefault(data.digest, []).append(name)
                 if data.note is not None and data.note not in notes:
@@ -179,6 +187,7 @@ def list_runs(
                     partition=data.partition,
                     tags=data.tags,
                     settings=training,
+                    draws=draws,
                     conditions=chosen[drawn],
                     n_train=len(data.train),
                     n_test=len(data.test),
@@ -225,6 +234,7 @@ def _data_of(
     tags: Sequence[str] | None,
     trainings: Sequence[TrainSettings],
     vary: Vary | None,
+    draws: bool | Perturber,
 ) -> Iterator[tuple[TrainSettings, TrainingData]]:
     """What each training learns from; trainings of one seed share it, whatever spec and network.
 
@@ -241,7 +251,7 @@ def _data_of(
             partition = trainings[0].seed  # one drawing of folds for all runs
         if partition not in made:
             made[partition] = training_data(
-                store, spec, tags=tags, fold=fold, partition=partition, draws=training.draws
+                store, spec, tags=tags, fold=fold, partition=partition, draws=draws
             )
         yield training, made[partition]
 

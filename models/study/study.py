@@ -15,7 +15,7 @@ import torch
 from featurestore.errors import MelgridError, RunError, TrainingSettingsError
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
-from models.data import TrainingData, under
+from models.data import Perturber, TrainingData, under
 from models.evaluation.metrics import METRICS, TaggingScores, bootstrap
 from models.networks.cost import clip_cost
 from models.study import workers
@@ -47,6 +47,7 @@ def study(
     tags: Sequence[str] | None = None,
     vary: Vary | None = None,
     conditions: Sequence[str] = (),
+    perturber: Perturber | None = None,
     jobs: int = 1,
     threads: int | None = None,
     scheduler: str | None = None,
@@ -99,6 +100,8 @@ def study(
         names of conditions (``noise0.1``), or of sets of them (``smc2020``). Its weights stay as
         they are, and the clips are those of the test split. Seconds in a condition's row are of
         this test alone.
+    perturber : Perturber, optional
+        Perturbs training clips, which are waveforms, anew each time; the settings say `draws` then.
     jobs : int
         Runs at a time, each in a process of its own; on as many GPUs in turn, where there are any.
         1 is this process.
@@ -138,6 +141,7 @@ def study(
         tags=tags,
         vary=vary,
         conditions=conditions,
+        perturber=perturber,
         threads=_threads(jobs, threads, scheduler),
         say=say,
     )

@@ -42,7 +42,7 @@ class TrainSettings:
     augment : {'none', 'specaugment', 'mixup'}
         See `models.data.augment`.
     draws : bool
-        Whether training clips are read from random draws of them, see
+        Whether training clips are read from random draws of them, stored or made each time, see
         `models.data.training_data`; `augment` changes what was read.
     epochs : int
         Passes over the training split. None, here and in the next two, is the recipe's own, and

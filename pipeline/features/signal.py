@@ -1,6 +1,5 @@
 """What features are computed from: a clip's samples at a rate, under a condition."""
 
-import math
 from collections.abc import Iterable
 
 import numpy as np
@@ -12,10 +11,7 @@ from featurestore.specs.spec import Spec
 from pipeline.audio.clip import Clip
 from pipeline.audio.stream import Samples
 from pipeline.perturb import apply
-from pipeline.perturb.audio import Audio
-
-_MARGIN = 2048
-"""Samples more at either speed that a faster condition is given: frames that overlap."""
+from pipeline.perturb.audio import Audio, n_needed
 
 
 class Signal:
@@ -125,13 +121,6 @@ class Signals:
                 samples = np.zeros(1, np.float32)
             self._audio[key] = Audio(samples=samples, sr=sr)
         return self._audio[key]
-
-
-def n_needed(n_samples: int, speed: float) -> int:
-    """Samples that a condition needs to make `n_samples`, so many times faster."""
-    if speed <= 1:
-        return n_samples
-    return math.ceil((n_samples + _MARGIN) * speed) + _MARGIN
 
 
 def reach(
