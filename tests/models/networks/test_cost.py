@@ -18,7 +18,7 @@ from models.networks.cost import (
     macs_table,
 )
 from models.networks.ferraro2020.vgg import MEL_POOLS, TIME_POOLS
-from tests.models.networks.kinds import FEW, SPECS
+from tests.models.networks.kinds import QUICK, SPECS
 
 VGG, MUSICNN = ARCHITECTURES["vgg"], ARCHITECTURES["musicnn"]
 HOPS = (1, 2, 3, 4, 5, 10)
@@ -93,7 +93,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize(
-    "specs", [FEW, pytest.param(SPECS, marks=pytest.mark.slow)], ids=["few", "all"]
+    "specs", [QUICK, pytest.param(SPECS, marks=pytest.mark.slow)], ids=["few", "all"]
 )
 @pytest.mark.parametrize("model", ARCHITECTURES)
 def test_macs_are_those_of_torchs_own_counter(model, specs):
@@ -113,7 +113,7 @@ def test_macs_are_those_of_torchs_own_counter(model, specs):
 @pytest.mark.parametrize("model", BY_HAND)
 def test_macs_are_those_of_the_formula_written_out(model):
     architecture = ARCHITECTURES[model]
-    for spec in FEW[architecture.accepts]:
+    for spec in QUICK[architecture.accepts]:
         n_frames = frames_of(spec)
         cost = clip_cost(architecture, spec, n_frames=n_frames, n_outputs=50)
         window = architecture.window_frames(spec, n_frames)

@@ -10,10 +10,10 @@ from featurestore.errors import TrainingError
 from featurestore.specs.presets import specs_for
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import frames_of
-from tests.models.networks.kinds import FEW, SPECS
+from tests.models.networks.kinds import QUICK, SPECS
 
 PAIRS = [
-    pytest.param(model, spec, marks=() if spec in FEW[a.accepts] else pytest.mark.slow)
+    pytest.param(model, spec, marks=[] if spec in QUICK[a.accepts] else [pytest.mark.slow])
     for model, a in ARCHITECTURES.items()
     for spec in SPECS[a.accepts]
 ]
