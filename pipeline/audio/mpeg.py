@@ -143,8 +143,7 @@ class MpegStream:
         data, lead, surplus = self._run_of(begin, end)
         n_expected = (lead + end - begin) * per_frame - surplus
         skipped = lead * per_frame - surplus + start - begin * per_frame
-        with libsndfile.in_memory(data) as descriptor:
-            samples, n_decoded, sr = libsndfile.decode(descriptor, skipped, length)
+        samples, n_decoded, sr = libsndfile.decode(data, skipped, length)
         if n_decoded != n_expected or sr != self.sr:
             raise AudioError(
                 "DecodeError", f"{n_decoded} samples of {n_expected} decode: it is damaged"

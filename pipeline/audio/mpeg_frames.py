@@ -8,7 +8,11 @@ import itertools
 import os
 import struct
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import Self
+
+import numpy as np
+import numpy.typing as npt
 
 from featurestore.errors import AudioError
 from pipeline.audio.tags import tag_nbytes
@@ -84,6 +88,17 @@ def _tables() -> tuple[dict[int, tuple[Kind, int]], dict[Kind, dict[int, int]]]:
 
 
 _HEADERS, LENGTHS = _tables()
+
+
+@cache
+def _by_header(kind: Kind) -> npt.NDArray[np.int64]:
+    """Lengths of a kind's frames [bytes] by the last bits of `bits_of` them; 0 for other kinds'."""
+    from pipeline.kernels.chain import HEADERS
+
+    lengths = np.zeros(HEADERS, np.int64)
+    for bits, nbytes in LENGTHS[kind].items():
+        lengths[bits % HEADERS] = nbytes
+    return lengths
 
 
 def bits_of(data: bytes, position: int) -> int:
@@ -180,15 +195,9 @@ class Frames:
             if found is None or not self._is_confirmed(block, 0, found[0]):
                 return [], 0
             self.kind = found[0]
-        length_of, from_bytes = LENGTHS[self.kind].get, int.from_bytes
-        offsets: list[int] = []
-        position, end = 0, len(block)
-        while True:  # a fifth of a microsecond a frame
-            nbytes = length_of(from_bytes(block[position : position + 3], "big") >> 1)
-            if nbytes is None or position + nbytes > end:
-                return offsets, position
-            offsets.append(position)
-            position += nbytes
+        from pipeline.kernels.chain import chain
+
+        return chain(block, _by_header(self.kind))
 
     def _search(self, block: bytes) -> int:
         """Bytes up to the next frame, or tag, that is not at the block's start."""

@@ -5,7 +5,9 @@ functions: who only plans or reads pays nothing.
 """
 
 COMPILED = (
+    "pipeline.kernels.chain",
     "pipeline.kernels.halves",
+    "pipeline.kernels.memory",
     "pipeline.kernels.scaling",
     "pipeline.kernels.spectra",
     "pipeline.kernels.statistics",

@@ -39,6 +39,20 @@ def compiled(signature: str) -> Callable[[F], F]:
     return compile_now
 
 
+def called_from_c(signature: str) -> Callable[[F], F]:
+    """Compile a function as `compiled` does, for C code to call by its ``address``."""
+
+    def compile_now(function: F) -> F:
+        function.__qualname__ += f"-{_SOURCES}"
+        try:
+            made: F = numba.cfunc(signature, nopython=True, cache=True)(function)
+        except Exception:
+            made = numba.cfunc(signature, nopython=True)(function)
+        return made
+
+    return compile_now
+
+
 def inlined(function: F) -> F:
     """Make a function part of the compiled ones that call it."""
     made: F = numba.njit(forceinline=True, **_OPTIONS)(function)
