@@ -51,7 +51,9 @@ LEARNING = {
 
 
 @pytest.fixture(scope="module")
-def store(tmp_path_factory):
+def store(tmp_path_factory, thorough):
+    if not thorough:
+        pytest.skip("--thorough runs this: it takes minutes")
     folder = tmp_path_factory.mktemp("demo")
     labels = make_demo(folder / "audio", n_clips=24)  # of which 16 are to train
     path = str(folder / "demo.zarr")
