@@ -1019,6 +1019,22 @@ def train(
     print_lines([f"epoch {training.best_epoch} of {len(training.losses)} saved in {output}"])
 
 
+@melgrid.command("export-model")
+@click.argument("checkpoint")
+@click.option("-o", "--output", default="model.onnx", show_default=True, help="ONNX file.")
+@own_model_option
+@json_option
+def export_model(checkpoint: str, output: str, model: str | None, as_json: bool) -> None:
+    """Write the network of CHECKPOINT as an ONNX model.
+
+    It takes windows of the spec's values and gives predictions; its metadata say
+    which spec and tags. Needs an extra: pip install 'melgrid[onnx]'.
+    """
+    from models.training.onnx import export_onnx
+
+    emit(export_onnx(checkpoint, output, model=model), as_json)
+
+
 @melgrid.command("import-weights")
 @click.argument("file", metavar="FILE")
 @click.option("--model", required=True, metavar="NAME",
