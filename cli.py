@@ -81,6 +81,8 @@ class Program(click.Command):
 class Command(Program):
     """A command that turns what a user can cause into one line and an exit code."""
 
+    interrupted = "interrupted; what is done is kept: run again to continue"
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run; exit with 1 if it failed, 2 on wrong usage, 130 if interrupted."""
         from featurestore.errors import (
@@ -94,7 +96,7 @@ class Command(Program):
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
-            click.echo("\ninterrupted; what is done is kept: run again to continue", err=True)
+            click.echo(f"\n{self.interrupted}", err=True)
             ctx.exit(130)
         except MelgridError as error:
             click.echo(f"Error: {_one_line(str(error))}", err=True)
@@ -106,6 +108,12 @@ class Command(Program):
             where = f"{error.filename}: " if error.filename else ""
             click.echo(f"Error: {_one_line(f'{where}{error.strerror or error}')}", err=True)
             ctx.exit(1)
+
+
+class Whole(Command):
+    """A command that keeps nothing unless it comes to its end."""
+
+    interrupted = "interrupted; nothing is written"
 
 
 class Group(Program, click.Group):
@@ -153,15 +161,21 @@ def _one_line(text: str) -> str:
 
 
 @contextlib.contextmanager
-def _progress(what: str, *, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+def _progress(
+    what: str, *, quiet: bool, unit: str = "clips"
+) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, and what moves it: called with clips done and their total."""
     from tqdm import tqdm
 
-    with tqdm(unit=" clips", desc=what, disable=quiet) as bar:
+    with contextlib.ExitStack() as stack:
+        shown: list[Any] = []
 
         def progress(done: int, total: int) -> None:
-            bar.total = total
-            bar.update(done - bar.n)
+            if not shown:  # there is something to count
+                bar = tqdm(unit=f" {unit}", desc=what, disable=quiet, dynamic_ncols=True)
+                shown.append(stack.enter_context(bar))
+            shown[0].total = total
+            shown[0].update(done - shown[0].n)
 
         yield progress
 
@@ -348,7 +362,11 @@ condition_options = together(
 
 
 def _table_settings(
-    label: list[str], tags: list[str], meta: list[str], path_column: str, root: str | None
+    path_column: str,
+    root: str | None,
+    label: Sequence[str] = (),
+    tags: Sequence[str] = (),
+    meta: Sequence[str] = (),
 ) -> "TableSettings":
     from pipeline.catalogs import TableSettings
 
@@ -359,15 +377,20 @@ def _columns_option(name: str, text: str) -> Decorator:
     return several(name, "COLUMN", "a column's name", str, text)
 
 
-table_options = together(
-    _columns_option("--label", "Columns in which each value is a tag: genre."),
-    _columns_option("--tags", "Columns of lists of tags: rock|pop, or [\"rock\", \"pop\"]."),
-    _columns_option("--meta", "Columns to copy into the store: title,tempo,year."),
+place_options = (
     click.option("--path-column", metavar="COLUMN", default="path", show_default=True,
                  help="Column with the tracks' paths."),
     click.option("--root", metavar="FOLDER",
                  help="Folder that the table's paths are relative to.  [the table's]"),
-    gathered("table", _table_settings),
+    gathered("table", _table_settings, "label", "tags", "meta"),
+)  # fmt: skip
+"""Where a table of tracks has its paths; as `table`, with what else a command has of one."""
+
+table_options = together(
+    _columns_option("--label", "Columns in which each value is a tag: genre."),
+    _columns_option("--tags", "Columns of lists of tags: rock|pop, or [\"rock\", \"pop\"]."),
+    _columns_option("--meta", "Columns to copy into the store: title,tempo,year."),
+    *place_options,
 )  # fmt: skip
 """How a table of tracks is read, as `table`."""
 
@@ -413,6 +436,10 @@ audio_options = together(
 )  # fmt: skip
 """What the audio is, and what is made of it."""
 
+timeout_option = click.option(
+    "--timeout", type=float, default=300.0, show_default=True, help="Time limit per clip [s]."
+)
+
 run_options = together(
     click.option("--take", type=click.Choice(["center", "first", "all"]), default="center",
                  show_default=True,
@@ -421,8 +448,7 @@ run_options = together(
                  show_default=True, help="What to do with tracks shorter than a clip."),
     click.option("--workers", type=int, help="Worker processes.  [one per core]"),
     click.option("--scheduler", metavar="ADDRESS", help="Use a running Dask scheduler: tcp://…"),
-    click.option("--timeout", type=float, default=300.0, show_default=True,
-                 help="Time limit per clip [s]."),
+    timeout_option,
     click.option("--views", is_flag=True,
                  help="Store only what cannot be derived: hop multiples, and log where db is "
                  "asked for too, are served from what is stored."),
@@ -538,6 +564,10 @@ def width_option(text: str) -> Decorator:
     return click.option("--width", type=float, default=1.0, show_default=True, help=text)
 
 
+device_option = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:1, …"
+)
+
 step_options = together(
     width_option("Scales the numbers of filters; 0.125 trains on a laptop."),
     click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020",
@@ -552,8 +582,7 @@ step_options = together(
                  help="Read training clips from their random draws, of featurize --draws; "
                  "--augment comes after."),
     click.option("--batch-size", type=int, help="Clips per batch.  [the recipe's]"),
-    click.option("--device", default="auto", show_default=True,
-                 help="auto, cpu, cuda, cuda:1, …"),
+    device_option,
     click.option("--amp", type=click.Choice(["auto", "bf16", "off"]), default="auto",
                  show_default=True, help="bfloat16 where the device has it."),
 )  # fmt: skip
@@ -1097,6 +1126,64 @@ def evaluate(
         checkpoint, store, model=model, splits=split or ["test"], conditions=conditions
     )
     emit(found, as_json)
+
+
+@melgrid.command(cls=Whole)
+@click.argument("checkpoint")
+@click.argument("audio", nargs=-1, required=True, metavar="AUDIO...")
+@click.option("-o", "--output", metavar="FILE", help="Write all tags, to a CSV file.")
+@click.option(
+    "--top",
+    type=click.IntRange(min=1),
+    default=5,
+    show_default=True,
+    help="Tags to show of each file, the most probable first.",
+)
+@click.option(
+    "--chunks",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Tag by N windows drawn at random from the whole of each file, with the share of "
+    "them that have a tag.",
+)
+@seed_option("Which windows are drawn.")
+@together(*place_options)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    help="Clips that the network is given at a time.  [8, on a GPU 64]",
+)
+@click.option(
+    "--workers",
+    type=click.IntRange(min=0),
+    help="Processes that read files; 0 is none.  [one per core]",
+)
+@timeout_option
+@device_option
+@max_failures_option
+@json_option
+def tag(
+    checkpoint: str, audio: tuple[str, ...], limit: "FailureLimit", as_json: bool, **options: Any
+) -> None:
+    """Tag AUDIO with the network of CHECKPOINT, which train wrote.
+
+    AUDIO is files, folders, and tables of paths (CSV, JSON lines, Parquet). Each file
+    is decoded once and no store is written. Files that cannot be read are listed, and
+    the others are tagged.
+    """
+    from featurestore.result import count
+    from tagger import tag_files
+
+    with _progress("tag", quiet=as_json, unit="files") as progress:
+        tags = tag_files(checkpoint, audio, progress=progress, **options)
+    emit(tags, as_json)
+    if not as_json:
+        print_lines(tags.warnings(), err=True)
+    if not limit.allows(len(tags.failures), len(tags.paths)):
+        raise click.ClickException(
+            f"{len(tags.failures)} of {count(len(tags.paths), 'file')} could not be tagged, more "
+            f"than --max-failures {limit}"
+        )
 
 
 @melgrid.command()

@@ -1,5 +1,6 @@
 """Choices made by measurement: what is done, what else could be, and what either costs."""
 
+import dataclasses
 import io
 import itertools
 import multiprocessing
@@ -72,7 +73,7 @@ def compared(
 
 def spectra(samples: Array, stft: SharedStft, rounds: int) -> list[list[str]]:
     """Fourier transforms, and how far they are off beside a full-scale sine."""
-    window = stft.window_values()
+    window, bins = stft.window_values(), dataclasses.replace(stft, banks=(), bins=True)
 
     def by_numpy(rfft: Callable[[npt.NDArray[np.float64]], npt.NDArray[np.complex128]]) -> Way:
         def power(samples: Array) -> Array:
@@ -100,7 +101,12 @@ def spectra(samples: Array, stft: SharedStft, rounds: int) -> list[list[str]]:
 
         return power
 
+    def by_kernel(samples: Array) -> Array:
+        power, _ = native.power(samples, bins)
+        return power
+
     ways = {
+        "compiled, double, 4 frames at once": by_kernel,
         "PyTorch, double, blocks of 256 frames": by_torch(torch.float64, 256),
         "PyTorch, double, all frames at once": by_torch(torch.float64, 10**9),
         "PyTorch, single": by_torch(torch.float32, 256),
@@ -131,16 +137,30 @@ def _beside_a_sine(power: Way, stft: SharedStft) -> float:
 
 
 def products(samples: Array, rounds: int) -> list[list[str]]:
-    """The product with the seven banks of the grid, by their few weights and by all."""
+    """Spectra and the seven banks of the grid, by their few weights and by all."""
     [stft] = [a.stft for a in arrange_spectra([s for s in ferraro2020() if s.sr == 16000])]
-    window, sparse = native._constants(stft)
-    power = native.power_of_frames(_frames(samples, stft), stft.n_fft, lambda block: block * window)
-    dense, column = torch.from_numpy(sparse.todense()), torch.from_numpy(power)
-    off = np.abs((dense @ column).numpy() / (sparse @ power) - 1).max()
+    window, sparse = torch.from_numpy(stft.window_values()), native._filters(stft)
+
+    def power() -> Array:
+        frames = _frames(samples, stft)
+        return native.power_of_frames(frames, stft.n_fft, lambda block: block * window)
+
+    dense = torch.from_numpy(sparse.todense())
+    _, mel = native.power(samples, stft)
+    off = {
+        "PyTorch, then SciPy, sparse": np.abs(sparse @ power() / mel - 1).max(),
+        "PyTorch, then PyTorch, dense": np.abs(
+            (dense @ torch.from_numpy(power())).numpy() / mel - 1
+        ).max(),
+    }
     return compared(
-        "mel product, 7 banks",
-        {"SciPy, sparse": lambda: sparse @ power, "PyTorch, dense": lambda: dense @ column},
-        {"PyTorch, dense": f"differs by {off:.0e}"},
+        "mel power, 7 banks",
+        {
+            "compiled, spectra and filters": lambda: native.power(samples, stft),
+            "PyTorch, then SciPy, sparse": lambda: sparse @ power(),
+            "PyTorch, then PyTorch, dense": lambda: dense @ torch.from_numpy(power()),
+        },
+        {name: f"differs by {most:.0e}" for name, most in off.items()},
         rounds,
     )
 
@@ -349,12 +369,13 @@ def main(audio: str | None, clips: int, rounds: int, save: bool) -> None:
     cut = [Cropper(track.samples, track.sr, Excerpt()).clip() for track in tracks]
     [stft] = [a.stft for a in arrange_spectra([FULL])]
     samples = cut[0].padded(stft.sr, stft.n_fft)
+    _, mel = native.power(samples, stft)
     rows = [
         *decoding(corpus.files(1)[0], rounds),
         *spectra(samples, stft, rounds),
         *products(samples, rounds),
-        *laws(native.mel_power(samples, stft), rounds),
-        *halves(compress(native.mel_power(samples, stft), "db"), rounds),
+        *laws(mel, rounds),
+        *halves(compress(mel, "db"), rounds),
         *codecs(cut, Encoding(name="float16"), rounds),
         *codecs(cut, Encoding(name="uint8"), rounds),
         *chunks(cut, rounds),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, TypeVar
 import soxr
 
 import pipeline.run.task
+import pipeline.run.tracks
 from featurestore.errors import RunError, SettingsError
 from featurestore.format import layout
 from featurestore.process.profile import Profile, StageCost
@@ -50,14 +51,13 @@ def stages_of(backend: BackendName) -> Stages:
     """The stages of a task and their functions, in the order in which a clip goes through them."""
     module = load_backend(backend)
     return {
-        "read": ((pipeline.run.task, "read_track"),),
+        "read": ((pipeline.run.tracks, "read_track"),),
         "digest": ((decode, "_digest"),),
         "decode": ((decode, "_any_decoder"),),
-        "crop": ((pipeline.run.task, "Cropper"), (Cropper, "clip"), (Clip, "padded")),
+        "crop": ((pipeline.run.tracks, "Cropper"), (Cropper, "clip"), (Clip, "padded")),
         "resample": ((soxr, "resample"),),
         "perturb": ((signal, "apply"),),
-        "STFT": ((module, "power"),),
-        "mel product": ((module, "filtered"),),
+        "spectra": ((module, "power"),),
         "amplitude": ((spectra, "compress"),),
         "statistics": ((spectra, "summarise"),),
         "encode": ((spectra, "encoded"),),

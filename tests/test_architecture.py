@@ -15,9 +15,13 @@ from setuptools import find_packages
 HOUSE = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((HOUSE / "pyproject.toml").read_text())
 PACKAGES = ("featurestore", "pipeline", "models")
+MODULES = ("cli", "tagger")
 SOURCES = sorted(
     path.relative_to(HOUSE)
-    for path in [HOUSE / "cli.py", *(p for name in PACKAGES for p in (HOUSE / name).rglob("*.py"))]
+    for path in [
+        *(HOUSE / f"{name}.py" for name in MODULES),
+        *(p for name in PACKAGES for p in (HOUSE / name).rglob("*.py")),
+    ]
 )
 TREES = {path: ast.parse((HOUSE / path).read_text(), str(path)) for path in SOURCES}
 
@@ -61,11 +65,13 @@ def is_within(module: str, *names: str) -> bool:
 # fmt: off
 FORBIDDEN = {
     "featurestore": (
-        "pipeline", "models", "cli",
+        "pipeline", "models", *MODULES,
         "torch", "dask", "distributed", "soundfile", "librosa", "soxr", "essentia",
     ),
-    "pipeline": ("models", "cli"),
-    "models": ("pipeline", "cli", "dask", "soundfile", "librosa", "soxr", "zarr"),
+    "pipeline": ("models", *MODULES),
+    "models": ("pipeline", *MODULES, "dask", "soundfile", "librosa", "soxr", "zarr"),
+    # It joins audio and networks, and does neither.
+    "tagger": ("cli", "torch", "dask", "distributed", "soundfile", "librosa", "soxr", "zarr"),
     "cli": (),
 }
 # fmt: on
@@ -146,7 +152,7 @@ def test_every_package_is_listed_in_pyproject():
     packages = {".".join(path.parent.parts) for path in SOURCES if path.name == "__init__.py"}
     found = find_packages(str(HOUSE), **PYPROJECT["tool"]["setuptools"]["packages"]["find"])
     assert set(found) == packages
-    assert PYPROJECT["tool"]["setuptools"]["py-modules"] == ["cli"]
+    assert PYPROJECT["tool"]["setuptools"]["py-modules"] == list(MODULES)
     folders = {".".join(path.parent.parts) for path in SOURCES if len(path.parts) > 1}
     assert folders == packages, "a folder of sources without __init__.py is no package"
 
@@ -162,7 +168,7 @@ def test_what_is_imported_is_declared_as_a_dependency():
     extras = {extra for text in declared for extra in re.findall(r"\[(\w+)\]", text)}
     named_otherwise = {"google_crc32c": "google-crc32c", "sklearn": "scikit-learn"}
     used = {module.split(".")[0] for path in SOURCES for module, _ in imports(path)}
-    foreign = used - set(sys.stdlib_module_names) - {*PACKAGES, "cli"}
+    foreign = used - set(sys.stdlib_module_names) - {*PACKAGES, *MODULES}
     assert {named_otherwise.get(name, name) for name in foreign} <= distributions | extras
 
 
@@ -245,7 +251,7 @@ HEAVY = (
 # fmt: on
 
 
-@pytest.mark.parametrize("module", ["cli", "featurestore", "featurestore.specs.mel"])
+@pytest.mark.parametrize("module", ["cli", "tagger", "featurestore", "featurestore.specs.mel"])
 def test_importing_loads_nothing_heavy(module):
     program = f"import {module}, sys; print(*sys.modules)"
     loaded = subprocess.run(

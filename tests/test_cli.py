@@ -756,7 +756,7 @@ def test_profile_of_audio_tells_every_stage(corpus, tmp_path, monkeypatch):
     options = ("--sr", SR, "--mels", "16,8", "--duration", 1, "--clips", 8)
     output = invoke("profile", corpus / "labels.csv", *options, "-o", "profile.png").output
     assert max(map(len, output.splitlines())) <= 80
-    for stage in ("decode", "STFT", "compress", "write", "commit", "other", "total"):
+    for stage in ("decode", "spectra", "compress", "write", "commit", "other", "total"):
         assert re.search(rf"^{stage} +[\d.,]+ +[\d.]+%", output, re.MULTILINE)
     assert [path.name for path in tmp_path.iterdir()] == ["profile.png"]
 

@@ -16,7 +16,11 @@ PICTURE = HOUSE / "docs" / "architecture.svg"
 GLOSSARY = HOUSE / "docs" / "glossary.md"
 
 SOURCES = sorted(
-    [HOUSE / "cli.py", *(path for name in PACKAGES for path in (HOUSE / name).rglob("*.py"))]
+    [
+        HOUSE / "cli.py",
+        HOUSE / "tagger.py",
+        *(path for name in PACKAGES for path in (HOUSE / name).rglob("*.py")),
+    ]
 )
 FOLDERS = {str(path.parent.relative_to(HOUSE)) for path in SOURCES} - {"."}
 

@@ -17,11 +17,14 @@ import psutil
 import pytest
 import soundfile
 
-from featurestore import FeatureStore
+from featurestore import FeatureSpec, FeatureStore
+from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
+from models.training.settings import TrainSettings
 
 pytestmark = pytest.mark.slow
 
 FEATURIZE = Path(sys.executable).with_name("featurize")
+MELGRID = FEATURIZE.with_name("melgrid")
 INTERRUPTED = "interrupted; what is done is kept: run again to continue"
 
 
@@ -159,3 +162,38 @@ def test_a_second_run_on_a_store_is_refused_at_once_and_the_first_goes_on(featur
     _, said = first.communicate(timeout=240)
     assert first.returncode == 0, said
     assert set(FeatureStore.open(store).clips["status"]) == {"ready"}
+
+
+def test_ctrl_c_ends_tagging_and_its_processes_with_one_line_and_no_table(music, tmp_path):
+    spec = FeatureSpec(sr=16000, n_mels=96)
+    settings = TrainSettings(width=1)  # it takes a while
+    checkpoint = Checkpoint(
+        network=new_network(settings, spec, n_frames=1819, n_outputs=2),
+        spec=spec,
+        n_frames=1819,
+        tags=("a", "b"),
+        settings=settings,
+        training=None,
+    )
+    save_checkpoint(tmp_path / "model.pt", checkpoint)
+    (tmp_path / "tags.csv").write_text("the old one")
+    process = subprocess.Popen(
+        [MELGRID, "tag", "model.pt", music, "-o", "tags.csv", "--workers", "2"],
+        cwd=tmp_path, start_new_session=True, text=True, stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+    said = ""
+    while "/64" not in said:  # the bar
+        said += process.stderr.read(1)
+    children = psutil.Process(process.pid).children(recursive=True)
+    assert len(children) >= 2
+    os.killpg(process.pid, signal.SIGINT)
+    printed, rest = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert printed == ""
+    assert rest.rstrip().splitlines()[-1] == "interrupted; nothing is written"
+    assert "Traceback" not in said + rest
+    assert psutil.wait_procs(children, timeout=60)[1] == []
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.pt", "tags.csv"]
+    assert (tmp_path / "tags.csv").read_text() == "the old one"

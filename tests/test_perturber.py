@@ -1,17 +1,21 @@
 """Waveforms that are perturbed anew each time that they are read for training."""
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 import torch
 
-from featurestore.errors import SpecError
+from featurestore.errors import SpecError, TrainingError
 from featurestore.specs.augmentation import MTAT, Augmentation
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.waveform import WaveformSpec
 from models.data import loader, training_data
 from models.data.sampler import Pick
+from models.training.loop import _Training, train
+from models.training.settings import TrainSettings
+from models.training.state import save_state
 from pipeline.perturb import apply
 from pipeline.perturb.audio import Audio
 from pipeline.perturber import Perturber
@@ -127,3 +131,33 @@ def test_what_cannot_be_perturbed_while_it_is_read_is_refused(wave_store, shared
         training_data(shared_store, mel, fold=0, draws=perturber("gain-6"))
     with pytest.raises(SpecError, match="lowpass30000"):
         training_data(wave_store, WAVE, fold=0, draws=perturber("lowpass30000"))
+
+
+SETTINGS = TrainSettings(
+    model="sample", width=0.02, epochs=3, batch_size=4, draws=True, device="cpu", amp="off"
+)
+
+
+def test_a_network_trains_on_perturbed_waveforms_and_goes_on_to_the_very_same_weights(
+    data, tmp_path
+):
+    whole = train(data, SETTINGS, progress=False)
+    state = tmp_path / "state"
+    ended = _Training(data, SETTINGS)
+    for _ in range(2):
+        ended.run_epoch(lambda: None)
+    save_state(state, ended.identity, ended.state_dict())
+    again = train(data, SETTINGS, state=state, progress=False)
+    assert again.training.losses == whole.training.losses
+    assert np.array_equal(again.predictions, whole.predictions)
+
+
+def test_what_perturbs_is_part_of_what_was_trained(wave_store, data, tmp_path):
+    state = tmp_path / "state"
+    train(data, dataclasses.replace(SETTINGS, epochs=1), state=state, progress=False)
+    other = training_data(wave_store, WAVE, fold=0, draws=perturber("gain-6"))
+    with pytest.raises(TrainingError, match="draws"):
+        train(other, dataclasses.replace(SETTINGS, epochs=1), state=state, progress=False)
+    plain = training_data(wave_store, WAVE, fold=0)
+    with pytest.raises(TrainingError, match="draws is True in the settings"):
+        train(plain, SETTINGS, progress=False)

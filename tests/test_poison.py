@@ -17,10 +17,13 @@ import numpy as np
 import pytest
 import soundfile
 
-from featurestore import FeatureStore
-from pipeline.run.task import time_limit
+from featurestore import FeatureSpec, FeatureStore
+from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
+from models.training.settings import TrainSettings
+from pipeline.run.tracks import time_limit
 
 FEATURIZE = Path(sys.executable).with_name("featurize")
+MELGRID = FEATURIZE.with_name("melgrid")
 
 SITECUSTOMIZE = """
 import ctypes, os, signal, soundfile
@@ -44,8 +47,8 @@ soundfile.SoundFile = SoundFile
 
 
 @pytest.fixture
-def featurize(tmp_path):
-    """Run the program on a folder of 20 clips and others by name; gives summary and stderr."""
+def poisoned(tmp_path):
+    """Run a program on a folder of 20 clips and others by name; gives its JSON and stderr."""
     folder = tmp_path / "music"
     folder.mkdir()
     site = tmp_path / "site"
@@ -54,18 +57,28 @@ def featurize(tmp_path):
     path = os.pathsep.join([str(site), *filter(None, [os.environ.get("PYTHONPATH")])])
     rng = np.random.default_rng(0)
 
-    def featurize(*names, options=()):
+    def poisoned(*command, names):
         for name in (*(f"{number:02}" for number in range(20)), *names):
             if not (folder / f"{name}.wav").exists():
                 soundfile.write(folder / f"{name}.wav", rng.uniform(-0.5, 0.5, 8000), 8000)
-        command = [
-            FEATURIZE, folder, "-o", tmp_path / "store.zarr", "--sr", "8000", "--mels", "16",
-            "--duration", "1", "--workers", "2", "--max-failures", "100%", "--json", *options,
-        ]  # fmt: skip
+        command = [*command, folder, "--workers", "2", "--max-failures", "100%", "--json"]
         environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240)
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout), done.stderr
+
+    return poisoned
+
+
+@pytest.fixture
+def featurize(poisoned, tmp_path):
+    """Featurize a folder of 20 clips and others by name; gives summary and stderr."""
+
+    def featurize(*names, options=()):
+        return poisoned(
+            FEATURIZE, "-o", tmp_path / "store.zarr", "--sr", "8000", "--mels", "16",
+            "--duration", "1", *options, names=names,
+        )  # fmt: skip
 
     return featurize
 
@@ -138,3 +151,34 @@ def test_files_that_crash_or_hang_while_their_tiles_are_counted_are_one_marked_c
     assert said == ""
     # 0.992 s is the whole number of hops below a second: two tiles a clip of a second
     assert summary["ready"] == summary["clips"] - 2 == 40
+
+
+@pytest.mark.slow
+def test_files_that_crash_or_hang_while_they_are_tagged_are_named_and_the_others_tagged(
+    poisoned, tmp_path
+):
+    spec = FeatureSpec(sr=8000, n_mels=16)
+    settings = TrainSettings(width=0.03)
+    checkpoint = Checkpoint(
+        network=new_network(settings, spec, n_frames=32, n_outputs=2),
+        spec=spec,
+        n_frames=32,
+        tags=("a", "b"),
+        settings=settings,
+        training=None,
+    )
+    save_checkpoint(tmp_path / "model.pt", checkpoint)
+    told, said = poisoned(
+        MELGRID, "tag", "--timeout", "3", tmp_path / "model.pt",
+        names=["segfault", "abort", "hang", "hang-with-gil"],
+    )  # fmt: skip
+    failed = {Path(f["path"]).stem: f["detail"] for f in told["files"] if "reason" in f}
+    assert failed == {
+        "segfault": "it crashed its process",
+        "abort": "it crashed its process",
+        "hang": "not done after 3 s",
+        "hang-with-gil": "not done after 3 s",
+    }
+    tagged = [f for f in told["files"] if "probabilities" in f]
+    assert [Path(f["path"]).stem for f in tagged] == [f"{number:02}" for number in range(20)]
+    assert said == ""

@@ -1,16 +1,20 @@
 """Which stretch of a track becomes a row."""
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Literal, Self, get_args
 
-from featurestore.errors import SettingsError
+from featurestore.errors import SettingsError, SpecError
 from featurestore.specs.spec import Spec
 
 Take = Literal["center", "first", "all"]
 Short = Literal["pad", "skip"]
+
+_SHORTEST, _LONGEST = 0.05, 3600
+"""Of a clip [s]."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -42,8 +46,10 @@ class Excerpt:
     short: Short = "pad"
 
     def __post_init__(self) -> None:
-        if not 0.05 <= self.duration <= 3600:
-            raise SettingsError(f"duration is {self.duration:g} s; it must be from 0.05 to 3600 s")
+        if not _SHORTEST <= self.duration <= _LONGEST:
+            raise SettingsError(
+                f"duration is {self.duration:g} s; it must be from {_SHORTEST} to {_LONGEST} s"
+            )
         for field, choices in (("take", get_args(Take)), ("short", get_args(Short))):
             if getattr(self, field) not in choices:
                 raise SettingsError(
@@ -108,9 +114,41 @@ class Excerpt:
         return dataclasses.replace(self, duration=float(n_units * unit))
 
     @classmethod
+    def of_frames(cls, spec: Spec, n_frames: int) -> Self:
+        """The shortest decimal of seconds whose clips have so many frames at a spec.
+
+        Of lengths that people choose, such as 29.1 s, it is the one that was chosen: frames tell a
+        length only to within a hop.
+
+        Raises
+        ------
+        SettingsError
+            If no length that may be has so many.
+        """
+        begin, end = _least_samples(spec, n_frames), _least_samples(spec, n_frames + 1)
+        begin = max(begin, math.ceil(_SHORTEST * spec.sr))
+        for digits in range(9):
+            duration = math.ceil(10**digits * Fraction(2 * begin - 1, 2 * spec.sr)) / 10**digits
+            if begin <= round(duration * spec.sr) < end:
+                return cls(duration=duration)
+        raise SettingsError(f"no clip of {spec.name} has {n_frames} frames")
+
+    @classmethod
     def from_json(cls, fields: dict[str, Any]) -> Self:
         """Read what `dataclasses.asdict` wrote; unknown keys are refused by name."""
         unknown = fields.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise SettingsError(f"unknown window settings: {', '.join(sorted(unknown))}")
         return cls(**fields)
+
+
+def _least_samples(spec: Spec, n_frames: int) -> int:
+    """Samples that a clip of so many frames has at least."""
+
+    def frames(n_samples: int) -> int:
+        try:
+            return spec.n_frames(n_samples)
+        except SpecError:  # shorter than a frame
+            return 0
+
+    return bisect.bisect_left(range(_LONGEST * spec.sr + 2), n_frames, lo=1, key=frames)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from featurestore.errors import SpecError, TrainingError
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
 from featurestore.specs.waveform import WaveformSpec
 from models.data.dataset import ClipDataset, Perturber
@@ -36,6 +37,8 @@ class TrainingData:
     spec : Spec
     n_frames : int
         Frames in a clip.
+    window : Excerpt
+        Which stretch of a track a clip is.
     tags : tuple of str
         What the columns of the labels mean.
     fold : int or None
@@ -65,6 +68,7 @@ class TrainingData:
 
     spec: Spec
     n_frames: int
+    window: Excerpt
     tags: tuple[str, ...]
     fold: int | None
     partition: int | None
@@ -178,6 +182,7 @@ def training_data(
     return TrainingData(
         spec=array.spec,
         n_frames=array.shape[2],
+        window=store.metadata.window,
         tags=tags,
         fold=fold,
         partition=partition,

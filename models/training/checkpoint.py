@@ -12,6 +12,7 @@ from safetensors.torch import save
 from torch import nn
 
 from featurestore.errors import TrainingError
+from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.kinds import parse_spec
 from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import atomic_write
@@ -68,6 +69,8 @@ class Checkpoint:
         What its input is.
     n_frames : int
         Frames in a clip.
+    window : Excerpt or None
+        Which stretch of a track such a clip was; None where that is not known.
     tags : tuple of str
         What its task is about.
     settings : TrainSettings
@@ -84,6 +87,7 @@ class Checkpoint:
     tags: tuple[str, ...]
     settings: TrainSettings
     training: Training | None
+    window: Excerpt | None = None
     source: str = ""
 
     @property
@@ -139,6 +143,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
     metadata = {
         "spec": checkpoint.spec.name,
         "n_frames": checkpoint.n_frames,
+        "window": checkpoint.window and dataclasses.asdict(checkpoint.window),
         "tags": checkpoint.tags,
         "settings": checkpoint.settings.json(),
         "source": checkpoint.source,
@@ -219,6 +224,7 @@ def _checkpoint(
         network=network.eval(),
         spec=spec,
         n_frames=fields["n_frames"],
+        window=Excerpt.from_json(fields["window"]) if fields.get("window") else None,
         tags=tags,
         settings=settings,
         source=fields.get("source", ""),

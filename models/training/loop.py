@@ -332,6 +332,7 @@ class _Training:
             network=self._evaluated.cpu().eval(),
             spec=data.spec,
             n_frames=data.n_frames,
+            window=data.window,
             tags=data.tags,
             settings=self._settings,
             training=training,

@@ -167,13 +167,14 @@ class MpegStream:
         if kind.layer < 3:
             # Nothing tells libmpg123 their number. It guesses from the size of the first frame,
             # which is the smallest there is, and stops at the end.
-            frames = [frame for frame, _ in self._collect(begin, end - begin)]
+            frames = [run.whole() for run in self._collect(begin, end - begin)]
             return [*silence, *frames], _ALIGNED, 0
         lead = self._lead(begin)
-        frames = _sounding(self._collect(begin - lead, lead + end - begin), lead, kind)
+        count = lead + end - begin
+        frames = _sounding(self._collect(begin - lead, count), lead, kind)
         if not lead:
-            frames, lead = [*silence, *frames], _ALIGNED
-        return [_counted(header, kind, len(frames)), *frames], lead, DECODER_DELAY
+            frames, lead, count = [*silence, *frames], _ALIGNED, _ALIGNED + count
+        return [_counted(header, kind, count), *frames], lead, DECODER_DELAY
 
     def _lead(self, begin: int) -> int:
         """Number of frames before `begin` that hold all which those from it on may borrow."""
@@ -184,19 +185,17 @@ class MpegStream:
             needed -= self._marks[mark + 1] - self._marks[mark] - overhead
         return begin - mark * _ALIGNED
 
-    def _collect(self, begin: int, count: int) -> Iterator[tuple[bytes, bool]]:
-        """`count` frames from `begin`, a multiple of 8, on; and whether each follows a gap."""
+    def _collect(self, begin: int, count: int) -> Iterator[Run]:
+        """`count` frames from `begin`, a multiple of 8, on."""
         runs: Iterable[Run]
         if self._only is not None:
             runs = [self._only.part(begin, count)]
         else:
             runs = Frames(self._descriptor, self._marks[begin // _ALIGNED], self._kind)
         for run in runs:
-            follows_gap = run.follows_gap
-            for frame in run.part(0, count).frames():
-                yield frame, follows_gap
-                follows_gap = False
-                count -= 1
+            part = run.part(0, count)
+            yield part
+            count -= len(part.offsets)
             if not count:
                 return
 
@@ -212,7 +211,7 @@ def _silent_frame(header: bytes, kind: Kind, *, nbytes: int = 0) -> bytes:
     return (bits << 1).to_bytes(3, "big") + header[3:4] + bytes(lengths[bits] - HEADER_NBYTES)
 
 
-def _sounding(frames: Iterable[tuple[bytes, bool]], lead: int, kind: Kind) -> list[bytes]:
+def _sounding(runs: Iterable[Run], lead: int, kind: Kind) -> list[bytes]:
     """Frames of Layer III as libmpg123 is to have them: the first `lead` of them silenced.
 
     Others are silenced too that borrow bytes which are not there, since the file begins amid a
@@ -221,27 +220,47 @@ def _sounding(frames: Iterable[tuple[bytes, bool]], lead: int, kind: Kind) -> li
 
     Parameters
     ----------
-    frames : iterable of (bytes, bool)
-        And whether each follows a gap.
+    runs : iterable of Run
     lead : int
     kind : Kind
+
+    Returns
+    -------
+    list of bytes
+        One after the other the frames; those between two that are silenced in one piece.
     """
-    sounding, held = [], 0
+    sounding: list[bytes] = []
+    held = 0
     shift, most = (7, 511) if kind.version == 3 else (8, 255)
-    for number, (frame, follows_gap) in enumerate(frames):
-        side = HEADER_NBYTES + 2 * (not frame[1] & 1)  # after a checksum
-        main = side + kind.side_nbytes(is_mono(frame))
-        held = 0 if follows_gap else held
-        is_orphan = int.from_bytes(frame[side : side + 2], "big") >> shift > held
-        if number < lead or is_orphan:
+    for run in runs:
+        data = np.frombuffer(run.data, np.uint8)
+        begins = np.array(run.offsets, np.int64)
+        ends = np.append(begins[1:], run.end)
+        sides = begins + HEADER_NBYTES + 2 * (data[begins + 1] & 1 == 0)  # after a checksum
+        # All frames have as many channels.
+        mains = sides + kind.side_nbytes(is_mono(run.data[begins[0] : begins[0] + HEADER_NBYTES]))
+        borrowed = (data[sides].astype(np.int64) << 8 | data[sides + 1]) >> shift
+        # What may be borrowed is what the frames before have added, up to a limit; none takes away.
+        added = np.cumsum(ends - mains)
+        before = np.append(0, added[:-1]) + (0 if run.follows_gap else held)
+        reservoir = np.minimum(most, before)
+        silenced = borrowed > reservoir
+        silenced[:lead] = True
+        lead = max(0, lead - len(begins))
+        held = min(most, int(before[-1] + ends[-1] - mains[-1]))
+        first = int(begins[0])
+        for number in np.flatnonzero(silenced).tolist():
+            begin, end, main = int(begins[number]), int(ends[number]), int(mains[number])
+            frame = run.data[begin:end]
+            sounding.append(run.data[first:begin])
             # Silence, and it still holds its bytes for those that follow. It says that it borrows
             # all there is: libmpg123 copies no more from frame to frame than is borrowed.
             header = (bits_of(frame, 0) | 1 << 7) << 1 | frame[2] & 1
-            cleared = (held << shift).to_bytes(2, "big").ljust(main - HEADER_NBYTES, b"\0")
-            sounding.append(header.to_bytes(3, "big") + frame[3:4] + cleared + frame[main:])
-        else:
-            sounding.append(frame)
-        held = min(most, held + len(frame) - main)
+            cleared = int(reservoir[number]) << shift
+            sounding.append(header.to_bytes(3, "big") + frame[3:4])
+            sounding.append(cleared.to_bytes(2, "big").ljust(main - begin - HEADER_NBYTES, b"\0"))
+            first = main
+        sounding.append(run.data[first : run.end])
     return sounding
 
 

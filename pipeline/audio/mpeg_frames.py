@@ -118,6 +118,10 @@ class Run:
         for begin, end in itertools.pairwise([*self.offsets, self.end]):
             yield self.data[begin:end]
 
+    def whole(self) -> bytes:
+        """All of them."""
+        return self.data[self.offsets[0] : self.end]
+
 
 class Frames:
     """A file's frames, from one on, and what lies between them.

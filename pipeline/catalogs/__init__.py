@@ -5,17 +5,18 @@ import os
 from typing import TYPE_CHECKING
 
 from featurestore.errors import CatalogError
-from featurestore.storage.urls import file_system, refuse_secrets
+from featurestore.storage.urls import file_system
 from pipeline.catalogs.catalog import Catalog
 from pipeline.catalogs.data_sets import CATALOGS, TAGS
 from pipeline.catalogs.folder import list_folder
+from pipeline.catalogs.paths import absolute, list_paths
 from pipeline.catalogs.table import endings, is_table, list_frame, list_table
 from pipeline.catalogs.table.settings import TableSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CATALOGS", "Catalog", "TableSettings", "open_catalog", "tags_of"]
+__all__ = ["CATALOGS", "Catalog", "TableSettings", "list_paths", "open_catalog", "tags_of"]
 
 
 def open_catalog(
@@ -44,12 +45,12 @@ def open_catalog(
     """
     table = table or TableSettings()
     if table.root is not None:
-        table = dataclasses.replace(table, root=_absolute(table.root))
+        table = dataclasses.replace(table, root=absolute(table.root))
     if isinstance(audio, os.PathLike):
         audio = os.fspath(audio)
     if not isinstance(audio, str):
         return list_frame(audio, table)
-    audio = _absolute(audio)
+    audio = absolute(audio)
     if catalog is not None and catalog not in CATALOGS:
         raise CatalogError(f"no catalog is called {catalog!r}; choose from {', '.join(CATALOGS)}")
     with file_system(audio) as (fs, path):
@@ -92,8 +93,3 @@ def tags_of(data_set: str) -> tuple[str, ...]:
             f"{data_set!r}: give --tags FILE, a tag a line in the order of the outputs"
         )
     return TAGS[data_set]
-
-
-def _absolute(place: str) -> str:
-    refuse_secrets(place)
-    return place.rstrip("/") if "://" in place else os.path.abspath(place)

@@ -6,10 +6,10 @@ Kaldi's own code was not used; what it does was read in torchaudio's ``kaldi``.
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import torch
 from scipy.sparse import csr_array
 
 from featurestore.specs.encoding import Encoding
@@ -21,6 +21,9 @@ from pipeline.features.backends.native import power_of_frames
 from pipeline.features.signal import Signal
 from pipeline.features.spectra import encoded, require_finite
 from pipeline.features.statistics import summarise
+
+if TYPE_CHECKING:
+    import torch
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,10 +83,12 @@ def fbank(samples: npt.NDArray[np.float32], spec: FbankSpec) -> npt.NDArray[np.f
     SpecError
         If the clip is shorter than a frame.
     """
+    import torch
+
     spec.n_frames(len(samples))  # refuses
     window = torch.from_numpy(np.hanning(spec.win_length))
 
-    def prepare(block: torch.Tensor) -> torch.Tensor:
+    def prepare(block: "torch.Tensor") -> "torch.Tensor":
         block = block.to(torch.float64, copy=True)  # frames overlap: never in place
         block -= block.mean(dim=1, keepdim=True)
         # The first sample has none before; the window takes it away.

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from featurestore import result
 from featurestore.errors import AudioError
@@ -48,19 +47,18 @@ class SpectralAnalysis:
         self, signal: Signal, backend: BackendName, encodings: Mapping[Spec, Encoding]
     ) -> Iterator[Made]:
         """Values of every spec for one clip; see `Analysis`."""
-        stft, ways = self.stft, load_backend(backend)
-        power = ways.power(signal.padded(stft.n_fft), stft)
-        bins = [spec for spec in self.specs if isinstance(spec, StftSpec)]
-        if bins:
-            require_finite(power)
-            yield from self._cut(compress(power, "db"), bins, signal, encodings)
+        stft = self.stft
+        bins, bands = load_backend(backend).power(signal.padded(stft.n_fft), stft)
+        if stft.bins:
+            require_finite(bins)
+            of_bins = [spec for spec in self.specs if isinstance(spec, StftSpec)]
+            yield from self._cut(compress(bins, "db"), of_bins, signal, encodings)
         if stft.banks:
-            mel = ways.filtered(power, stft)
-            require_finite(mel)
+            require_finite(bands)
             for log in ("db", "log"):
-                bands = [s for s in self.specs if isinstance(s, FeatureSpec) and s.log == log]
-                if bands:
-                    yield from self._cut(compress(mel, log), bands, signal, encodings)
+                of_bands = [s for s in self.specs if isinstance(s, FeatureSpec) and s.log == log]
+                if of_bands:
+                    yield from self._cut(compress(bands, log), of_bands, signal, encodings)
 
     def _cut(
         self,
@@ -131,6 +129,7 @@ def arrange(specs: Sequence[Cut]) -> list[SpectralAnalysis]:
                 win_length=win_length,
                 hop_length=hop_length,
                 banks=banks,
+                bins=len(mel) < len(cut),
             )
             analyses.append(SpectralAnalysis(stft=stft, specs=cut))
     return analyses
@@ -140,13 +139,9 @@ def encoded(
     values: npt.NDArray[np.float32], encoding: Encoding, value_range: Range
 ) -> npt.NDArray[Any]:
     """Values as they are stored."""
-    return encoding.encode(values, value_range, _to_float16)
+    from pipeline.kernels.halves import halves
 
-
-def _to_float16(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float16]:
-    """The same bits as NumPy's, in a twentieth of the time."""
-    halves: npt.NDArray[np.float16] = torch.from_numpy(values).half().numpy()
-    return halves
+    return encoding.encode(values, value_range, halves)  # NumPy takes twenty times as long
 
 
 def require_finite(values: npt.NDArray[np.float32]) -> None:

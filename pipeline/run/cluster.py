@@ -28,9 +28,14 @@ from featurestore.errors import RunError
 from featurestore.process.sockets import keep_sockets_short
 from featurestore.process.spawn import sigint_blocked, start_resource_tracker
 from featurestore.storage.atomic import output_errors
+from pipeline.kernels import COMPILED
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+_PRELOADED = ["distributed", "pipeline.run.task", *COMPILED]
+"""What workers are forked with."""
 
 
 @contextlib.contextmanager
@@ -122,7 +127,7 @@ def _start(
         )
     )
     keep_sockets_short()
-    get_mp_context().set_forkserver_preload(["distributed", "pipeline.run.task"])
+    get_mp_context().set_forkserver_preload(_PRELOADED)
     start_resource_tracker()
     with sigint_blocked():
         try:

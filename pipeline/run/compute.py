@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from featurestore.errors import RunError, StorageError, StoreLockedError, StoreNotFoundError
 from pipeline.run.task import Job, ShardResult, ShardTask, compute_shard, probe_clip
+from pipeline.run.tracks import why_died
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -163,7 +164,6 @@ def _blame(
         began = time.monotonic()
         [(_, result)] = each(client, probe, [path], notify)
         if isinstance(result, WorkerDiedError):
-            too_long = time.monotonic() - began >= job.timeout
-            reason = f"not done after {job.timeout:g} s" if too_long else "it crashed its process"
+            reason = why_died(time.monotonic() - began, job.timeout)
             blamed |= dict.fromkeys(positions[path], reason)
     return blamed

@@ -3,11 +3,8 @@
 import contextlib
 import dataclasses
 import hashlib
-import signal
-import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
 
 from featurestore.errors import AudioError, CorruptDataError
 from featurestore.format.commits import (
@@ -30,12 +27,10 @@ from featurestore.storage import open_files
 from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
-from pipeline.audio.clip import Cropper
-from pipeline.audio.decode import DECODERS, Track, read_track
+from pipeline.audio.decode import DECODERS
 from pipeline.audio.file import signature_of
 from pipeline.features.backends import BackendName
-from pipeline.features.plan import Plan, arrange
-from pipeline.features.signal import reach
+from pipeline.run.tracks import Tracks, memory_errors_told, time_limit
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -191,7 +186,7 @@ def compute_shard(job: Job, task: ShardTask, source: Source | None = None) -> Sh
     remade: set[int] = set()
     failures: dict[int, AudioError] = {}
     n_computed = 0
-    compute = source or _Tracks(job).compute
+    compute = source or _Rows(job).compute
 
     for position, path in enumerate(task.paths):
         wanted = tuple(
@@ -256,7 +251,7 @@ def write_specs(
 def probe_clip(job: Job, path: str) -> None:
     """Compute one clip for nothing: to see whether it ends its worker."""
     with contextlib.suppress(AudioError):
-        _Tracks(job).compute("", path, 0, job.layouts)
+        _Rows(job).compute("", path, 0, job.layouts)
 
 
 def _kept(files: Files, layout: Layout, task: ShardTask) -> list[EncodedClip | None]:
@@ -289,14 +284,13 @@ def _is_known_failure(before: Commit, layout: Layout, position: int) -> bool:
     return before.is_done(name, position) and not before.is_ready(name, position)
 
 
-class _Tracks:
-    """Computes clips, and keeps the last track decoded: the next clip may be its next tile."""
+class _Rows:
+    """Rows of tracks' clips, as they are stored."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
         specs = [layout.spec for layout in job.layouts]
-        self._reach = reach(specs, job.window, job.augmentation)
-        self._path = ""
+        self._tracks = Tracks(specs, job.window, job.backend, job.augmentation)
 
     def compute(
         self, clip_id: str, path: str, tile: int, layouts: Iterable[Layout]
@@ -310,19 +304,13 @@ class _Tracks:
         """
         by_spec = {layout.spec: layout for layout in layouts}
         encodings = {spec: layout.encoding for spec, layout in by_spec.items()}
-        made: dict[Spec, EncodedClip] = {}
-        with time_limit(self._job.timeout), _memory_errors_told():
-            track, cropper = self._open(path)
-            clip = cropper.clip(tile)
-            plan = _plan(tuple(by_spec))
-            for spec, values, statistics in plan.compute(
-                clip,
-                self._job.backend,
-                encodings,
-                seed_of(self._job.seed, clip_id),
-                self._job.augmentation,
-            ):
-                made[spec] = by_spec[spec].chunks_of(values), statistics
+        seed = seed_of(self._job.seed, clip_id)
+        with time_limit(self._job.timeout), memory_errors_told():
+            track, clip, made = self._tracks.compute(path, tile, encodings, seed)
+            rows = {
+                spec: (by_spec[spec].chunks_of(values), statistics)
+                for spec, values, statistics in made
+            }
         record = ClipRecord(
             status="ready",
             sr=track.sr,
@@ -336,58 +324,10 @@ class _Tracks:
             mtime_ns=track.signature.mtime_ns,
             decoder=track.decoder,
         )
-        return record, made
-
-    def _open(self, path: str) -> tuple[Track, Cropper]:
-        if path != self._path:
-            self._path = ""  # what follows may fail
-            track = read_track(path, self._job.window, self._reach)
-            self._cropper = Cropper(
-                track.samples,
-                track.sr,
-                self._job.window,
-                first=track.first,
-                n_samples=track.n_samples,
-            )
-            self._track = track
-            self._path = path
-        return self._track, self._cropper
-
-
-@contextlib.contextmanager
-def _memory_errors_told() -> Iterator[None]:
-    """Have a clip fail that does not fit into memory, and its neighbours be made."""
-    try:
-        yield
-    except MemoryError:
-        raise AudioError("Unreadable", "there is not enough memory for it") from None
-
-
-_ONE_AT_A_TIME = threading.Lock()
-
-
-@contextlib.contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """End this process when the time is up.
-
-    The kernel does it (SIGALRM, whose default is that), for a decoder that hangs in C may hold
-    the GIL. A process has one such timer, and one file descriptor 2 that is captured while
-    decoding: a worker with several threads computes one clip at a time.
-    """
-    with _ONE_AT_A_TIME:
-        signal.setitimer(signal.ITIMER_REAL, seconds)
-        try:
-            yield
-        finally:
-            signal.setitimer(signal.ITIMER_REAL, 0)
+        return record, rows
 
 
 def seed_of(seed: int, clip_id: str) -> int:
     """What perturbations of a clip draw from."""
     digest = hashlib.blake2b(f"{seed}#{clip_id}".encode(), digest_size=16).digest()
     return int.from_bytes(digest, "little")
-
-
-@lru_cache(maxsize=64)
-def _plan(specs: tuple[Spec, ...]) -> Plan:
-    return arrange(specs)

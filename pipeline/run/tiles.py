@@ -12,7 +12,7 @@ from pipeline.catalogs import Catalog
 from pipeline.run.compute import WorkerDiedError, each
 from pipeline.run.missing import are_changed
 from pipeline.run.settings import RunSettings
-from pipeline.run.task import time_limit
+from pipeline.run.tracks import time_limit
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -20,6 +20,7 @@ others        a tag each, with 0 or 1 (also yes and no, true and false, y, n, t,
 ============  =================================================================================
 """
 
+import dataclasses
 import posixpath
 from collections.abc import Callable
 from typing import IO, TYPE_CHECKING
@@ -52,7 +53,9 @@ def is_table(path: str) -> bool:
     return _ending(path) in READERS
 
 
-def list_table(path: str, settings: TableSettings | None = None) -> Catalog:
+def list_table(
+    path: str, settings: TableSettings | None = None, *, only_paths: bool = False
+) -> Catalog:
     """List the tracks of a table.
 
     Parameters
@@ -61,6 +64,8 @@ def list_table(path: str, settings: TableSettings | None = None) -> Catalog:
         The table, as a path or an fsspec URL; text may be compressed, as ``.csv.gz``.
     settings : TableSettings or None
         None for a table without labels, lists and metadata but 0/1 columns.
+    only_paths : bool
+        Whether the paths' column is all that is wanted: others may hold anything.
 
     Raises
     ------
@@ -78,6 +83,9 @@ def list_table(path: str, settings: TableSettings | None = None) -> Catalog:
         folder, file_name, remedy=remedy.get(ending, json_lines.REMEDY), mode="rb"
     ) as file:
         columns = READERS[ending](file, path, _stem(file_name), settings.path_column)
+    if only_paths and settings.path_column in columns.cells:
+        cells = {settings.path_column: columns.cells[settings.path_column]}
+        columns = dataclasses.replace(columns, cells=cells)
     return catalog_of(columns, settings, settings.root or folder)
 
 

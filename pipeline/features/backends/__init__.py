@@ -30,18 +30,16 @@ class Backend(Protocol):
 
     def power(
         self, samples: "npt.NDArray[np.float32]", stft: "SharedStft"
-    ) -> "npt.NDArray[np.float32]":
-        """From samples to the power of all bins ``(1 + n_fft // 2, n_frames)``."""
+    ) -> "tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]":
+        """From samples to power of all bins, and to mel power.
 
-    def filtered(
-        self, power: "npt.NDArray[np.float32]", stft: "SharedStft"
-    ) -> "npt.NDArray[np.float32]":
-        """From power to mel power ``(sum of n_mels, n_frames)``, the banks stacked."""
-
-    def mel_power(
-        self, samples: "npt.NDArray[np.float32]", stft: "SharedStft"
-    ) -> "npt.NDArray[np.float32]":
-        """From samples to mel power: `filtered` after `power`."""
+        Returns
+        -------
+        bins : np.ndarray [shape=(1 + n_fft // 2, n_frames), dtype=float32]
+            No rows, unless `stft` asks for them.
+        bands : np.ndarray [shape=(sum of n_mels, n_frames), dtype=float32]
+            The banks, stacked.
+        """
 
 
 def load_backend(name: BackendName) -> Backend:

@@ -26,7 +26,22 @@ def require(spec: FeatureSpec) -> None:
         )
 
 
-def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
+def power(
+    samples: npt.NDArray[np.float32], stft: SharedStft
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Power of all bins, where it is asked for, and of the banks' bands; see `Backend`.
+
+    Raises
+    ------
+    SettingsError
+        If Essentia is not installed.
+    """
+    bins = _power(samples, stft)
+    bands = _filtered(bins, stft) if stft.banks else bins[:0]
+    return bins if stft.bins else bins[:0], bands
+
+
+def _power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
     """Power of all bins ``(1 + n_fft // 2, n_frames)``.
 
     Essentia's frame generator may give one frame more, of what is left at the end.
@@ -59,14 +74,8 @@ def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.
     return power
 
 
-def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)`` of what `power` gave.
-
-    Raises
-    ------
-    SettingsError
-        If Essentia is not installed.
-    """
+def _filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
+    """Mel power ``(sum of n_mels, n_frames)`` of what `_power` gave."""
     es = _essentia()
     banks = [
         es.MelBands(
@@ -86,17 +95,6 @@ def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np
     for column, frame in enumerate(np.ascontiguousarray(power.T)):
         mel[:, column] = np.concatenate([bands(frame) for bands in banks])
     return mel
-
-
-def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)``.
-
-    Raises
-    ------
-    SettingsError
-        If Essentia is not installed.
-    """
-    return filtered(power(samples, stft), stft)
 
 
 def _essentia() -> Any:

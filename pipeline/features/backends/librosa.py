@@ -11,8 +11,10 @@ def require(spec: FeatureSpec) -> None:
     """Every spec can be computed."""
 
 
-def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
-    """Power of all bins ``(1 + n_fft // 2, n_frames)``."""
+def power(
+    samples: npt.NDArray[np.float32], stft: SharedStft
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+    """Power of all bins, where it is asked for, and of the banks' bands; see `Backend`."""
     import librosa
 
     spectra = librosa.stft(
@@ -23,14 +25,6 @@ def power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.
         center=False,
         dtype=np.complex128,
     )
-    power: npt.NDArray[np.float32] = (np.abs(spectra) ** 2).astype("f4")
-    return power
-
-
-def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)`` of what `power` gave."""
-    import librosa
-
     filters = [
         librosa.filters.mel(
             sr=stft.sr,
@@ -44,10 +38,6 @@ def filtered(power: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np
         )
         for bank in stft.banks
     ]
-    mel: npt.NDArray[np.float32] = (np.concatenate(filters) @ power).astype("f4")
-    return mel
-
-
-def mel_power(samples: npt.NDArray[np.float32], stft: SharedStft) -> npt.NDArray[np.float32]:
-    """Mel power ``(sum of n_mels, n_frames)``."""
-    return filtered(power(samples, stft), stft)
+    bins: npt.NDArray[np.float32] = (np.abs(spectra) ** 2).astype("f4")
+    bands = np.concatenate([np.empty((0, len(bins))), *filters]) @ bins
+    return bins if stft.bins else bins[:0], bands.astype("f4")

@@ -41,6 +41,8 @@ class SharedStft:
         Stacked in this order in what a backend returns.
     win_length : int, optional
         Length of the window, which zeros fill up to `n_fft` [samples]. None is `n_fft`.
+    bins : bool
+        Whether the power of all bins is asked for, too.
     """
 
     sr: int
@@ -49,6 +51,7 @@ class SharedStft:
     window: Window
     banks: tuple[FilterBank, ...]
     win_length: int | None = None
+    bins: bool = False
 
     @classmethod
     def of(cls, spec: FeatureSpec) -> Self:
@@ -88,7 +91,9 @@ class SharedStft:
         width (Slaney, *Auditory Toolbox*, 1998).
         """
         bins = np.fft.rfftfreq(self.n_fft, 1 / self.sr).astype(np.float64)
-        return np.concatenate([_triangles(bank, bins) for bank in self.banks])
+        return np.concatenate(
+            [np.empty((0, len(bins))), *(_triangles(bank, bins) for bank in self.banks)]
+        )
 
 
 def _triangles(bank: FilterBank, bins: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

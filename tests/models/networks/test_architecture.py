@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from featurestore import FeatureSpec
-from featurestore.errors import TrainingError
+from featurestore.errors import SpecError, TrainingError
 from models.networks import ARCHITECTURES
 from models.networks.architecture import Architecture
+from tests.models.networks.kinds import SPECS
 
 SPEC = FeatureSpec(sr=16000, n_mels=8)
 
@@ -81,11 +82,18 @@ def test_a_network_is_made_for_a_window_of_the_clip():
     ],
 )
 def test_an_invalid_network_is_refused(model, arguments, message):
+    spec, *_ = SPECS[ARCHITECTURES[model].accepts]
     arguments = {"n_frames": 40, "n_outputs": 2} | arguments
-    architecture = ARCHITECTURES[model]
-    spec = SPEC if isinstance(SPEC, architecture.accepts) else architecture.takes
     with pytest.raises(TrainingError, match=message):
-        architecture.new(spec, **arguments)
+        ARCHITECTURES[model].new(spec, **arguments)
+
+
+@pytest.mark.parametrize("model", ARCHITECTURES)
+def test_a_spec_of_another_kind_is_refused(model):
+    for kind, (spec, *_) in SPECS.items():
+        if kind is not ARCHITECTURES[model].accepts:
+            with pytest.raises(SpecError, match=rf"{model} takes specs of the kind .*{spec.name}"):
+                ARCHITECTURES[model].new(spec, n_frames=40, n_outputs=2)
 
 
 def test_a_network_that_cannot_be_scaled_has_a_width_of_1_only():

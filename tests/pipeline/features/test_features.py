@@ -42,7 +42,8 @@ def signal(sr, seconds=0.5):
 def values(spec, samples, backend="native"):
     """In the spec's scaling, of a whole sound with zeros beyond its ends."""
     padded = np.pad(samples, spec.n_fft // 2)
-    return compress(load_backend(backend).mel_power(padded, SharedStft.of(spec)), spec.log)
+    _, bands = load_backend(backend).power(padded, SharedStft.of(spec))
+    return compress(bands, spec.log)
 
 
 def by_librosa(spec, samples, pad_mode="constant"):

@@ -8,7 +8,7 @@ from featurestore.errors import RowNotReadyError, SettingsError
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
 from pipeline.demo.synth import midi_to_hz, oscillator
-from pipeline.features.backends.native import mel_power
+from pipeline.features.backends import native
 from pipeline.features.backends.stft import SharedStft
 from pipeline.features.scaling import compress, decompress
 from pipeline.sonify.sonify import sonify, write_sounds
@@ -32,7 +32,7 @@ def music(sr):
 def analysed(samples, spec):
     """Values of a spec, decoded from float16, as a store gives them."""
     padding = np.zeros(spec.n_fft // 2, np.float32)
-    mel = mel_power(np.concatenate([padding, samples, padding]), SharedStft.of(spec))
+    _, mel = native.power(np.concatenate([padding, samples, padding]), SharedStft.of(spec))
     return compress(mel, spec.log).astype(np.float16).astype(np.float32)
 
 

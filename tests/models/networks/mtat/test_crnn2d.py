@@ -8,6 +8,7 @@ from models.networks.cost import clip_cost, frames_of
 from models.networks.mtat.crnn2d import CRNN2D, MIN_STEPS, POOLS, time_pools
 from models.networks.mtat.fcn2d import pools_to_one
 from models.networks.pools import cells_left
+from tests.models.networks.norms import randomize_norms
 
 CRNN = ARCHITECTURES["crnn2d"]
 
@@ -49,10 +50,7 @@ def test_the_network_is_as_written_out():
     torch.manual_seed(0)
     network = CRNN2D(FeatureSpec(sr=16000, n_mels=8), n_frames=90, n_outputs=3, width=0.1, depth=3)
     network.eval()
-    for module in network.modules():  # batch norms that do something
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values)
+    randomize_norms(network)
     values = torch.randn(2, 8, 90)
 
     maps = network.input_norm(values[:, None])

@@ -6,6 +6,7 @@ from featurestore import FeatureSpec
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import clip_cost, frames_of
 from models.networks.mtat.fcn1d import FCN1D, same_pools
+from tests.models.networks.norms import randomize_norms
 
 FCN = ARCHITECTURES["fcn1d"]
 
@@ -52,10 +53,7 @@ def test_the_network_is_as_written_out():
     torch.manual_seed(0)
     network = FCN1D(FeatureSpec(sr=16000, n_mels=5), n_frames=150, n_outputs=3, width=0.1, depth=3)
     network.eval()
-    for module in network.modules():  # batch norms that do something
-        if isinstance(module, (nn.BatchNorm1d, nn.BatchNorm2d)):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values)
+    randomize_norms(network)
     values = torch.randn(2, 5, 150)
 
     norm = network.input_norm

@@ -6,6 +6,7 @@ from featurestore import FeatureSpec
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import clip_cost, frames_of
 from models.networks.mtat.fcn2d import FCN2D, MEL_POOLS, TIME_POOLS, pools_to_one
+from tests.models.networks.norms import randomize_norms
 
 FCN = ARCHITECTURES["fcn2d"]
 
@@ -52,10 +53,7 @@ def test_the_network_is_as_written_out():
     torch.manual_seed(0)
     network = FCN2D(FeatureSpec(sr=16000, n_mels=24), n_frames=60, n_outputs=3, width=0.1, depth=3)
     network.eval()
-    for module in network.modules():  # batch norms that do something
-        if isinstance(module, nn.BatchNorm2d):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values)
+    randomize_norms(network)
     values = torch.randn(2, 24, 60)
 
     maps = network.input_norm(values[:, None])

@@ -8,6 +8,7 @@ from models.networks import ARCHITECTURES
 from models.networks.cost import clip_cost
 from models.networks.won2020.sample import FILTERS, Shape
 from models.networks.won2020.se import Block, SampleCNNSE
+from tests.models.networks.norms import randomize_norms
 
 SE = ARCHITECTURES["se"]
 LENGTHS = (19683, 19683, 6561, 2187, 729, 243, 81, 27, 9, 3, 1)
@@ -35,10 +36,7 @@ def test_its_macs_are_the_formula_written_out():
 def test_a_block_is_as_written_out(c_in, stride, added):
     torch.manual_seed(0)
     block = Block(Shape(c_in, 4, 3, stride, 2)).eval()
-    for module in block.modules():  # batch norms that do something
-        if isinstance(module, nn.BatchNorm1d):
-            for values in (module.weight, module.bias, module.running_mean):
-                nn.init.normal_(values)
+    randomize_norms(block)
     values = torch.randn(2, c_in, 30)
 
     def convolved(values, convolution, norm, stride):
