@@ -1131,6 +1131,7 @@ def evaluate(
 @melgrid.command(cls=Whole)
 @click.argument("checkpoint")
 @click.argument("audio", nargs=-1, required=True, metavar="AUDIO...")
+@own_model_option
 @click.option("-o", "--output", metavar="FILE", help="Write all tags, to a CSV file.")
 @click.option(
     "--top",
@@ -1165,7 +1166,7 @@ def evaluate(
 def tag(
     checkpoint: str, audio: tuple[str, ...], limit: "FailureLimit", as_json: bool, **options: Any
 ) -> None:
-    """Tag AUDIO with the network of CHECKPOINT, which train wrote.
+    """Tag AUDIO with the network of CHECKPOINT, which train or import-weights wrote.
 
     AUDIO is files, folders, and tables of paths (CSV, JSON lines, Parquet). Each file
     is decoded once and no store is written. Files that cannot be read are listed, and

@@ -56,7 +56,7 @@ def test_onnxruntime_predicts_as_pytorch_does_and_the_model_says_what_it_takes(t
         expected = loaded.network(torch.from_numpy(windows)).sigmoid()
     np.testing.assert_allclose(predictions(path, windows), expected, rtol=0, atol=TOLERANCE)
     said = session.get_modelmeta().custom_metadata_map
-    assert tuple(said) == METADATA or sorted(said) == sorted(METADATA)
+    assert said.keys() == set(METADATA)
     assert json.loads(said.pop("tags")) == list(TAGS)
     assert said == {
         "model": loaded.settings.architecture.name,
@@ -91,7 +91,7 @@ def test_every_network_is_the_same_as_onnx(model, tmp_path):
     windows = np.random.default_rng(1).uniform(low, high, (2, *written.input_shape))
     windows = windows.astype(np.float32)
     with torch.inference_mode():
-        expected = checkpoint.network(torch.from_numpy(windows)).sigmoid()
+        expected = checkpoint.network(torch.from_numpy(windows)).sigmoid().numpy()
     assert np.ptp(expected) > 10 * TOLERANCE  # what it gives is not one number
     np.testing.assert_allclose(
         predictions(tmp_path / "model.onnx", windows), expected, rtol=0, atol=TOLERANCE
@@ -104,7 +104,7 @@ def test_every_network_is_the_same_as_onnx(model, tmp_path):
     [
         ("self.dense(values.mean(2)) * values.new_tensor([len(values)])", "does not run for|ONNX"),
         ("self.dense(values.mean(2)) + torch.rand(1)", "predicts otherwise than PyTorch, by"),
-        ("self.dense(torch.from_numpy(values.numpy()).mean(2))", "cannot be written as ONNX"),
+        ("self.dense(torch.linalg.eigvalsh(values @ values.mT))", "cannot be written as ONNX"),
     ],
 )
 def test_a_network_that_is_another_as_onnx_is_refused_and_not_written(
@@ -123,7 +123,7 @@ def test_a_network_that_is_another_as_onnx_is_refused_and_not_written(
 @pytest.mark.slow
 def test_a_place_that_cannot_be_is_an_error(tmp_path, my_net):
     write_checkpoint(tmp_path / "checkpoint", f"{my_net}:MyNet")
-    with pytest.raises(OutputError, match="the model .* cannot be written"):
+    with pytest.raises(OutputError, match=r"the model .* cannot be written"):
         export_onnx(
             tmp_path / "checkpoint", tmp_path / "no" / "model.onnx", model=f"{my_net}:MyNet"
         )
