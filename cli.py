@@ -1048,6 +1048,22 @@ def train(
     print_lines([f"epoch {training.best_epoch} of {len(training.losses)} saved in {output}"])
 
 
+@melgrid.command("export-model")
+@click.argument("checkpoint")
+@click.option("-o", "--output", default="model.onnx", show_default=True, help="ONNX file.")
+@own_model_option
+@json_option
+def export_model(checkpoint: str, output: str, model: str | None, as_json: bool) -> None:
+    """Write the network of CHECKPOINT as an ONNX model.
+
+    It takes windows of the spec's values and gives predictions; its metadata say
+    which spec and tags. Needs an extra: pip install 'melgrid[onnx]'.
+    """
+    from models.training.onnx import export_onnx
+
+    emit(export_onnx(checkpoint, output, model=model), as_json)
+
+
 @melgrid.command("import-weights")
 @click.argument("file", metavar="FILE")
 @click.option("--model", required=True, metavar="NAME",
@@ -1115,6 +1131,7 @@ def evaluate(
 @melgrid.command(cls=Whole)
 @click.argument("checkpoint")
 @click.argument("audio", nargs=-1, required=True, metavar="AUDIO...")
+@own_model_option
 @click.option("-o", "--output", metavar="FILE", help="Write all tags, to a CSV file.")
 @click.option(
     "--top",
@@ -1149,7 +1166,7 @@ def evaluate(
 def tag(
     checkpoint: str, audio: tuple[str, ...], limit: "FailureLimit", as_json: bool, **options: Any
 ) -> None:
-    """Tag AUDIO with the network of CHECKPOINT, which train wrote.
+    """Tag AUDIO with the network of CHECKPOINT, which train or import-weights wrote.
 
     AUDIO is files, folders, and tables of paths (CSV, JSON lines, Parquet). Each file
     is decoded once and no store is written. Files that cannot be read are listed, and

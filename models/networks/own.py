@@ -212,7 +212,7 @@ class _Build:
             raise TrainingError(f"{_shown(self.path)}: {self.called} has no weights to learn")
 
         def check(network: nn.Module, inputs: tuple[torch.Tensor], outputs: object) -> None:
-            shape = (len(inputs[0]), n_outputs)
+            shape = (inputs[0].shape[0], n_outputs)
             if isinstance(outputs, torch.Tensor) and outputs.shape == shape:
                 return
             given = f"what is of type {type(outputs).__name__}"

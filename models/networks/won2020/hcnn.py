@@ -129,7 +129,7 @@ class HarmonicFilters(nn.Module):
         with torch.autocast(device, enabled=False) if available else contextlib.nullcontext():
             filtered = self.filters() @ power
         decibels: torch.Tensor = 10 * filtered.clamp(min=_FLOOR).log10()
-        return decibels.reshape(len(power), HARMONICS, STEPS, -1)
+        return decibels.reshape(power.shape[0], HARMONICS, STEPS, -1)
 
     def macs(self, output: torch.Tensor) -> int:
         """Multiply-accumulates, for `models.networks.cost`: of the matrix with all frames."""
