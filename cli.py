@@ -745,18 +745,39 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
 @compared_option
+@click.option(
+    "--attention", "checkpoint", metavar="CHECKPOINT",
+    help="Draw what CHECKPOINT takes, and the attention that its network pays to each moment.",
+)  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
-    store: "FeatureStore", clip: str, output: str | None, as_json: bool, **chosen: Any
+    store: "FeatureStore",
+    clip: str,
+    checkpoint: str | None,
+    output: str | None,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Draw CLIP's specs and conditions side by side.
 
     CLIP is a clip's id or its row number.
     """
-    from featurestore.inspect.picture import draw_clip
+    row = store.table.row_of(clip)
+    if checkpoint is None:
+        from featurestore.inspect.picture import draw_clip
 
-    emit(draw_clip(store, store.table.row_of(clip), output, **chosen), as_json)
+        emit(draw_clip(store, row, output, **chosen), as_json)
+        return
+    if any(chosen.values()):
+        raise click.UsageError(
+            "--attention draws what its checkpoint takes: leave out --specs and --conditions"
+        )
+    from featurestore.inspect.captions import file_stem
+    from models.report.attention import draw_attention
+
+    output = output or f"{file_stem(store.table.clip_id[row])}.png"
+    emit(draw_attention(store, row, checkpoint, output), as_json)
 
 
 @melgrid.command()
