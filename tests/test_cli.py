@@ -509,6 +509,54 @@ def test_draws_are_made_and_trained_from(corpus, tmp_path):
     assert "draws are of clean clips" in line
 
 
+MY_NET = """from torch import nn
+
+
+class MyNet(nn.Module):
+    def __init__(self, spec, *, n_frames, n_outputs):
+        super().__init__()
+        self.dense = nn.Linear(spec.n_bands, n_outputs)
+
+    def forward(self, values):
+        return self.dense(values.mean(2))
+"""
+
+
+def test_a_class_of_the_users_own_is_a_network_where_the_user_names_it(
+    store, tmp_path, monkeypatch
+):
+    path, _ = store
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "my_net.py").write_text(MY_NET)
+    (row,) = json.loads(invoke("macs", "--models", "my_net.py:MyNet", "--json").stdout)
+    assert re.fullmatch(r"MyNet-[0-9a-f]{8}", row["model"])
+    assert (row["gmac"], row["parameters"]) == (96 * 50 / 1e9, 96 * 50 + 50)
+
+    usual = ("train", path, "--spec", "sr8000-mel16-x2-db", "--batch-size", 8, "--device", "cpu")
+    trained = invoke(*usual, "--epochs", 1, "--model", "my_net.py:MyNet", "-o", "model.safetensors")
+    assert "saved in model.safetensors" in trained.output
+    scored = ("evaluate", "model.safetensors", path)
+    line = refused(*scored)
+    assert f"{row['model']} is a network from a file of its maker's" in line
+    assert "--model FILE.py:CLASS" in line
+    assert row["model"] in invoke(*scored, "--model", "my_net.py:MyNet").output
+    (tmp_path / "my_net.py").write_text(MY_NET.replace("mean(2)", "mean(3)"))
+    assert "the file was changed since" in refused(*scored, "--model", "my_net.py:MyNet")
+    line = refused(*usual, "--model", "my_net.py:MyNet", code=1)
+    assert "Error: my_net.py:10: IndexError: Dimension out of range" in line
+    assert "my_net.py has no Other; it has MyNet" in refused(*usual, "--model", "my_net.py:Other")
+
+
+def test_published_weights_say_what_their_outputs_are(tmp_path):
+    usual = ("import-weights", tmp_path / "none.pth", "--model", "fcn")
+    assert "give --data NAME or --tags TEXT" in refused(*usual)
+    assert "known of mtat, mtat-clean, not of 'msd'" in refused(*usual, "--data", "msd")
+    (tmp_path / "tags.txt").write_text("rock\n")
+    assert "give --data" in refused(*usual, "--data", "mtat", "--tags", tmp_path / "tags.txt")
+    for how in (("--data", "mtat"), ("--tags", tmp_path / "tags.txt")):
+        assert "there is no file of weights at" in refused(*usual, *how, code=1)
+
+
 def test_audio_that_is_no_collection_is_refused(tmp_path):
     store = tmp_path / "none.zarr"
     assert "does not exist" in refused("featurize", tmp_path / "nowhere", "-o", store)
