@@ -27,6 +27,10 @@ demo: $(READY)
 	$(BIN)/melgrid study demo/features.zarr -o demo/results.jsonl \
 		--width 0.125 --epochs 15 --batch-size 16 --runs 1
 	$(BIN)/melgrid report demo/results.jsonl -o demo/report --listen 3 --store demo/features.zarr
+	$(BIN)/melgrid train demo/features.zarr -o demo/model.safetensors \
+		--spec sr16000-mel48-x2-db --width 0.125 --epochs 15 --batch-size 16
+	$(BIN)/melgrid demo demo/new --clips 12 --seed 1
+	$(BIN)/melgrid tag demo/model.safetensors demo/new
 
 test: $(READY)
 	$(PYTEST) -m "not slow"

@@ -548,7 +548,15 @@ def conditions_option(text: str) -> Decorator:
     return several("--conditions", "NAME", "a condition's name", str, text)
 
 
-model_option = click.option("--model", default="vgg", show_default=True, help="Network.")
+model_option = click.option(
+    "--model", default="vgg", show_default=True, metavar="NAME",
+    help="Network; or a class in a file of your own, which is run: my_net.py:MyNet.",
+)  # fmt: skip
+
+own_model_option = click.option(
+    "--model", metavar="FILE.py:CLASS",
+    help="Where the checkpoint's network is, if it is from a file of your own.",
+)  # fmt: skip
 
 
 def width_option(text: str) -> Decorator:
@@ -737,18 +745,39 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
 @click.argument("clip")
 @specs_option("Specs to draw, as ls lists them.  [all that are stored, 9 at most]")
 @compared_option
+@click.option(
+    "--attention", "checkpoint", metavar="CHECKPOINT",
+    help="Draw what CHECKPOINT takes, and the attention that its network pays to each moment.",
+)  # fmt: skip
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
-    store: "FeatureStore", clip: str, output: str | None, as_json: bool, **chosen: Any
+    store: "FeatureStore",
+    clip: str,
+    checkpoint: str | None,
+    output: str | None,
+    as_json: bool,
+    **chosen: Any,
 ) -> None:
     """Draw CLIP's specs and conditions side by side.
 
     CLIP is a clip's id or its row number.
     """
-    from featurestore.inspect.picture import draw_clip
+    row = store.table.row_of(clip)
+    if checkpoint is None:
+        from featurestore.inspect.picture import draw_clip
 
-    emit(draw_clip(store, store.table.row_of(clip), output, **chosen), as_json)
+        emit(draw_clip(store, row, output, **chosen), as_json)
+        return
+    if any(chosen.values()):
+        raise click.UsageError(
+            "--attention draws what its checkpoint takes: leave out --specs and --conditions"
+        )
+    from featurestore.inspect.captions import file_stem
+    from models.report.attention import draw_attention
+
+    output = output or f"{file_stem(store.table.clip_id[row])}.png"
+    emit(draw_attention(store, row, checkpoint, output), as_json)
 
 
 @melgrid.command()
@@ -961,7 +990,7 @@ def gc(store: "FeatureStore", yes: bool, as_json: bool) -> None:
 
 @melgrid.command()
 @spec_options
-@models_option("Networks.")
+@models_option("Networks, my_net.py:MyNet among them.")
 @width_option("Scales the numbers of filters.")
 @click.option("--tags", "n_tags", type=int, default=50, show_default=True, help="Outputs.")
 @duration_option
@@ -1040,33 +1069,90 @@ def train(
     print_lines([f"epoch {training.best_epoch} of {len(training.losses)} saved in {output}"])
 
 
+@melgrid.command("export-model")
+@click.argument("checkpoint")
+@click.option("-o", "--output", default="model.onnx", show_default=True, help="ONNX file.")
+@own_model_option
+@json_option
+def export_model(checkpoint: str, output: str, model: str | None, as_json: bool) -> None:
+    """Write the network of CHECKPOINT as an ONNX model.
+
+    It takes windows of the spec's values and gives predictions; its metadata say
+    which spec and tags. Needs an extra: pip install 'melgrid[onnx]'.
+    """
+    from models.training.onnx import export_onnx
+
+    emit(export_onnx(checkpoint, output, model=model), as_json)
+
+
+@melgrid.command("import-weights")
+@click.argument("file", metavar="FILE")
+@click.option("--model", required=True, metavar="NAME",
+              help="Network that they are of: fcn, crnn, musicnn-smc.")  # fmt: skip
+@click.option("--data", metavar="NAME", help="Data set that it learnt the tags of: mtat.")
+@click.option("--tags", "tags_file", metavar="TEXT",
+              help="File of its tags instead, a line each, in the order of outputs.")  # fmt: skip
+@click.option("-o", "--output", metavar="CHECKPOINT", help="Checkpoint.  [NAME.safetensors]")
+@json_option
+def import_weights(
+    file: str,
+    model: str,
+    data: str | None,
+    tags_file: str | None,
+    output: str | None,
+    as_json: bool,
+) -> None:
+    """Make a checkpoint of published weights: FILE, a state dict.
+
+    As torch.save or safetensors wrote it; code in it is not run. melgrid evaluate
+    takes the checkpoint with a store of the spec that the network was published
+    with: featurize --for NAME.
+    """
+    from models.training.weights import import_weights as convert
+    from models.training.weights import read_tags
+    from pipeline.catalogs import tags_of
+
+    if data is not None and tags_file is None:
+        tags = tags_of(data)
+    elif tags_file is not None and data is None:
+        tags = read_tags(tags_file)
+    else:
+        raise click.UsageError("give --data NAME or --tags TEXT: what are the outputs?")
+    emit(convert(file, model=model, tags=tags, output=output), as_json)
+
+
 @melgrid.command()
 @click.argument("checkpoint")
 @store_argument
+@own_model_option
 @several("--split", "NAME", "a split's name", str, "Clips to test on.  [test]")
 @conditions_option("Test under these too: all, smc2020, noise0.1, …")
 @json_option
 def evaluate(
     checkpoint: str,
     store: "FeatureStore",
+    model: str | None,
     split: list[str],
     conditions: list[str],
     as_json: bool,
 ) -> None:
-    """Score CHECKPOINT, which train wrote, on clips of STORE.
+    """Score CHECKPOINT, which train or import-weights wrote, on clips of STORE.
 
     With --conditions, also on the same clips as featurize --perturb stored them. The
     network stays as it was trained.
     """
     from models.training.evaluate import evaluate_checkpoint
 
-    splits = split or ["test"]
-    emit(evaluate_checkpoint(checkpoint, store, splits=splits, conditions=conditions), as_json)
+    found = evaluate_checkpoint(
+        checkpoint, store, model=model, splits=split or ["test"], conditions=conditions
+    )
+    emit(found, as_json)
 
 
 @melgrid.command(cls=Whole)
 @click.argument("checkpoint")
 @click.argument("audio", nargs=-1, required=True, metavar="AUDIO...")
+@own_model_option
 @click.option("-o", "--output", metavar="FILE", help="Write all tags, to a CSV file.")
 @click.option(
     "--top",
@@ -1101,7 +1187,7 @@ def evaluate(
 def tag(
     checkpoint: str, audio: tuple[str, ...], limit: "FailureLimit", as_json: bool, **options: Any
 ) -> None:
-    """Tag AUDIO with the network of CHECKPOINT, which train wrote.
+    """Tag AUDIO with the network of CHECKPOINT, which train or import-weights wrote.
 
     AUDIO is files, folders, and tables of paths (CSV, JSON lines, Parquet). Each file
     is decoded once and no store is written. Files that cannot be read are listed, and
@@ -1133,7 +1219,7 @@ def tag(
     help="Results file: one JSON line per run is added; runs in it are not repeated.",
 )
 @specs_option("Specs to train on.  [all that are stored, of clean audio]")
-@models_option("Networks to train.")
+@models_option("Networks to train, my_net.py:MyNet among them.")
 @click.option(
     "--runs",
     type=int,

@@ -99,12 +99,21 @@ class Tagger:
         cls,
         path: str | os.PathLike[str],
         *,
+        model: str | None = None,
         device: str = "auto",
         batch_size: int | None = None,
         workers: int | None = None,
         timeout: float = 300.0,
     ) -> Self:
         """Make one of a file that ``melgrid train`` wrote.
+
+        Parameters
+        ----------
+        path : path
+        model : str, optional
+            As `models.training.checkpoint.load_checkpoint` takes it.
+        device, batch_size, workers, timeout
+            As above.
 
         Raises
         ------
@@ -116,7 +125,7 @@ class Tagger:
         from models.training.checkpoint import load_checkpoint
 
         return cls(
-            load_checkpoint(path),
+            load_checkpoint(path, model=model),
             device=device,
             batch_size=batch_size,
             workers=workers,
@@ -278,6 +287,7 @@ def tag_files(
     *,
     table: "TableSettings | None" = None,
     output: str | None = None,
+    model: str | None = None,
     top: int = 5,
     chunks: int | None = None,
     seed: int = 0,
@@ -301,8 +311,8 @@ def tag_files(
         Tags of a file that the result shows as text.
     chunks, seed, progress
         As in `Tagger.tag`.
-    device, batch_size, workers, timeout
-        As `Tagger` has them.
+    model, device, batch_size, workers, timeout
+        As `Tagger.load` has them.
 
     Raises
     ------
@@ -322,7 +332,12 @@ def tag_files(
             written = stack.enter_context(atomic_write(Path(output), what="the table of tags"))
             written.open("ab").close()
         tagger = Tagger.load(
-            checkpoint, device=device, batch_size=batch_size, workers=workers, timeout=timeout
+            checkpoint,
+            model=model,
+            device=device,
+            batch_size=batch_size,
+            workers=workers,
+            timeout=timeout,
         )
         tags = tagger.tag(paths, chunks=chunks, seed=seed, progress=progress)
         if written is not None:

@@ -123,7 +123,7 @@ def profile(
     if on_gpu:
         device_peak, peak = peak, None if of_process is None else of_process.peak()
     return Profile(
-        work=f"{data.spec.name}, {settings.model}",
+        work=f"{data.spec.name}, {settings.architecture.name}",
         settings={
             "width": settings.width,
             "recipe": settings.recipe,

@@ -50,6 +50,9 @@ class Architecture:
         Choices of how the network is made beyond its width, such as its depth, by a word of
         letters: the values that there are, the default first. A name says those off their default,
         in the order here: ``fcn1d-depth3-hidden128``.
+    reference : str
+        Of a network from a user's file: what `models.networks.parse_architecture` finds it by
+        again, in another process too. Empty where that is the name.
 
     Raises
     ------
@@ -66,6 +69,7 @@ class Architecture:
     needs_unit: bool = False
     has_width: bool = True
     options: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict, hash=False)
+    reference: str = ""
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+", self.name):

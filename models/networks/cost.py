@@ -35,6 +35,7 @@ from featurestore.specs.mel import HOP_UNIT
 from featurestore.specs.spec import Spec
 from models.networks import ARCHITECTURES
 from models.networks.architecture import Architecture
+from models.networks.own import user_errors
 
 Frames = Literal["melgrid", "study"]
 
@@ -109,6 +110,7 @@ class Cost:
         return sum(layer.parameters for layer in self.layers)
 
 
+@user_errors()
 def clip_cost(
     architecture: Architecture,
     spec: Spec,
@@ -130,18 +132,25 @@ def clip_cost(
     TrainingError
         If it cannot be made so.
     """
-    with torch.device("meta"):  # nothing is computed, and no memory taken
-        network = architecture.new(spec, n_frames=n_frames, n_outputs=n_outputs, width=width)
     frames = architecture.window_frames(spec, n_frames)
+
+    def layers_on(device: str) -> tuple[Layer, ...]:
+        with torch.device(device):
+            network = architecture.new(spec, n_frames=n_frames, n_outputs=n_outputs, width=width)
+        return count_layers(network, spec.n_bands, frames)
+
+    try:
+        layers = layers_on("meta")  # nothing is computed, and no memory taken
+    except Exception:
+        if not architecture.reference:
+            raise
+        layers = layers_on("cpu")  # a user's network may compute with values while it is made
     if n_windows is None:
         n_windows = architecture.n_windows(spec, n_frames)
     return Cost(
         n_windows=n_windows,
         window_frames=frames,
-        layers=tuple(
-            dataclasses.replace(layer, macs=layer.macs * n_windows)
-            for layer in count_layers(network, spec.n_bands, frames)
-        ),
+        layers=tuple(dataclasses.replace(layer, macs=layer.macs * n_windows) for layer in layers),
     )
 
 

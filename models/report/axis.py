@@ -20,8 +20,6 @@ class Axis:
         Values that are marked, and the words at the mark.
     log : bool
         Equal factors, not equal differences, are equally far apart.
-    slanted : bool
-        The words at the marks are long, and stand aslant.
     """
 
     title: str
@@ -29,7 +27,6 @@ class Axis:
     high: float
     ticks: tuple[tuple[float, str], ...]
     log: bool = False
-    slanted: bool = False
 
     @classmethod
     def linear(cls, title: str, values: Sequence[float]) -> Self:
@@ -61,14 +58,13 @@ class Axis:
         )
 
     @classmethod
-    def categories(cls, title: str, names: Sequence[str], *, slanted: bool = False) -> Self:
+    def categories(cls, title: str, names: Sequence[str]) -> Self:
         """Names side by side, the i-th at i."""
         return cls(
             title=title,
             low=-0.5,
             high=len(names) - 0.5,
             ticks=tuple(enumerate(names)),
-            slanted=slanted,
         )
 
     def place(self, value: float) -> float:

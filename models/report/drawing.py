@@ -3,9 +3,11 @@
 import contextlib
 import dataclasses
 import io
+import math
 import os
 import re
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -14,19 +16,31 @@ import numpy as np
 
 from featurestore.storage.atomic import atomic_write
 from models.report.figure import Dot, Figure, Panel
-from models.report.marks import MARKS
+from models.report.marks import mark_of
 from models.report.placement import Box, obstacles, place_labels
+from models.report.shades import colour_of
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure as Canvas
 
 GREY = "#666666"
 INK = "#000000"
 GROUND = "#ffffff"
+_PALE = "#cccccc"
 
 _SVG = "http://www.w3.org/2000/svg"
 _XLINK = "http://www.w3.org/1999/xlink"
+
+_WRITTEN = "written"
+"""What words in a panel are called that are there before its labels."""
+
+_LETTERS_PER_INCH = 13
+"""Of a caption."""
+
+_NARROWEST, _CELL_WIDTH, _CELL_HEIGHT = 6.0, 0.8, 0.36
+"""Of a heat map and its cells [inch]."""
 
 _HIT_RADIUS = 9
 """How near to a dot one must point [1/72 inch]."""
@@ -110,6 +124,10 @@ def inline(figure: Figure, size: Size, *, name: str) -> str:
             first = False
         for key, value in _declarations(element.attrib.pop("style", "")):
             element.set(key, value)
+    for defs in root.iter(f"{{{_SVG}}}defs"):
+        for path in defs.iter(f"{{{_SVG}}}path"):
+            # It takes that of its use: what is defined is out of the style sheet's reach.
+            path.attrib.pop("stroke", None)
     for parent in list(root.iter()):
         for child in list(parent):
             if child.tag in (f"{{{_SVG}}}style", f"{{{_SVG}}}metadata"):
@@ -137,23 +155,36 @@ def _svg(canvas: "Canvas", figure: Figure) -> ElementTree.Element:
     by_id = {element.get("id", ""): element for element in root.iter()}
     for panel, axes in zip(_panels(figure), canvas.axes, strict=True):
         for i, dot in enumerate(panel.dots):
-            mark = by_id[f"{panel.name}-{i}-mark"]
-            parent = parents[mark]
-            at = list(parent).index(mark)
-            name = {"class": "dot", "id": f"{panel.name}-{i}"}
-            group = ElementTree.Element(f"{{{_SVG}}}g", name)
-            ElementTree.SubElement(group, f"{{{_SVG}}}title").text = dot.tip
             x, y = axes.transData.transform((dot.x, dot.y)) * 72 / canvas.dpi
             place = {"cx": f"{x:.2f}", "cy": f"{height - y:.2f}", "r": str(_HIT_RADIUS)}
             hit = {"class": "hit", "fill": "none", "pointer-events": "all"}
-            ElementTree.SubElement(group, f"{{{_SVG}}}circle", place | hit)
-            for part in ("bar", "ring", "mark"):
-                element = by_id.get(f"{panel.name}-{i}-{part}")
-                if element is not None:
-                    parents[element].remove(element)
-                    group.append(element)
-            parent.insert(min(at, len(parent)), group)
+            circle = ElementTree.Element(f"{{{_SVG}}}circle", place | hit)
+            parts = [by_id.get(f"{panel.name}-{i}-{part}") for part in ("bar", "ring", "mark")]
+            group = {"class": "dot", "id": f"{panel.name}-{i}"}
+            _gather(group, dot.tip, [circle, *parts], parents)
+        for i, cell in enumerate(panel.cells):
+            parts = [by_id[f"{panel.name}-{i}-{part}"] for part in ("text", "square")]
+            _gather({"class": "cell"}, cell.tip, parts[::-1], parents)
     return root
+
+
+def _gather(
+    attributes: dict[str, str],
+    tip: str,
+    parts: Sequence[ElementTree.Element | None],
+    parents: dict[ElementTree.Element, ElementTree.Element],
+) -> None:
+    """Move parts, those that are there, into a group with a title, where the last of them was."""
+    group = ElementTree.Element(f"{{{_SVG}}}g", attributes)
+    ElementTree.SubElement(group, f"{{{_SVG}}}title").text = tip
+    found = [part for part in parts if part is not None]
+    parent = parents[found[-1]]
+    at = list(parent).index(found[-1])
+    for part in found:
+        if part in parents:
+            parents[part].remove(part)
+        group.append(part)
+    parent.insert(min(at, len(parent)), group)
 
 
 def _panels(figure: Figure) -> Iterator[Panel]:
@@ -194,6 +225,16 @@ def _keep_needed_ids(root: ElementTree.Element, name: str) -> None:
 
 def _file_size(figure: Figure) -> Size:
     n_columns = max(map(len, figure.rows))
+    panel = figure.rows[0][0]
+    if panel.cells:
+        across, upwards = (
+            max(len(name) for _, name in axis.ticks) / _LETTERS_PER_INCH
+            for axis in (panel.y, panel.x)
+        )
+        return Size(
+            width=max(_NARROWEST, 0.5 + across + _CELL_WIDTH * len(panel.x.ticks)),
+            panel_height=0.1 + 0.5 * upwards + _CELL_HEIGHT * len(panel.y.ticks),
+        )
     large = _is_large(figure)
     return Size(
         width=max(10.0, (4.4 if large else 2.9) * n_columns),
@@ -202,7 +243,7 @@ def _file_size(figure: Figure) -> Size:
 
 
 def _is_large(figure: Figure) -> bool:
-    return any(dot.label or dot.sign for panel in figure.rows[0] for dot in panel.dots)
+    return any(dot.label for panel in figure.rows[0] for dot in panel.dots)
 
 
 def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
@@ -213,7 +254,10 @@ def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
     if size.n_columns == 1:
         rows = tuple((panel,) for panel in _panels(figure))
     n_columns = max(map(len, rows))
-    height = 0.9 + size.panel_height * len(rows)
+    n_keys = 2 if size.keys_only else 7
+    # Two lines of keys are in the 0.9 inch; more must not press the panels flat.
+    more = max(0, math.ceil(len(figure.legend) / n_keys) - 2)
+    height = 0.9 + size.panel_height * len(rows) + 0.19 * more
     canvas = Canvas(figsize=(size.width, height), dpi=160, layout="constrained")
     FigureCanvasAgg(canvas)
     grid = canvas.add_gridspec(len(rows), n_columns)
@@ -223,20 +267,31 @@ def _canvas(figure: Figure, size: Size, caption: str = "") -> "Canvas":
         for j, panel in enumerate(row):
             axes = canvas.add_subplot(grid[i, j])
             with_y = j == 0 or panel.y != row[j - 1].y
-            crowded = size.keys_only and any(dot.sign for dot in panel.dots)
-            dot_size = 8.0 if large and not crowded and len(panel.dots) <= 60 else 5.5
+            dot_size = 8.0 if large and len(panel.dots) <= 60 else 5.5
             _draw_panel(axes, panel, with_y=with_y, size=dot_size)
             drawn.append((axes, panel))
     if figure.title and not size.keys_only:
         canvas.suptitle(figure.title, x=0.01, ha="left", weight="bold")
-    _draw_legend(canvas, figure, n_columns=2 if size.keys_only else 7)
+    _draw_legend(canvas, figure, n_columns=n_keys)
     if caption:
-        drawn[0][0].set_title(caption, loc="left", fontsize=9, color=GREY, pad=12)
+        _draw_caption(drawn[0][0], caption, width=size.width)
     canvas.canvas.draw()
     canvas.set_layout_engine("none")  # the axes stay where the labels are placed for
     for axes, panel in drawn:
         _draw_labels(axes, panel, keys_only=size.keys_only)
     return canvas
+
+
+def _draw_caption(axes: "Axes", caption: str, *, width: float) -> None:
+    """Over the first panel, across all."""
+    lines = textwrap.wrap(caption, round(_LETTERS_PER_INCH * width))
+    # The title keeps the place; were the words in it, the first panel would become as wide.
+    axes.set_title("\n".join([" "] * len(lines)), loc="left", fontsize=9, pad=12)
+    words = axes.annotate(
+        "\n".join(lines), (0, 1), (0, 12), xycoords="axes fraction",
+        textcoords="offset points", fontsize=9, color=GREY, va="bottom", annotation_clip=False,
+    )  # fmt: skip
+    words.set_in_layout(False)
 
 
 def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> None:
@@ -253,9 +308,6 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
         which.set_minor_locator(NullLocator())
         which.set_ticklabels([name for _, name in ticks])
     axes.tick_params(labelleft=with_y, labelsize=9)
-    if panel.x.slanted:
-        for label in axes.get_xticklabels():
-            label.set(rotation=30, horizontalalignment="right", rotation_mode="anchor")
     axes.set_xlabel(panel.x.title, fontsize=9)
     if with_y:
         axes.set_ylabel(panel.y.title, fontsize=9)
@@ -264,7 +316,7 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
     for line in panel.lines:
-        colour = GREY if line.mark is None else MARKS[line.mark].light
+        colour = GREY if line.mark is None else mark_of(line.mark).light
         axes.plot(
             *zip(*line.points, strict=True),
             color=colour,
@@ -275,14 +327,17 @@ def _draw_panel(axes: "Axes", panel: Panel, *, with_y: bool, size: float) -> Non
         if line.text:
             axes.annotate(
                 line.text, line.points[-1], (-2, -3), textcoords="offset points", fontsize=8,
-                color=GREY, ha="right", va="top",
+                color=GREY, ha="right", va="top", gid=_WRITTEN,
             )  # fmt: skip
     for i, dot in enumerate(panel.dots):
         _draw_dot(axes, dot, f"{panel.name}-{i}", size)
+    if panel.cells:
+        _draw_cells(axes, panel)
 
 
 def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
-    colour = MARKS[dot.mark].light
+    mark = mark_of(dot.mark)
+    colour, hollow = mark.light, dot.hollow or mark.hollow
     alpha = 0.45 if dot.faint else 1.0
     if not np.isnan(dot.std):
         axes.vlines(
@@ -295,47 +350,76 @@ def _draw_dot(axes: "Axes", dot: Dot, name: str, size: float) -> None:
             markeredgecolor=INK if dot.recommended else GREY, gid=f"{name}-ring",
         )  # fmt: skip
     axes.plot(
-        dot.x, dot.y, MARKS[dot.mark].marker, markersize=size,
-        markerfacecolor=GROUND if dot.hollow else colour,
-        markeredgecolor=colour if dot.hollow else GROUND,
-        markeredgewidth=1.2 if dot.hollow else 0.6,
+        dot.x, dot.y, mark.marker, markersize=size,
+        markerfacecolor=GROUND if hollow else colour,
+        markeredgecolor=colour if hollow else GROUND,
+        markeredgewidth=1.2 if hollow else 0.6,
         alpha=alpha, zorder=3, gid=f"{name}-mark",
     )  # fmt: skip
-    if dot.sign:
-        top = dot.y if np.isnan(dot.std) else dot.y + dot.std
-        axes.annotate(
-            dot.sign, (dot.x, top), (0, 0.6 * size), textcoords="offset points", fontsize=8,
-            ha="center", va="bottom", zorder=4,
+
+
+def _draw_cells(axes: "Axes", panel: Panel) -> None:
+    """Squares with words, below the names of their columns."""
+    from matplotlib.patches import Rectangle
+
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)
+    axes.xaxis.tick_top()
+    for label in axes.get_xticklabels():
+        label.set(rotation=30, horizontalalignment="left", rotation_mode="anchor")
+    for i, cell in enumerate(panel.cells):
+        axes.add_patch(
+            Rectangle(
+                (cell.x - 0.47, cell.y - 0.47), 0.94, 0.94, gid=f"{panel.name}-{i}-square",
+                facecolor=colour_of(cell.shade) if cell.shade else GROUND,
+                edgecolor="none" if cell.shade else _PALE, linewidth=0.8,
+            )
+        )  # fmt: skip
+        axes.text(
+            cell.x, cell.y, cell.text, ha="center", va="center", fontsize=8, linespacing=1.1,
+            color=INK if cell.shade else GREY, gid=f"{panel.name}-{i}-text",
         )  # fmt: skip
 
 
 def _draw_legend(canvas: "Canvas", figure: Figure, *, n_columns: int) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = []
+    handles: list[Artist] = []
     for key in figure.legend:
-        colour = GREY if key.mark is None else MARKS[key.mark].light
+        if key.shade is not None:
+            colour = colour_of(key.shade) if key.shade else GROUND
+            edge = colour if key.shade else _PALE
+            handles.append(Patch(facecolor=colour, edgecolor=edge, label=key.text))
+            continue
+        mark = None if key.mark is None else mark_of(key.mark)
+        colour = GREY if mark is None else mark.light
         handles.append(
             Line2D(
                 [],
                 [],
                 color=colour,
-                marker="o" if key.mark is None else MARKS[key.mark].marker,
-                markerfacecolor="none" if key.hollow else colour,
+                marker="o" if mark is None else mark.marker,
+                markerfacecolor="none" if key.hollow or (mark and mark.hollow) else colour,
                 linestyle="",
                 markersize=7,
                 label=key.text,
             )
         )
-    canvas.legend(
-        handles=handles,
-        loc="outside lower center",
-        ncols=min(n_columns, len(handles)),
-        title=figure.note or None,
-        title_fontsize=9,
-        frameon=False,
-        fontsize=9,
-    )
+    for n in range(min(n_columns, len(handles)), 0, -1):
+        legend = canvas.legend(
+            handles=handles,
+            loc="outside lower center",
+            ncols=n,
+            title=figure.note or None,
+            title_fontsize=9,
+            frameon=False,
+            fontsize=9,
+        )
+        if n == 1 or legend.get_window_extent().width <= canvas.bbox.width:
+            break
+        legend.remove()
 
 
 def _draw_labels(axes: "Axes", panel: Panel, *, keys_only: bool) -> None:
@@ -364,22 +448,26 @@ def _draw_labels(axes: "Axes", panel: Panel, *, keys_only: bool) -> None:
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.7},
             zorder=4,
         )
+
+    def box(artist: "Artist", *, margin: float = 0.0) -> Box:
+        extent = artist.get_window_extent()
+        return Box(
+            left=extent.x0 / pixels,
+            bottom=extent.y0 / pixels,
+            right=extent.x1 / pixels + margin,
+            top=extent.y1 / pixels + margin,
+        )
+
     sizes = [(0.0, 0.0)] * len(panel.dots)
     for i, text in texts.items():
-        extent = text.get_window_extent()
-        sizes[i] = (extent.width / pixels, extent.height / pixels)
-    frame = axes.bbox
-    within = Box(
-        left=frame.x0 / pixels,
-        bottom=frame.y0 / pixels,
-        right=frame.x1 / pixels + 5,
-        top=frame.y1 / pixels + 5,
-    )
+        found = box(text)
+        sizes[i] = (found.right - found.left, found.top - found.bottom)
     keys = [i for i in labelled if panel.dots[i].is_key]
     places = place_labels(
         [at(dot.x, dot.y) for dot in panel.dots],
         sizes,
-        within,
+        box(axes.patch, margin=5),
+        words=[box(text) for text in axes.texts if text.get_gid() == _WRITTEN],
         soft=obstacles(panel, at),
         first=keys,
     )

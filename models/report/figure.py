@@ -15,15 +15,13 @@ class Dot:
     std : float
         Half the length of the bar through it; nan for no bar.
     mark : int
-        Which of `marks.MARKS` it has.
+        Its place among marks, see `marks.mark_of`.
     hollow, faint : bool
-        Drawn as an outline; drawn with less weight.
+        Drawn as an outline, whatever its mark; drawn with less weight.
     baseline, recommended : bool
         Whether it is that; such dots are ringed, and their labels come first.
     label : str
         Words beside it, where there is room.
-    sign : str
-        A letter over it and its bar, always there.
     tip : str
         What is said of it when it is pointed at; lines.
     """
@@ -37,7 +35,6 @@ class Dot:
     baseline: bool = False
     recommended: bool = False
     label: str = ""
-    sign: str = ""
     tip: str = ""
 
     @property
@@ -47,8 +44,30 @@ class Dot:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Cell:
+    """A square of a heat map.
+
+    Attributes
+    ----------
+    x, y : int
+    shade : int
+        Its colour, see `models.report.shades`; that of 0 is an outline, its words grey.
+    text : str
+        In it; lines.
+    tip : str
+        What is said of it when it is pointed at; lines.
+    """
+
+    x: int
+    y: int
+    shade: int
+    text: str
+    tip: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Line:
-    """A line from point to point; of the colour of one of `marks.MARKS`, or of none.
+    """A line from point to point; of the colour of a mark, or of none.
 
     A dashed one is a limit, and its `text` stands at its right end.
     """
@@ -61,7 +80,7 @@ class Line:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Panel:
-    """Dots and lines on two axes.
+    """Dots and lines on two axes, or cells.
 
     Attributes
     ----------
@@ -75,17 +94,19 @@ class Panel:
     title: str
     x: Axis
     y: Axis
-    dots: tuple[Dot, ...]
+    dots: tuple[Dot, ...] = ()
     lines: tuple[Line, ...] = ()
+    cells: tuple[Cell, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Key:
-    """A line of the legend; a `mark` of None says what full and hollow marks are."""
+    """A line of the legend; a `mark` of None says what full and hollow marks are, or a shade."""
 
     text: str
     mark: int | None
     hollow: bool = False
+    shade: int | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

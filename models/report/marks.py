@@ -1,4 +1,4 @@
-"""Marks: a colour and a shape for each number of bands, the same in every figure.
+"""Marks: a colour and a shape for each number of bands, or network, the same in every figure.
 
 The colours are Okabe and Ito's (*Color Universal Design*, 2008), which the colour-blind can tell
 apart; each has a shape of its own, so that grey print tells them apart as well.
@@ -12,7 +12,7 @@ from models.study.label import SpecWords
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Mark:
-    """How the points of one number of bands look.
+    """How the points of one number of bands, or of one network, look.
 
     Attributes
     ----------
@@ -20,11 +20,14 @@ class Mark:
         Colour on a light and on a dark ground.
     marker : str
         matplotlib's name of the shape.
+    hollow : bool
+        Drawn as an outline.
     """
 
     light: str
     dark: str
     marker: str
+    hollow: bool = False
 
 
 MARKS = (
@@ -38,6 +41,17 @@ MARKS = (
 )
 
 
+def mark_of(place: int) -> Mark:
+    """The mark of a place: `MARKS`, these hollow, and then with other shapes, 98 in all."""
+    n = len(MARKS)
+    turn = place // n
+    return dataclasses.replace(
+        MARKS[place % n],
+        marker=MARKS[(place + turn // 2) % n].marker,
+        hollow=turn % 2 == 1,
+    )
+
+
 def marks_of(specs: Iterable[SpecWords]) -> dict[str, int]:
     """Which of `MARKS` each family has: the most bands the first; those after the last begin anew.
 
@@ -46,3 +60,9 @@ def marks_of(specs: Iterable[SpecWords]) -> dict[str, int]:
     found = {spec.family: spec.n_bands for spec in specs}
     order = sorted(found, key=lambda family: (-found[family], family))
     return {family: i % len(MARKS) for i, family in enumerate(order)}
+
+
+def marks_of_networks(models: Iterable[str]) -> dict[str, int]:
+    """Which mark, by `mark_of`, each network has: ``vgg`` the first, then by name."""
+    order = sorted(set(models), key=lambda name: (name != "vgg", name))
+    return {name: i for i, name in enumerate(order)}

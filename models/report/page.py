@@ -12,13 +12,13 @@ from typing import Any, Self
 import jinja2
 
 from featurestore.storage.atomic import atomic_write
+from models.report import heatmap, shades
 from models.report.drawing import GREY, GROUND, INK, NARROW, WIDE, inline
 from models.report.figure import Figure
 from models.report.frontier import frontier
 from models.report.marks import MARKS
 from models.report.published import DATA_SETS, beside_published
 from models.report.resolution import resolutions
-from models.report.robustness import robustness_figure
 from models.report.tags import tag_rows
 from models.robustness import Robustness
 from models.study import formatting
@@ -40,7 +40,7 @@ class Figures:
         return cls(
             frontier=frontier(comparison),
             resolutions=resolutions(comparison),
-            robustness=None if robustness is None else robustness_figure(robustness, comparison),
+            robustness=None if robustness is None else heatmap.heat_map(robustness, comparison),
         )
 
 
@@ -88,11 +88,12 @@ def render(
     )
     environment.globals |= {
         "formatting": formatting,
-        "heat": heat,
+        "heatmap": heatmap,
+        "shades": shades,
         "isnan": math.isnan,
     }
     style = environment.get_template("page.css").render(
-        marks=MARKS, ink=INK, grey=GREY, ground=GROUND
+        marks=MARKS, shades=shades, ink=INK, grey=GREY, ground=GROUND
     )
     script = (resources.files("models.report") / "templates" / "page.js").read_text("utf-8")
     catalogs = sorted({row["catalog"] for row in rows if row.get("catalog")})
@@ -101,19 +102,21 @@ def render(
     return environment.get_template("index.html").render(
         comparison=comparison,
         headline=headline(comparison),
+        frontier_title=figures.frontier.title,
         charts={
             panel.name: _drawn(dataclasses.replace(figures.frontier, rows=((panel,),), title=""))
             for panel in figures.frontier.rows[0]
         },
         resolutions=[(figure, _drawn(figure)) for figure in figures.resolutions],
         robustness=robustness,
-        robustness_n_drawn=len(figures.robustness.legend) if figures.robustness else 0,
-        robustness_chart=figures.robustness and _drawn(figures.robustness),
+        heat_lines=() if robustness is None else heatmap.heat_lines(robustness),
+        shade_keys=figures.robustness.legend if figures.robustness else (),
+        n_drawn=len(figures.robustness.rows[0][0].y.ticks) if figures.robustness else 0,
         tag_points=tag_points,
         tag_rows=rows_of_tags if tag_points else [],
         catalog=catalog,
-        data_set=DATA_SETS.get(catalog or ""),
-        pairs=beside_published(comparison, catalog),
+        data_sets=DATA_SETS,
+        published=beside_published(comparison),
         facts=facts(rows),
         n_rows=sum(map(is_as_trained, rows)),
         listen=listen,
@@ -208,14 +211,6 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.0f} s"
-
-
-def heat(loss: float) -> str:
-    """How strongly a loss is coloured: ``lost-1`` from 1 %, then twice as much each, ``won-1``."""
-    if math.isnan(loss) or abs(loss) < 0.01:
-        return ""
-    level = min(4, 1 + int(math.log2(abs(loss) / 0.01)))
-    return f"{'lost' if loss > 0 else 'won'}-{level}"
 
 
 def _digest(text: str) -> str:

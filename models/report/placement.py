@@ -46,6 +46,7 @@ def place_labels(
     sizes: Sequence[tuple[float, float]],
     within: Box,
     *,
+    words: Sequence[Box] = (),
     soft: Sequence[Box] = (),
     first: Sequence[int] = (),
 ) -> list[tuple[float, float] | None]:
@@ -62,6 +63,8 @@ def place_labels(
         Of the labels; a width of 0 is no label.
     within : Box
         What labels must not leave.
+    words : sequence of Box
+        What is written there already, which labels never cover.
     soft : sequence of Box
         What labels should not cover, such as bars and lines.
     first : sequence of int
@@ -80,8 +83,9 @@ def place_labels(
         (x, y), (width, height) = points[i], sizes[i]
         if not width:
             continue
-        taken = [*dots, *labels]
-        rounds = [[*taken, *soft], taken, *([labels] if i in first else [])]
+        written = [*words, *labels]
+        taken = [*dots, *written]
+        rounds = [[*taken, *soft], taken, *([written] if i in first else [])]
         for obstacles, (dx, dy) in product(rounds, _PLACES):
             left = x + dx - (0 if dx > 0 else width)
             bottom = y + dy - (0 if dy > 0 else height if dy < 0 else height / 2)

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from featurestore.specs.mel import FeatureSpec
 from models.report.axis import Axis
 from models.report.figure import Dot, Figure, Line, Panel
-from models.report.frontier import legend
+from models.report.frontier import keys_of_bands
 from models.report.marks import marks_of
 from models.study.comparison import Comparison, Point
 from models.study.formatting import describe, scaling, settings
@@ -18,40 +19,50 @@ _ROWS: tuple[tuple[str, str, Callable[[Point], float], Callable[[Point], float]]
     ("gmac", "GMAC", lambda p: p.gmac, lambda p: math.nan),
 )
 
+_FEWEST = 3
+"""Specs of one network that a line can join."""
+
 
 def resolutions(comparison: Comparison) -> tuple[Figure, ...]:
     """A figure for each network (and width, encoding, recipe …) on mel-spectrograms.
 
     Rows are ROC AUC, PR AUC and GMAC, columns the sample rates and amplitude scalings. A column
-    says its GMAC once: where two differ in the scaling alone, the first shows it.
+    says its GMAC once: where two differ in the scaling alone, the first shows it. Of several
+    networks, those on fewer than three specs have none: the frontier says as much of them.
     """
-    groups: dict[str, list[Point]] = {}
+    groups: dict[str, list[_OnMel]] = {}
     for point in comparison.points:
-        if not isinstance(point.spec, FeatureSpec):
-            continue
-        groups.setdefault(settings(point), []).append(point)
+        if isinstance(point.spec, FeatureSpec):
+            groups.setdefault(settings(point), []).append(_OnMel(point.spec, point))
+    if len(groups) > 1:
+        groups = {title: points for title, points in groups.items() if len(points) >= _FEWEST}
     return tuple(
         _figure("resolution" if len(groups) == 1 else f"resolution-{i}", title, points)
         for i, (title, points) in enumerate(groups.items(), start=1)
     )
 
 
-def _figure(name: str, title: str, points: Sequence[Point]) -> Figure:
-    marks = marks_of(p.label.spec for p in points)
-    hops = sorted({p.spec.hop for p in points})
-    names = {p.spec.hop: hop_name(p.spec) for p in points}
+class _OnMel(NamedTuple):
+    spec: FeatureSpec
+    point: Point
+
+
+def _figure(name: str, title: str, points: Sequence[_OnMel]) -> Figure:
+    marks = marks_of(point.label.spec for _, point in points)
+    hops = sorted({spec.hop for spec, _ in points})
+    names = {spec.hop: hop_name(spec) for spec, _ in points}
     x = Axis.categories("hop", [names[h] for h in hops])
-    columns: dict[str, list[Point]] = {}
-    for point in sorted(points, key=lambda p: (p.spec.sr, p.spec.log != "log", p.spec.name)):
-        columns.setdefault(scaling(point.spec), []).append(point)
+    columns: dict[str, list[_OnMel]] = {}
+    for each in sorted(points, key=lambda p: (p.spec.sr, p.spec.log != "log", p.spec.name)):
+        columns.setdefault(scaling(each.spec), []).append(each)
     rows: list[tuple[Panel, ...]] = []
     for row, score, value, std in _ROWS:
-        values = [value(p) + s * _or_zero(std(p)) for p in points for s in (-1, 1)]
+        values = [value(p) + s * _or_zero(std(p)) for _, p in points for s in (-1, 1)]
         y = (Axis.logarithmic if row == "gmac" else Axis.linear)(score, values)
         panels = []
         shown = set()
         for i, (column, members) in enumerate(columns.items()):
-            costs = frozenset((p.spec.n_mels, p.spec.hop, p.gmac) for p in members)
+            costs = frozenset((spec.n_mels, spec.hop, p.gmac) for spec, p in members)
             if row == "gmac" and costs in shown:
                 continue
             shown.add(costs)
@@ -59,14 +70,14 @@ def _figure(name: str, title: str, points: Sequence[Point]) -> Figure:
                 family: [
                     Dot(
                         # Bars of different bands side by side, not overlapping.
-                        x=hops.index(p.spec.hop) + 0.5 * (mark + 0.5) / len(marks) - 0.25,
-                        y=value(p),
-                        std=std(p),
+                        x=hops.index(spec.hop) + 0.5 * (mark + 0.5) / len(marks) - 0.25,
+                        y=value(point),
+                        std=std(point),
                         mark=mark,
-                        tip=describe(p),
+                        tip=describe(point),
                     )
-                    for p in sorted(members, key=lambda p: p.spec.hop)
-                    if p.label.spec.family == family
+                    for spec, point in sorted(members, key=lambda p: p.spec.hop)
+                    if point.label.spec.family == family
                 ]
                 for family, mark in marks.items()
             }
@@ -91,7 +102,7 @@ def _figure(name: str, title: str, points: Sequence[Point]) -> Figure:
         name=name,
         title=title,
         rows=tuple(rows),
-        legend=legend(points, [points[0].model]),
+        legend=keys_of_bands(marks),
     )
 
 

@@ -109,6 +109,11 @@ class ConditionLoss:
     tag_losses: dict[str, TagLoss]
 
     @property
+    def is_told(self) -> bool:
+        """Whether the loss, or the gain, is told from none at all: at 5 %, by `p_holm`."""
+        return self.p_holm < ALPHA
+
+    @property
     def tags_lost(self) -> list[str]:
         """Tags whose loss is shown, the largest first."""
         shown = [tag for tag, found in self.tag_losses.items() if found.verdict == "worse"]

@@ -32,7 +32,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from featurestore.errors import TrainingError, TrainingSettingsError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.spec import Spec
 from models.study.difference import Difference, difference, typical_variance
 from models.study.formatting import count, table
 from models.study.label import Label, label_points
@@ -45,7 +45,7 @@ from models.study.recommendation import (
     verdict_of,
 )
 from models.study.results import Identity, Row, identity, is_as_trained, spec_of
-from models.study.run_table import RunTable, run_table
+from models.study.run_table import RunTable, ScoredOn, run_table
 from models.study.significance import NO_INTERVAL, Interval, holm, percentile_interval
 from models.study.tag_losses import TagLoss, tag_losses
 
@@ -64,11 +64,13 @@ class Point:
     ----------
     label : Label
         Short words that tell this point from the others: bands, hop, and whatever else varies.
-    spec : FeatureSpec
+    spec : Spec
     model, encoding, recipe, augment : str
     width : float
     data : str
         Digest of what was learnt from; only points of one digest can be compared.
+    scored_on : ScoredOn or None
+        On what; None where runs differ in it or do not say.
     n_runs : int
         Each tested on all of the folds.
     n_folds : int
@@ -110,13 +112,14 @@ class Point:
     """
 
     label: Label
-    spec: FeatureSpec
+    spec: Spec
     model: str
     width: float
     encoding: str
     recipe: str
     augment: str
     data: str
+    scored_on: ScoredOn | None
     n_runs: int
     n_folds: int
     roc_auc: float
@@ -342,6 +345,7 @@ def _point(
         label=table.label,
         spec=spec_of(row),
         **{f: row[f] for f in ("model", "width", "encoding", "recipe", "augment", "data")},
+        scored_on=table.scored_on,
         n_runs=len(table.runs),
         n_folds=len(table.folds),
         roc_auc=table.roc_auc,

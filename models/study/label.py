@@ -1,11 +1,12 @@
 """Labels: the words that tell the points of a study from one another."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from featurestore.specs.mel import FeatureSpec
 from featurestore.specs.perturbation import Condition
+from featurestore.specs.spec import Spec
 
 _ABBREVIATED = {"n_fft": "fft", "win_length": "win"}
 
@@ -18,6 +19,8 @@ class SpecWords:
 
     Attributes
     ----------
+    kind : str
+        Of the spec: ``mel``, ``wave``.
     family : str
         What specs of one colour in a figure have in common: ``96 bands``, or a spec's whole name
         where it has no bands.
@@ -29,16 +32,19 @@ class SpecWords:
         Said where it varies: ``16 kHz``, ``db``, then what is off its default.
     """
 
+    kind: str
     family: str
     n_bands: int
     resolution: tuple[str, ...]
     rest: tuple[str, ...]
 
 
-def words_of(spec: FeatureSpec) -> SpecWords:
+def words_of(spec: Spec) -> SpecWords:
     """Say a spec in words; one that is no mel-spectrogram is said by its name."""
     if not isinstance(spec, FeatureSpec):
-        return SpecWords(family=spec.name, n_bands=0, resolution=(spec.name,), rest=())
+        return SpecWords(
+            kind=spec.kind, family=spec.name, n_bands=0, resolution=(spec.name,), rest=()
+        )
     rest = [f"{spec.sr / 1000:g} kHz", spec.log]
     for field in dataclasses.fields(spec):
         value = getattr(spec, field.name)
@@ -54,6 +60,7 @@ def words_of(spec: FeatureSpec) -> SpecWords:
         else:
             rest.append(name if value else f"no {name}")
     return SpecWords(
+        kind=spec.kind,
         family=f"{spec.n_mels} bands",
         n_bands=spec.n_mels,
         resolution=(f"mel{spec.n_mels}", hop_name(spec)),
@@ -95,34 +102,49 @@ class Label:
 
 
 def label_points(
-    points: Sequence[tuple[FeatureSpec, dict[str, Any]]],
+    points: Sequence[tuple[Spec, dict[str, Any]]],
 ) -> tuple[list[Label], tuple[str, ...]]:
     """Make the labels of all points, each a spec and its settings (`results.Identity`'s fields).
+
+    What the specs are beyond their resolution, and how they are encoded, is said where specs of
+    one kind differ in it: waveforms beside mel-spectrograms leave the words for these as they are.
 
     Returns
     -------
     labels : list of Label
         All different.
     common : tuple of str
-        What all points have in common and no label says. That they are of one collection goes
-        without saying.
+        What all points have in common and no label says; of a kind among others, what its points
+        have: ``mel: 16 kHz, db``. That they are of one collection goes without saying.
     """
     specs = [words_of(spec) for spec, _ in points]
     settings = [_settings_words(fields) for _, fields in points]
-    shared = set.intersection(
-        *({*spec.rest, *words} for spec, words in zip(specs, settings, strict=True))
-    )
+    of_spec = [(*s.rest, fields["encoding"]) for s, (_, fields) in zip(specs, points, strict=True)]
+    shared = _shared((*s.rest, *words) for s, words in zip(specs, settings, strict=True))
+    kinds = dict.fromkeys(spec.kind for spec in specs)
+    by_kind = {
+        kind: shared | _shared(w for s, w in zip(specs, of_spec, strict=True) if s.kind == kind)
+        for kind in kinds
+    }
     labels = [
         Label(
             spec=spec,
-            of_spec=tuple(word for word in spec.rest if word not in shared),
-            settings=tuple(word for word in words if word not in shared),
+            of_spec=tuple(word for word in spec.rest if word not in by_kind[spec.kind]),
+            settings=tuple(word for word in words if word not in by_kind[spec.kind]),
         )
         for spec, words in zip(specs, settings, strict=True)
     ]
     data = f"data {points[0][1]['data']}"
-    common = tuple(w for w in (*specs[0].rest, *settings[0]) if w in shared and w != data)
-    return labels, common
+    common = [w for w in (*specs[0].rest, *settings[0]) if w in shared and w != data]
+    for kind in kinds:
+        words = next(w for s, w in zip(specs, of_spec, strict=True) if s.kind == kind)
+        if own := [word for word in words if word in by_kind[kind] - shared]:
+            common.append(f"{kind}: {', '.join(own)}")
+    return labels, tuple(common)
+
+
+def _shared(words: Iterable[Sequence[str]]) -> set[str]:
+    return set.intersection(*map(set, words))
 
 
 def _settings_words(fields: dict[str, Any]) -> tuple[str, ...]:

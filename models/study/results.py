@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 from featurestore.errors import RunError, SpecError, TrainingError
-from featurestore.specs.mel import FeatureSpec
+from featurestore.specs.kinds import parse_spec
 from featurestore.specs.perturbation import Condition
+from featurestore.specs.spec import Spec
 from featurestore.storage.atomic import output_errors
 
 Row = dict[str, Any]
@@ -191,7 +192,7 @@ def _condition_of(spec: str) -> str:
     return spec.partition("~")[2] or "clean"
 
 
-def spec_of(row: Row) -> FeatureSpec:
+def spec_of(row: Row) -> Spec:
     """The spec that a row is about.
 
     Raises
@@ -199,7 +200,7 @@ def spec_of(row: Row) -> FeatureSpec:
     SpecError
         If the row's ``spec`` is no spec's name.
     """
-    return FeatureSpec.parse(row["spec"])
+    return parse_spec(row["spec"])
 
 
 def read_results(path: str | os.PathLike[str]) -> tuple[list[Row], str | None]:

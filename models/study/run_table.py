@@ -28,6 +28,26 @@ class Run(NamedTuple):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class ScoredOn:
+    """What runs were tested on.
+
+    Attributes
+    ----------
+    catalog : str
+    has_own_splits : bool
+        Whether they learnt from and were tested on the catalog's own splits, whole: not on folds,
+        nor from clips drawn of the training split.
+    n_clips, n_tags : int
+        That were scored.
+    """
+
+    catalog: str
+    has_own_splits: bool
+    n_clips: int
+    n_tags: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class RunTable:
     """The runs of one point that were tested on all of its folds.
 
@@ -58,6 +78,18 @@ class RunTable:
     def data(self) -> str:
         """Digest of the collection, which all rows share."""
         return str(self.rows[0]["data"])
+
+    @property
+    def scored_on(self) -> ScoredOn | None:
+        """What all rows were tested on; None where they differ in it, or do not say."""
+        found = {
+            (row.get("catalog"), row.get("n_test"), row.get("n_tags_scored")) for row in self.rows
+        }
+        catalog, n_clips, n_tags = found.pop()
+        if found or not catalog or n_clips is None or n_tags is None:
+            return None
+        is_own = self.folds == (None,) and {run.partition for run in self.runs} == {None}
+        return ScoredOn(catalog=catalog, has_own_splits=is_own, n_clips=n_clips, n_tags=n_tags)
 
     @property
     def is_redrawn(self) -> bool:

@@ -19,7 +19,7 @@ from models.data import (
     is_split,
     training_data,
 )
-from models.networks import parse_architecture
+from models.networks.architecture import Architecture
 from models.study.results import IDENTITY, Identity, Row, identity, is_of_one_network
 from models.training.settings import TrainSettings
 
@@ -66,7 +66,7 @@ class Run:
     threads: int | None
 
     def __str__(self) -> str:
-        where = f"{self.spec} {self.settings.model} seed {self.settings.seed}"
+        where = f"{self.spec} {self.settings.architecture.name} seed {self.settings.seed}"
         return where + ("" if self.fold is None else f" fold {self.fold}")
 
     @property
@@ -89,7 +89,7 @@ class Run:
 def identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
     """The fields of a row that make a run what it is."""
     known = {
-        **dataclasses.asdict(settings),
+        **settings.json(),
         "data": data.digest,
         "spec": data.spec.name,
         "encoding": data.encoding,
@@ -161,13 +161,14 @@ def list_runs(
         for run in range(runs)
         for model in dict.fromkeys(models)
     ]
+    networks = [training.architecture for training in trainings if training.seed == settings.seed]
     wanted: dict[Identity, Run] = {}
     chosen: dict[Hashable, tuple[str, ...]] = {}
     digests: dict[str, list[str]] = {}
     notes: set[str] = set()
     for store in stores:
         choices = _folds(store, folds, say)
-        for spec, fold in product(_specs_of(store, stores, specs, models), choices):
+        for spec, fold in product(_specs_of(store, stores, specs, networks), choices):
             taken = [t for t in trainings if isinstance(spec, t.architecture.accepts)]
             for training, data in _data_of(store, spec, fold, tags, taken, vary, draws):
                 name = f"{data.spec.name} of {store.path}"
@@ -199,6 +200,13 @@ def list_runs(
                         f"{run.spec} as {data.encoding} is in {first.store.path} and in "
                         f"{store.path}; leave one of them out, or choose --specs"
                     )
+    for model in dict.fromkeys(models):
+        if not any(run.settings.model == model for run in wanted.values()):
+            architecture = next(t.architecture for t in trainings if t.model == model)
+            raise TrainingError(
+                f"{architecture.name} takes specs of the kind {architecture.accepts.kind}, and "
+                "none of these is; leave it out, or choose other --specs"
+            )
     if ALL in conditions and not any(chosen.values()):
         paths = ", ".join(store.path for store in stores)
         raise TrainingError(
@@ -260,17 +268,17 @@ def _specs_of(
     store: "FeatureStore",
     stores: Sequence["FeatureStore"],
     specs: Sequence[Spec | str] | None,
-    models: Sequence[str],
+    networks: Sequence[Architecture],
 ) -> list[Spec]:
     """Specs of `store` that some network takes."""
-    networks = [parse_architecture(model) for model in models]
     if specs is None:
         chosen = [s for s in clean_specs(store) if any(isinstance(s, n.accepts) for n in networks)]
         if not chosen:
             kinds = " or ".join(dict.fromkeys(network.accepts.kind for network in networks))
             raise TrainingError(
                 f"{store.path} holds no spec of the kind {kinds}, of clean audio, which "
-                f"{', '.join(models)} can be trained on; name specs with --specs"
+                f"{', '.join(network.name for network in networks)} can be trained on; name specs "
+                "with --specs"
             )
     else:
         # Where no store has it, asking this one says so.
@@ -279,7 +287,4 @@ def _specs_of(
         for spec in chosen:
             if not any(isinstance(spec, network.accepts) for network in networks):
                 networks[0].require(spec)
-    for network in networks:
-        if not any(isinstance(spec, network.accepts) for spec in chosen):
-            network.require(chosen[0])
     return chosen

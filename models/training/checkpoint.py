@@ -145,7 +145,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         "n_frames": checkpoint.n_frames,
         "window": checkpoint.window and dataclasses.asdict(checkpoint.window),
         "tags": checkpoint.tags,
-        "settings": dataclasses.asdict(checkpoint.settings),
+        "settings": checkpoint.settings.json(),
         "source": checkpoint.source,
         "training": training
         and {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
@@ -157,14 +157,22 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         partial.write_bytes(written)
 
 
-def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def load_checkpoint(path: str | os.PathLike[str], *, model: str | None = None) -> Checkpoint:
     """Read what `save_checkpoint` wrote, of this melgrid or an earlier one.
+
+    Parameters
+    ----------
+    path : path
+    model : str, optional
+        The network that it is of; needed where that is from a file of one's own,
+        ``my_net.py:MyNet``: a checkpoint never says what file to run.
 
     Raises
     ------
     TrainingError
         If there is no such file, or if it is not a checkpoint of these versions; code in it is not
-        run.
+        run. If it is of another network than `model`, or of one from a file which `model` does not
+        say, or is now another version of.
     """
     path = Path(path)
     if not path.is_file():
@@ -176,7 +184,7 @@ def load_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
                 f"{path} is a checkpoint of format {form!r}, this melgrid reads {_FORMAT!r}; "
                 "train again"
             )
-        return _checkpoint(json.loads(metadata), weights)
+        return _checkpoint(json.loads(metadata), weights, model)
     except TrainingError:
         raise
     except Exception as error:  # torch.load alone raises half a dozen kinds
@@ -201,9 +209,11 @@ def _read(path: Path) -> tuple[str, str, dict[str, torch.Tensor]]:
         )
 
 
-def _checkpoint(fields: dict[str, Any], weights: dict[str, torch.Tensor]) -> Checkpoint:
+def _checkpoint(
+    fields: dict[str, Any], weights: dict[str, torch.Tensor], model: str | None
+) -> Checkpoint:
     spec = parse_spec(fields["spec"])
-    settings = TrainSettings.from_json(fields["settings"] | {"device": "auto"})
+    settings = TrainSettings.from_json(fields["settings"] | {"device": "auto"}, model=model)
     tags = tuple(fields["tags"])
     task = settings.new_task(tags)
     network = new_network(settings, spec, n_frames=fields["n_frames"], n_outputs=task.n_outputs)

@@ -141,6 +141,7 @@ def evaluate_checkpoint(
     checkpoint: str | os.PathLike[str],
     store: "FeatureStore",
     *,
+    model: str | None = None,
     splits: Sequence[str] = ("test",),
     conditions: Sequence[str] = (),
 ) -> Evaluation:
@@ -152,6 +153,8 @@ def evaluate_checkpoint(
     store : FeatureStore
         It holds the checkpoint's spec, or serves it as a view; of the clips that it was trained on,
         or of others with these tags and as long.
+    model : str, optional
+        As `models.training.checkpoint.load_checkpoint` takes it.
     splits : sequence of str
         Of ``train``, ``validation``, ``test``; by the checkpoint's fold where it has one.
     conditions : sequence of str
@@ -171,7 +174,7 @@ def evaluate_checkpoint(
             raise TrainingSettingsError(
                 f"split is {split!r}; it must be one of {', '.join(SPLITS)}"
             )
-    trained = load_checkpoint(checkpoint)
+    trained = load_checkpoint(checkpoint, model=model)
     fold = None if trained.training is None else trained.training.fold
     data = training_data(store, trained.spec, tags=trained.tags, fold=fold)
     if data.n_frames != trained.n_frames:
@@ -198,7 +201,7 @@ def evaluate_checkpoint(
     return Evaluation(
         checkpoint=os.fspath(checkpoint),
         spec=trained.spec.name,
-        model=trained.settings.model,
+        model=trained.settings.architecture.name,
         fold=fold,
         scores=tuple(found),
     )

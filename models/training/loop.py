@@ -34,6 +34,7 @@ from featurestore.errors import TrainingError
 from models.data import CACHE_LIMIT, Clip, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
+from models.networks.own import user_errors
 from models.tasks.task import Scores
 from models.training import distributed
 from models.training.checkpoint import Checkpoint, Training, new_network, save_checkpoint
@@ -102,6 +103,7 @@ def train_to_checkpoint(
         return trained
 
 
+@user_errors()
 def train(
     data: TrainingData,
     settings: TrainSettings,
@@ -219,7 +221,7 @@ class _Training:
     @property
     def identity(self) -> dict[str, Any]:
         """What must agree for a state to be this training's."""
-        settings = dataclasses.asdict(self._settings)
+        settings = self._settings.json()
         del settings["device"]
         return settings | {
             "spec": self._data.spec.name,

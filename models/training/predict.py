@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from models.data import Clip, ClipDataset, loader
+from models.networks.own import user_errors
 from models.tasks.task import Task
 from models.training import distributed
 from models.training.recipes import RECIPES, Recipe
@@ -93,6 +94,7 @@ def predict_batch(
     return torch.stack(means)
 
 
+@user_errors()
 def predict_windows(
     network: nn.Module,
     values: torch.Tensor,

@@ -9,6 +9,7 @@ from featurestore.errors import TrainingSettingsError
 from models.data.augment import AUGMENTS, Augment
 from models.networks import parse_architecture
 from models.networks.architecture import Architecture
+from models.networks.own import is_name, is_reference
 from models.tasks import parse_task
 from models.tasks.task import Task
 from models.training.recipes import RECIPES
@@ -32,7 +33,9 @@ class TrainSettings:
     Parameters
     ----------
     model : str
-        A name in `models.networks.ARCHITECTURES`.
+        A name in `models.networks.ARCHITECTURES`, or a class in a file of one's own,
+        ``my_net.py:MyNet``, which is run. It is replaced by `Architecture.reference` then: in
+        another process, it is this version of the file or an error.
     task : str
         What is learnt: a name in `models.tasks.TASKS`.
     width : float
@@ -81,6 +84,7 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         architecture = parse_architecture(self.model)
+        object.__setattr__(self, "model", architecture.reference or architecture.name)
         parse_task(self.task)
         for field, choices in _CHOICES.items():
             value = getattr(self, field)
@@ -157,10 +161,40 @@ class TrainSettings:
             return bool(features.get("avx512_bf16") or features.get("amx_bf16"))
         return False
 
+    def json(self) -> dict[str, Any]:
+        """All fields; of an own network, its name, and not the file that it is from."""
+        return dataclasses.asdict(self) | {"model": self.architecture.name}
+
     @classmethod
-    def from_json(cls, fields: dict[str, Any]) -> Self:
-        """Read what `dataclasses.asdict` wrote; unknown keys are refused by name."""
+    def from_json(cls, fields: dict[str, Any], *, model: str | None = None) -> Self:
+        """Read what `json` gave; unknown keys are refused by name.
+
+        Parameters
+        ----------
+        fields : dict
+            They never name a file that is run.
+        model : str, optional
+            The network that they name; needed where it is from a file of a user's, to say which.
+
+        Raises
+        ------
+        TrainingSettingsError
+            Also if `model` is another network, or another version of it.
+        """
         unknown = fields.keys() - {field.name for field in dataclasses.fields(cls)}
         if unknown:
             raise TrainingSettingsError(f"unknown training settings: {', '.join(sorted(unknown))}")
+        named = fields.get("model", cls.model)
+        if is_reference(named):
+            raise TrainingSettingsError(
+                f"model is {named!r}: what is read from a file never names another one to run"
+            )
+        if model is not None:
+            given = parse_architecture(model).name
+            if given != named:
+                raise TrainingSettingsError(
+                    f"{model} is {given}, and {named} is needed"
+                    + (": the file was changed since" if is_name(given) else "")
+                )
+            fields = fields | {"model": model}
         return cls(**fields)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from featurestore.errors import CatalogError
 from featurestore.storage.urls import file_system
 from pipeline.catalogs.catalog import Catalog
-from pipeline.catalogs.data_sets import CATALOGS
+from pipeline.catalogs.data_sets import CATALOGS, TAGS
 from pipeline.catalogs.folder import list_folder
 from pipeline.catalogs.paths import absolute, list_paths
 from pipeline.catalogs.table import endings, is_table, list_frame, list_table
@@ -16,7 +16,7 @@ from pipeline.catalogs.table.settings import TableSettings
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CATALOGS", "Catalog", "TableSettings", "list_paths", "open_catalog"]
+__all__ = ["CATALOGS", "Catalog", "TableSettings", "list_paths", "open_catalog", "tags_of"]
 
 
 def open_catalog(
@@ -77,3 +77,19 @@ def open_catalog(
             else f"a folder, or a table that ends in {endings()}"
         )
     )
+
+
+def tags_of(data_set: str) -> tuple[str, ...]:
+    """Tags of a data set, in the order of the outputs of networks that were published for it.
+
+    Raises
+    ------
+    CatalogError
+        If the order is not known.
+    """
+    if data_set not in TAGS:
+        raise CatalogError(
+            f"the order of the tags in published weights is known of {', '.join(TAGS)}, not of "
+            f"{data_set!r}: give --tags FILE, a tag a line in the order of the outputs"
+        )
+    return TAGS[data_set]

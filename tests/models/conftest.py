@@ -16,7 +16,9 @@ from featurestore.format.statistics import statistics_of
 from featurestore.specs.encoding import Codec, Encoding
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import ferraro2020
+from featurestore.specs.kinds import parse_spec
 from featurestore.specs.perturbation import Condition
+from featurestore.specs.spec import Spec
 from featurestore.writer import StoreWriter, write_shard
 from models.study.comparison import Comparison, compare
 from models.study.results import Row
@@ -175,6 +177,28 @@ def drawn_store(write_store: WriteStore) -> FeatureStore:
     )
 
 
+MY_NET = """
+from torch import nn
+
+
+class MyNet(nn.Module):
+    def __init__(self, spec, *, n_frames, n_outputs, width=1.0):
+        super().__init__()
+        self.dense = nn.Linear(spec.n_bands, n_outputs)
+
+    def forward(self, values):
+        return self.dense(values.mean(2))
+"""
+
+
+@pytest.fixture
+def my_net(tmp_path: Path) -> Path:
+    """A user's file with a network, ``MyNet``."""
+    path = tmp_path / "my_net.py"
+    path.write_text(MY_NET)
+    return path
+
+
 # Rows such as a study writes.
 
 TAGS = ["guitar", "slow", "techno", "<script>alert(1)</script>", "声楽"]
@@ -183,7 +207,7 @@ MakeRows = Callable[..., list[Row]]
 
 
 def make_rows(
-    specs: Sequence[FeatureSpec],
+    specs: Sequence[Spec],
     *,
     models: Sequence[str] = ("vgg",),
     runs: int = 3,
@@ -196,7 +220,7 @@ def make_rows(
     clips = rng.normal(0, 0.012, (len(folds), 50))  # what a resample of the test clips does
     rows = []
     for spec in specs:
-        cells = spec.sr / 16000 * spec.n_mels / 96 / float(spec.hop)
+        cells = float(spec.n_bands / spec.frame_step) / 6000  # of 96 bands at x1, 16 kHz
         for model in models:
             level = 0.9 - 0.012 * np.log2(1 / cells) ** 2 / 4 + (0.012 if model == "musicnn" else 0)
             for run in range(runs):
@@ -254,7 +278,7 @@ def with_conditions(rows: Sequence[Row], losses: Mapping[str, float], seed: int 
     for condition, loss in losses.items():
         for row in rows:
             lost = loss * (1 + 0.1 * rng.normal())
-            change = rng.normal(-lost, loss / 10, len(row["bootstrap_roc_auc"]))
+            change = rng.normal(-lost, abs(loss) / 10, len(row["bootstrap_roc_auc"]))
             found.append(
                 row
                 | {
@@ -297,6 +321,27 @@ def few() -> list[Row]:
 @pytest.fixture(scope="session")
 def compared(few) -> Comparison:
     return compare(few)
+
+
+NETWORKS = ("vgg", "fcn", "crnn", "short", "musicnn", "musicnn-original", "attention", "vit")
+
+
+@pytest.fixture(scope="session")
+def zoo() -> list[Row]:
+    """Eight networks on two mel specs, and one each on waveforms and on spectra: 18 points."""
+    mels = [FeatureSpec(sr=16000, n_mels=n_mels) for n_mels in (96, 48)]
+    rows = [
+        row | {"gmac": row["gmac"] * (1 + place)}
+        for place, name in enumerate(NETWORKS)
+        for row in make_rows(mels, models=(name,), seed=place)
+    ]
+    rows += make_rows([parse_spec("sr16000-wave")], models=("sample",), encoding="int16")
+    return rows + make_rows([parse_spec("sr16000-stft512-x1-db")], models=("hcnn",))
+
+
+@pytest.fixture(scope="session")
+def compared_zoo(zoo) -> Comparison:
+    return compare(zoo, baseline="sr16000-stft512-x1-db")
 
 
 @pytest.fixture(scope="session")

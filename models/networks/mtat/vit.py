@@ -17,12 +17,14 @@ in decibels. Its layers and their 25,066,804 parameters are the report's; what i
 """
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
+from models.networks.attentive import attention_weights
 from models.networks.pools import cells_left, limited
 
 FILTERS = (64, 128, 256)
@@ -50,6 +52,8 @@ class ViT(nn.Module):
         rounded to the nearest whole number, at least 1; there are 8 heads at every width.
     """
 
+    has_cls: ClassVar[bool] = False
+
     def __init__(
         self, spec: FeatureSpec, *, n_frames: int, n_outputs: int, width: float = 1.0
     ) -> None:
@@ -63,6 +67,7 @@ class ViT(nn.Module):
         rows = cells_left(spec.n_mels, mel_pools)
         columns = min(PATCH, cells_left(n_frames, time_pools))
         n_units = HEADS * scaled(HEAD_UNITS)
+        self.frames_per_step = columns * math.prod(time_pools)
         self.input_norm = nn.BatchNorm2d(1)
         self.layers = nn.Sequential(
             *(
@@ -89,11 +94,23 @@ class ViT(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, n_outputs)`` of windows ``(batch, n_mels, n_frames)``."""
-        maps = self.layers(self.input_norm(values.unsqueeze(1)))
-        patches = self.patches(maps).flatten(2).transpose(1, 2)
-        patches = patches + self.positions[: patches.shape[1]]
-        logits: torch.Tensor = self.dense(self.transformer(patches).mean(1))
+        logits: torch.Tensor = self.dense(self.transformer(self._tokens(values)).mean(1))
         return logits
+
+    def attention(self, values: torch.Tensor) -> torch.Tensor:
+        """What patches pay to each other, `models.networks.attentive.Attentive`."""
+        tokens, weights = self._tokens(values), []
+        for layer in self.transformer.layers:
+            assert isinstance(layer, nn.TransformerEncoderLayer)
+            weights.append(attention_weights(layer.self_attn, tokens))
+            tokens = layer(tokens)
+        return torch.stack(weights, 1)
+
+    def _tokens(self, values: torch.Tensor) -> torch.Tensor:
+        """What the transformer takes: ``(batch, n_patches, 256)``."""
+        maps = self.layers(self.input_norm(values.unsqueeze(1)))
+        patches: torch.Tensor = self.patches(maps).flatten(2).transpose(1, 2)
+        return patches + self.positions[: patches.shape[1]]
 
 
 def pools(n_mels: int, n_frames: int) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -11,6 +11,8 @@ cell that one. Where more than one band is left, of more than 128, the largest o
 """
 
 import itertools
+import math
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +20,7 @@ from torch import nn
 
 from featurestore.specs.mel import FeatureSpec
 from models.networks.architecture import Architecture
+from models.networks.attentive import attention_weights
 from models.networks.won2020.blocks import Residual, scaled
 
 FILTERS = (128, 128, 256, 256, 256, 256, 256)
@@ -50,6 +53,8 @@ class Attention(nn.Module):
         `numpy.random.random`) draws uniformly from 0 to 1 with the seed 0.
     """
 
+    has_cls: ClassVar[bool] = True
+    frames_per_step = math.prod(along_time for _, along_time in STRIDES)
     cls_token: torch.Tensor
 
     def __init__(
@@ -78,12 +83,24 @@ class Attention(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, n_outputs)`` of windows ``(batch, n_mels, n_frames)``."""
-        maps: torch.Tensor = self.blocks(self.input_norm(values.unsqueeze(1)))
-        steps = maps.amax(2).transpose(1, 2)
-        first = self.cls_token.expand(len(steps), -1, -1)
-        gathered = self.transformer(torch.cat([first, steps], 1))[:, 0]
+        gathered = self.transformer(self._tokens(values))[:, 0]
         logits: torch.Tensor = self.dense(self.hidden(gathered))
         return logits
+
+    def attention(self, values: torch.Tensor) -> torch.Tensor:
+        """What tokens pay to each other, `models.networks.attentive.Attentive`."""
+        tokens, weights = self._tokens(values), []
+        for layer in self.transformer:
+            assert isinstance(layer, _TransformerLayer)
+            weights.append(attention_weights(layer.attention, tokens))
+            tokens = layer(tokens)
+        return torch.stack(weights, 1)
+
+    def _tokens(self, values: torch.Tensor) -> torch.Tensor:
+        """What the transformer takes: ``(batch, 1 + n_steps, 256)``."""
+        maps: torch.Tensor = self.blocks(self.input_norm(values.unsqueeze(1)))
+        steps = maps.amax(2).transpose(1, 2)
+        return torch.cat([self.cls_token.expand(steps.shape[0], -1, -1), steps], 1)
 
 
 class _TransformerLayer(nn.Module):

@@ -12,6 +12,7 @@ in the public code of both papers, and give decibels again.
   what is left at the end goes through a maximum.
 """
 
+import contextlib
 import math
 
 import torch
@@ -122,10 +123,13 @@ class HarmonicFilters(nn.Module):
         return (1 - 2 * distances / bandwidths[:, None]).clamp(min=0)
 
     def forward(self, power: torch.Tensor) -> torch.Tensor:
-        """Decibels in each filter."""
-        filtered = self.filters() @ power
+        """Decibels in each filter, in float32 whatever autocast says: bfloat16 keeps 0.5 dB."""
+        device = power.device.type
+        available = torch.amp.is_autocast_available(device)  # not on the meta device
+        with torch.autocast(device, enabled=False) if available else contextlib.nullcontext():
+            filtered = self.filters() @ power
         decibels: torch.Tensor = 10 * filtered.clamp(min=_FLOOR).log10()
-        return decibels.reshape(len(power), HARMONICS, STEPS, -1)
+        return decibels.reshape(power.shape[0], HARMONICS, STEPS, -1)
 
     def macs(self, output: torch.Tensor) -> int:
         """Multiply-accumulates, for `models.networks.cost`: of the matrix with all frames."""

@@ -5,6 +5,7 @@ import pkgutil
 from collections.abc import Callable
 
 from pipeline.catalogs.catalog import Catalog
+from pipeline.catalogs.data_sets.mtat import TOP50
 
 
 def _discovered() -> dict[str, Callable[[str], Catalog]]:
@@ -13,6 +14,9 @@ def _discovered() -> dict[str, Callable[[str], Catalog]]:
         found |= importlib.import_module(f"{__name__}.{module.name}").CATALOGS
     return dict(sorted(found.items()))
 
+
+TAGS = dict.fromkeys(("mtat", "mtat-clean"), TOP50)
+"""Tags of data sets in the order of the outputs of networks that were published for them."""
 
 CATALOGS = _discovered()
 """Data sets by name: from the folder that holds one to its catalog."""

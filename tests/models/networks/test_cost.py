@@ -18,7 +18,7 @@ from models.networks.cost import (
     macs_table,
 )
 from models.networks.ferraro2020.vgg import MEL_POOLS, TIME_POOLS
-from tests.models.networks.kinds import QUICK
+from tests.models.networks.kinds import QUICK, SPECS
 
 VGG, MUSICNN = ARCHITECTURES["vgg"], ARCHITECTURES["musicnn"]
 HOPS = (1, 2, 3, 4, 5, 10)
@@ -92,10 +92,13 @@ BY_HAND = {
 }
 
 
+@pytest.mark.parametrize(
+    "specs", [QUICK, pytest.param(SPECS, marks=pytest.mark.slow)], ids=["few", "all"]
+)
 @pytest.mark.parametrize("model", ARCHITECTURES)
-def test_macs_are_those_of_torchs_own_counter(model):
+def test_macs_are_those_of_torchs_own_counter(model, specs):
     architecture = ARCHITECTURES[model]
-    for spec in QUICK[architecture.accepts]:
+    for spec in specs[architecture.accepts]:
         n_frames = architecture.window_frames(spec, frames_of(spec))
         with torch.device("meta"):
             network = architecture.new(spec, n_frames=n_frames, n_outputs=50).eval()

@@ -1,6 +1,6 @@
 import pytest
 
-from models.networks.pools import cells_left, limited, pools_from_shape
+from models.networks.pools import cells_left, limited, pools_from_shape, to_one, to_steps
 
 
 @pytest.mark.parametrize(
@@ -31,3 +31,19 @@ def test_limited_pools_are_those_given_where_they_fit_and_else_take_all_that_is_
         pools = limited(size, (2, 3, 3, 4))
         assert cells_left(size, pools) >= 1
         assert all(pool <= most for pool, most in zip(pools, (2, 3, 3, 4), strict=True))
+
+
+def test_pools_to_one_are_those_given_where_they_leave_one_cell():
+    assert to_one(96, (2, 2, 2, 3, 4)) == to_one(191, (2, 2, 2, 3, 4)) == (2, 2, 2, 3, 4)
+    assert to_one(95, (2, 2, 2, 3, 4)) == (2, 2, 2, 3, 3)  # they would leave none
+    assert to_one(192, (2, 2, 2, 3, 4)) == pools_from_shape(192, 5)  # they would leave two
+    for size in range(1, 400):
+        assert cells_left(size, to_one(size, (2, 3, 4, 4))) == 1
+
+
+def test_pools_to_steps_are_those_given_where_they_leave_enough_and_none_is_lost_otherwise():
+    assert to_steps(14 * 96, (2, 3, 4, 4), 14) == to_steps(9999, (2, 3, 4, 4), 14) == (2, 3, 4, 4)
+    assert to_steps(14 * 96 - 1, (2, 3, 4, 4), 14) == pools_from_shape(95, 4)
+    assert to_steps(13, (2, 3, 4, 4), 14) == (1, 1, 1, 1)
+    for size in range(1, 2000):
+        assert cells_left(size, to_steps(size, (2, 3, 4, 4), 14)) >= min(size, 14)

@@ -52,11 +52,6 @@ def test_a_lone_value_stands_in_the_middle():
     assert Axis.logarithmic("c", [5]).place(5) == pytest.approx(0.5)
 
 
-def test_long_names_of_categories_stand_aslant():
-    assert Axis.categories("condition", ["a"], slanted=True).slanted
-    assert not Axis.categories("hop", ["a"]).slanted
-
-
 def test_categories_stand_side_by_side():
     axis = Axis.categories("hop", ["x1", "x2", "x10"])
     assert [axis.place(value) for value, _ in axis.ticks] == pytest.approx([1 / 6, 1 / 2, 5 / 6])

@@ -65,9 +65,35 @@ def test_what_is_drawn_into_a_page_has_no_style_and_no_id_that_another_has(compa
     roots = [ElementTree.fromstring(text) for text in drawn]
     for root in roots:
         assert not [e for e in root.iter() if "style" in e.attrib or e.tag.endswith("}style")]
+        # What is defined takes its use's colour: the page's style sheet does not reach it.
+        defined = [path for defs in root.iter(f"{SVG}defs") for path in defs.iter(f"{SVG}path")]
+        assert defined
+        assert not [path for path in defined if "stroke" in path.attrib]
         assert {"0", "-1"} == {e.get("tabindex") for e in root.iter() if e.get("class") == "dot"}
         ids = {e.get("id") for e in root.iter() if e.get("id")}
         hrefs = {v for e in root.iter() for k, v in e.attrib.items() if k.endswith("href")}
         assert {href.removeprefix("#") for href in hrefs} <= ids
     first, second = ({e.get("id") for e in root.iter() if e.get("id")} for root in roots)
     assert not first & second
+
+
+def _places(path):
+    """Left edges of the panels, and where each text begins [1/72 inch]."""
+    root = ElementTree.parse(path).getroot()
+    axes = [e for e in root.iter(f"{SVG}g") if (e.get("id") or "").startswith("axes_")]
+    panels = [float(next(a.iter(f"{SVG}path")).get("d").split()[1]) for a in axes]
+    texts = {e.text: float(e.get("x")) for e in root.iter(f"{SVG}text") if e.get("x")}
+    return panels, texts
+
+
+def test_a_caption_of_many_words_moves_no_panel_and_a_legend_of_many_stays_within(
+    compared_zoo, tmp_path
+):
+    figure = frontier(compared_zoo)
+    common = ", ".join(["batches of 32"] * 20)
+    draw(figure, tmp_path / "long.svg", caption=common)
+    draw(figure, tmp_path / "short.svg", caption="16 kHz")
+    (long, texts), (short, _) = (_places(tmp_path / f"{name}.svg") for name in ("long", "short"))
+    assert long == short
+    width = float(ElementTree.parse(tmp_path / "long.svg").getroot().get("width")[:-2])
+    assert all(texts[key.text] < width - 6 * len(key.text) for key in figure.legend)

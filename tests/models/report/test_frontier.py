@@ -4,6 +4,7 @@ import pytest
 
 from models.report.frontier import frontier
 from models.study.comparison import compare
+from models.study.formatting import describe
 
 
 def test_there_is_a_panel_for_each_cost_and_a_dot_for_each_point(compared):
@@ -80,3 +81,38 @@ def test_a_label_ends_with_the_sign_of_its_verdict(compared):
     signs = {"baseline": "○", "worse": "▼", "no worse": "✓", "not told": "?", "better": "▲"}
     labels = {dot.label for dot in frontier(compared).rows[0][0].dots}
     assert labels == {f"{point.label} {signs[point.verdict]}" for point in compared.points}
+
+
+def test_of_more_than_two_networks_each_has_a_mark_and_a_key(compared_zoo):
+    figure = frontier(compared_zoo)
+    marks = {key.text: key.mark for key in figure.legend}
+    assert len(marks) == len(set(marks.values())) == 10
+    assert list(marks)[:3] == ["vgg", "attention", "crnn"]
+    by_tip = {describe(point): point for point in compared_zoo.points}
+    for panel in figure.rows[0]:
+        assert len(panel.dots) == 18
+        for dot in panel.dots:
+            assert dot.mark == marks[by_tip[dot.tip].model]
+            assert not dot.hollow  # the mark says whether
+    assert "networks" in figure.title
+
+
+def test_of_many_points_of_many_networks_those_on_the_frontier_are_labelled_too(compared_zoo):
+    for dot in frontier(compared_zoo).rows[0][0].dots:
+        assert bool(dot.label) == (dot.is_key or not dot.faint)
+
+
+def test_waveforms_and_spectra_are_points_as_others_are(compared_zoo):
+    panel = frontier(compared_zoo).rows[0][0]
+    (wave,) = (p for p in compared_zoo.points if p.model == "sample")
+    (dot,) = (dot for dot in panel.dots if dot.tip == describe(wave))
+    assert (dot.x, dot.y) == (wave.gmac, wave.roc_auc)
+    (key,) = (dot for dot in panel.dots if dot.baseline)
+    assert key.label == "sr16000-stft512-x1-db hcnn ○"
+
+
+def test_networks_on_one_spec_are_said_by_their_names_and_bytes_that_all_store_are_no_cost(zoo):
+    rows = [row for row in zoo if row["spec"] == "sr16000-mel96-x1-db"]
+    (row,) = frontier(compare(rows)).rows
+    assert [panel.name for panel in row] == ["gmac"]
+    assert {dot.label.rsplit(" ", 1)[0] for dot in row[0].dots} == {row["model"] for row in rows}

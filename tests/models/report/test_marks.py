@@ -1,10 +1,11 @@
 from featurestore.specs.grid import ferraro2020
-from models.report.marks import MARKS, marks_of
+from featurestore.specs.kinds import parse_spec
+from models.report.marks import MARKS, mark_of, marks_of, marks_of_networks
 from models.study.label import SpecWords, words_of
 
 
 def words(n_bands):
-    return SpecWords(family=f"{n_bands} bands", n_bands=n_bands, resolution=(), rest=())
+    return SpecWords(kind="mel", family=f"{n_bands} bands", n_bands=n_bands, resolution=(), rest=())
 
 
 def test_every_number_of_bands_of_the_study_has_colour_and_shape_of_its_own():
@@ -21,8 +22,18 @@ def test_more_bands_than_marks_begin_anew():
 
 
 def test_a_spec_without_bands_comes_last():
-    wave = SpecWords(family="sr16000-wave", n_bands=0, resolution=("sr16000-wave",), rest=())
+    wave = words_of(parse_spec("sr16000-wave"))
     assert marks_of([wave, words(8)]) == {"8 bands": 0, "sr16000-wave": 1}
+
+
+def test_every_network_of_many_has_a_mark_of_its_own():
+    places = marks_of_networks([*(f"net{i:02}" for i in range(40)), "vgg"])
+    assert list(places)[:2] == ["vgg", "net00"]
+    found = [mark_of(i) for i in places.values()]
+    assert len({(m.light, m.marker, m.hollow) for m in found}) == len(found) == 41
+    assert found[:7] == list(MARKS)
+    # Grey print has shapes and fillings alone: those of the first fourteen differ.
+    assert len({(m.marker, m.hollow) for m in found[:14]}) == 14
 
 
 def luminance(colour: str) -> float:

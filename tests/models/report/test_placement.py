@@ -47,3 +47,12 @@ def test_what_comes_first_covers_points_rather_than_go_without():
 
 def test_a_label_without_width_is_none():
     assert place_labels([(5, 5)], [(0, 12)], WITHIN) == [None]
+
+
+@given(points=POINTS)
+def test_what_is_written_there_is_never_covered(points):
+    sizes = [(60.0, 12.0)] * len(points)
+    words = [Box(left=100, bottom=100, right=300, top=200)]
+    places = place_labels(points, sizes, WITHIN, words=words, first=[0])
+    for place in (z for z in zip(points, sizes, places, strict=True) if z[2]):
+        assert not box_of(*place).overlaps(words[0])

@@ -39,7 +39,7 @@ def test_conditions_have_a_figure_too(few, with_conditions, tmp_path):
     assert {"robustness.png", "robustness.svg"} < {path.name for path in written}
     drawn = (tmp_path / "robustness.svg").read_text()
     assert "mel96 x1 under noise0.1" in drawn
-    assert drawn.count('class="dot"') == 6
+    assert drawn.count('class="cell"') == 6
 
 
 def test_a_folder_that_cannot_be_is_an_error(few, compared, tmp_path):
@@ -252,18 +252,26 @@ def test_a_point_says_its_numbers_to_the_pointer_and_to_the_keyboard(
 
 
 @pytest.mark.slow
-def test_a_loss_under_a_condition_says_its_numbers_to_the_keyboard(browser, pages, size):
-    from selenium.webdriver import ActionChains, Keys
-
+def test_the_heat_map_is_sorted_by_a_condition_and_its_shades_show(browser, pages, size):
     browser.get(pages["conditions"])
-    dots = [d for d in find(browser, "#robustness .dot") if d.is_displayed()]
-    assert len(dots) == 18
-    browser.execute_script("arguments[0].focus()", dots[0])
-    (tip,) = find(browser, "#tip")
-    ActionChains(browser).send_keys(Keys.ARROW_RIGHT).perform()
-    assert "under gain0" in tip.text
-    assert "no worse" in tip.text
+    table = find(browser, "#heat-table")[0]
+    assert len(find(browser, "#heat-table tbody tr")) == 6
     assert len(find(browser, "#robustness-table tbody tr")) == 18
+    told, untold = (find(browser, f"#heat-table td.{word}") for word in ("told", "untold"))
+    assert len(told) == 12  # of the harsher two conditions
+
+    def colours(cells):
+        return {cell.value_of_css_property("background-color") for cell in cells}
+
+    assert len(colours(told)) > 1
+    assert not colours(told) & colours(untold)
+    button = table.find_elements("css selector", "thead button")[-1]
+    browser.execute_script("arguments[0].click()", button)
+    values = [
+        float(cell.get_attribute("data-value"))
+        for cell in find(browser, "#heat-table td:last-child")
+    ]
+    assert values == sorted(values)
     assert_clean(browser, pages["conditions"], size)
 
 

@@ -27,3 +27,10 @@ def test_dots_stand_at_their_hop_and_score(compared):
         (hops.index(p.spec.hop), marks[p.spec.n_mels], p.roc_auc) for p in compared.points
     }
     assert {dot.y for dot in gmac.dots} == {p.gmac for p in compared.points}
+
+
+def test_of_several_networks_those_on_fewer_than_three_specs_have_none(compared_zoo, zoo, few):
+    assert resolutions(compared_zoo) == ()
+    (figure,) = resolutions(compare([*zoo, *few]))
+    assert figure.title == "vgg"
+    assert [len(panel.dots) for row in figure.rows for panel in row] == [6, 6, 6]

@@ -1,10 +1,10 @@
-import dataclasses
 from fractions import Fraction
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from featurestore import FeatureSpec
+from featurestore.specs.kinds import parse_spec
 from featurestore.specs.perturbation import Condition
 from models.study.label import Label, hop_name, label_points, words_of
 
@@ -12,17 +12,6 @@ SETTINGS = {
     "encoding": "float16", "model": "vgg", "width": 0.125, "recipe": "none", "augment": "none",
     "epochs": 3, "batch_size": 8, "learning_rate": 0.001, "amp": "off", "data": "0123",
 }  # fmt: skip
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Waveform:
-    """A kind of spec without bands and hop."""
-
-    sr: int
-
-    @property
-    def name(self) -> str:
-        return f"sr{self.sr}-wave"
 
 
 def test_a_spec_is_said_as_its_name_has_it():
@@ -51,11 +40,25 @@ def test_a_hop_is_named_as_in_a_specs_name(hop_length):
     assert spec.name.split("-")[2] == hop_name(spec)
 
 
-def test_a_spec_of_another_kind_is_said_by_its_name_beside_others():
-    points = [(Waveform(sr=16000), SETTINGS), (FeatureSpec(sr=16000, n_mels=48), SETTINGS)]
-    labels, common = label_points(points)
-    assert [str(label) for label in labels] == ["sr16000-wave", "mel48 x1 16 kHz db"]
-    assert "vgg" in common
+def test_a_spec_of_another_kind_is_said_by_its_name_and_leaves_the_others_labels_as_they_are():
+    mels = [(FeatureSpec(sr=16000, n_mels=n_mels), SETTINGS) for n_mels in (96, 48)]
+    wave = (parse_spec("sr16000-wave"), SETTINGS | {"encoding": "int16", "model": "sample"})
+    labels, common = label_points([wave, *mels])
+    assert [str(label) for label in labels] == [
+        "sr16000-wave sample", "mel96 x1 vgg", "mel48 x1 vgg"
+    ]  # fmt: skip
+    assert common[-2:] == ("wave: int16", "mel: 16 kHz, db, float16")
+    assert not {"db", "float16", "vgg"} & set(common)
+
+
+def test_what_differs_within_a_kind_is_said_of_that_kind_alone():
+    specs = [FeatureSpec(sr=16000, n_mels=48, log=log) for log in ("db", "log")]
+    waves = [(parse_spec("sr16000-wave"), SETTINGS | {"encoding": e}) for e in ("int16", "float16")]
+    labels, common = label_points([*((spec, SETTINGS) for spec in specs), *waves])
+    assert [str(label) for label in labels] == [
+        "mel48 x1 db", "mel48 x1 log", "sr16000-wave int16", "sr16000-wave float16"
+    ]  # fmt: skip
+    assert common[-1] == "mel: 16 kHz, float16"
 
 
 def test_what_all_share_is_in_no_label_and_the_collection_goes_without_saying():

@@ -3,6 +3,7 @@ import hashlib
 import json
 import multiprocessing
 import os
+import re
 import signal
 import threading
 
@@ -250,6 +251,45 @@ def test_jobs_and_dask_workers_give_the_same_numbers_as_one_process(
     assert [line.split()[0] for line in said] == ["1/4", "2/4", "3/4", "4/4"]
 
 
+def test_a_network_of_the_users_own_is_studied_by_its_version(toy_store, path, my_net):
+    usual = {"models": ["vgg", f"{my_net}:MyNet"], "specs": toy_store.specs[:1], "runs": 1}
+    (vgg, own) = run(toy_store, path, **usual)
+    assert vgg["model"] == "vgg"
+    assert re.fullmatch(r"MyNet-[0-9a-f]{8}", own["model"])
+    assert own["gmac"] == 8 * 3 / 1e9
+    assert run(toy_store, path, **usual) == [vgg, own]  # nothing is done again
+    my_net.write_text(my_net.read_text().replace("mean(2)", "amax(2)"))
+    (_, changed) = run(toy_store, path, **usual)
+    assert changed["model"] != own["model"]
+    assert [row["model"] for row in read_results(path)[0]] == [
+        "vgg",
+        own["model"],
+        changed["model"],
+    ]
+    assert {p.model for p in compare(read_results(path)[0]).points} == {
+        "vgg",
+        own["model"],
+        changed["model"],
+    }
+
+
+@pytest.mark.slow
+def test_own_networks_are_found_again_by_jobs_and_dask_workers(
+    toy_store, path, tmp_path, my_net, scheduler
+):
+    usual = {"models": [f"{my_net}:MyNet"], "specs": toy_store.specs[:1]}
+    rows = run(toy_store, path, threads=1, **usual)
+    parallel = run(toy_store, tmp_path / "jobs.jsonl", threads=1, jobs=2, **usual)
+    on_dask = run(toy_store, tmp_path / "dask.jsonl", scheduler=scheduler, **usual)
+    assert lasting(parallel) == lasting(on_dask) == lasting(rows)
+
+    # Here the version is known that the file was once; workers that begin now find another.
+    pinned = TrainSettings(model=f"{my_net}:MyNet").model
+    my_net.write_text(my_net.read_text().replace("mean(2)", "amax(2)"))
+    with pytest.raises(RunError, match=r"2 of 2 runs failed.*my_net\.py is of version"):
+        run(toy_store, tmp_path / "other.jsonl", jobs=2, **usual | {"models": [pinned]})
+
+
 def test_threads_are_set_for_a_run_alone_and_recorded(toy_store, path):
     (row,) = run(toy_store, path, specs=toy_store.specs[:1], runs=1, threads=2)
     assert row["threads"] == 2
@@ -362,7 +402,9 @@ def test_a_store_of_perturbed_specs_alone_says_that_they_must_be_named(
         tags={"loud": clips["loud"][:35]},
         split=clips["split"][:35],
     )
-    with pytest.raises(TrainingError, match="no mel-spectrogram of clean audio; name specs"):
+    with pytest.raises(
+        TrainingError, match=r"no spec of the kind mel, of clean audio, .*; name specs"
+    ):
         run(store, path)
 
 

@@ -11,11 +11,14 @@ from safetensors.torch import save_file
 
 from featurestore.errors import OutputError, TrainingError
 from models.data import training_data
+from models.networks import ARCHITECTURES
 from models.tasks.tagging import Tagging
-from models.training.checkpoint import load_checkpoint, save_checkpoint
+from models.training.checkpoint import Checkpoint, load_checkpoint, new_network, save_checkpoint
 from models.training.loop import train
 from models.training.predict import predict
 from models.training.settings import TrainSettings
+from tests.models.networks.kinds import SPECS
+from tests.models.networks.norms import randomize_norms
 
 SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=6, seed=1, device="cpu", amp="off")
 
@@ -56,6 +59,62 @@ def test_networks_of_windows_and_their_normalisation_come_back_too(data, tmp_pat
     mean, std = data.train.band_statistics()
     values = data.test[0].values
     torch.testing.assert_close(loaded[0](values), (values - mean[:, None]) / std[:, None])
+
+
+def test_a_checkpoint_of_an_own_network_is_loaded_where_the_user_says_its_file(
+    data, tmp_path, my_net
+):
+    settings = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet", recipe="modern")
+    trained = train(data, settings, progress=False)
+    path = tmp_path / "model.safetensors"
+    save_checkpoint(path, trained.checkpoint)
+    _, metadata, weights = saved(path)
+    assert metadata["settings"]["model"] == settings.architecture.name
+    assert str(tmp_path) not in json.dumps(metadata)
+
+    with pytest.raises(TrainingError, match=r"MyNet-\w{8} is a network from a file of its maker"):
+        load_checkpoint(path)
+    loaded = load_checkpoint(path, model=f"{my_net}:MyNet")
+    assert loaded.settings == dataclasses.replace(settings, device="auto")
+    assert np.array_equal(
+        predict(loaded.network, data.test, loaded.task, settings), trained.predictions
+    )
+    my_net.write_text(my_net.read_text() + "# better\n")
+    with pytest.raises(TrainingError, match="the file was changed since"):
+        load_checkpoint(path, model=f"{my_net}:MyNet")
+
+    evil = tmp_path / "evil.py"  # whoever sends both, a checkpoint and a file
+    evil.write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n" + my_net.read_text())
+    metadata["settings"]["model"] = f"{evil}:MyNet"
+    save_file(weights, path, {"format": "melgrid-checkpoint-3", "metadata": json.dumps(metadata)})
+    for model in (None, f"{my_net}:MyNet"):
+        with pytest.raises(TrainingError, match="never names another one to run"):
+            load_checkpoint(path, model=model)
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("model", ARCHITECTURES)
+def test_every_network_comes_back_with_all_that_it_holds(model, tmp_path):
+    settings = TrainSettings(model=model, width=0.03, device="cpu")
+    spec = SPECS[settings.architecture.accepts][-1]
+    torch.manual_seed(0)
+    n_frames = spec.n_frames(2 * spec.sr)
+    network = new_network(settings, spec, n_frames=n_frames, n_outputs=2).eval()
+    randomize_norms(network)
+    checkpoint = Checkpoint(
+        network=network, spec=spec, n_frames=n_frames, tags=("a", "b"), settings=settings,
+        training=None,
+    )  # fmt: skip
+    save_checkpoint(tmp_path / "model.safetensors", checkpoint)
+    loaded = load_checkpoint(tmp_path / "model.safetensors").network
+
+    assert loaded.state_dict().keys() == network.state_dict().keys()
+    for name, values in network.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], values), name
+    frames = settings.architecture.window_frames(spec, n_frames)
+    values = torch.randn(2, spec.n_bands, frames)
+    with torch.inference_mode():
+        assert torch.equal(loaded(values), network(values))
 
 
 def saved(path):

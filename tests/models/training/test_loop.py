@@ -333,6 +333,25 @@ def test_other_settings_do_not_go_on_from_a_state(data, tmp_path, change):
         )
 
 
+def test_another_version_of_an_own_network_does_not_go_on_from_a_state(data, tmp_path, my_net):
+    own = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet")
+    _ended_after(1, data, own, tmp_path / "state")
+    my_net.write_text(my_net.read_text().replace("mean(2)", "amax(2)"))
+    other = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet")
+    with pytest.raises(TrainingError, match=r"differs \(model MyNet-\w{8}, now MyNet-\w{8}\)"):
+        train(data, other, state=tmp_path / "state", progress=False)
+    elsewhere = tmp_path / "elsewhere.py"  # and where the file lies is not asked
+    elsewhere.write_text(my_net.read_text().replace("amax(2)", "mean(2)"))
+    moved = dataclasses.replace(SETTINGS, model=f"{elsewhere}:MyNet")
+    train(data, moved, state=tmp_path / "state", progress=False)
+
+
+def test_what_goes_wrong_in_an_own_network_in_training_is_a_line(data, my_net):
+    my_net.write_text(my_net.read_text().replace("values.mean(2)", "values.mean(2) @ values"))
+    with pytest.raises(TrainingError, match=r"my_net\.py:11: RuntimeError: "):
+        train(data, dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet"), progress=False)
+
+
 def test_other_data_does_not_go_on_from_a_state(toy_store, data, tmp_path):
     _ended_after(1, data, SETTINGS, tmp_path / "state")
     other = training_data(toy_store, toy_store.specs[0], tags=["loud"])

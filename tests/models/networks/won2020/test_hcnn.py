@@ -75,13 +75,13 @@ def test_filters_beyond_half_the_rate_hold_nothing():
 
 def test_a_note_is_where_its_harmonics_are():
     spec = StftSpec(sr=16000, n_fft=8192)
-    audio = np.sin(2 * np.pi * 440 * np.arange(16000) / 16000)
-    power = np.abs(librosa.stft(audio, n_fft=8192, hop_length=256)) ** 2
+    frame = np.hanning(8192) * np.sin(2 * np.pi * 440 * np.arange(8192) / 16000)
+    power = np.abs(np.fft.rfft(frame)) ** 2
     harmonics = HarmonicFilters(spec)
     nn.init.constant_(harmonics.q, 4.0)
     with torch.no_grad():
-        decibels = harmonics(torch.tensor(power[None], dtype=torch.float32))
-    strongest = decibels[0, :, :, 30].argmax(1)
+        decibels = harmonics(torch.tensor(power[None, :, None], dtype=torch.float32))
+    strongest = decibels[0, :, :, 0].argmax(1)
     # A4 itself, A3, D3 (a third of 440 Hz), A2, F2, D2: in half semitones from C1.
     notes = np.array([69, 57, 50, 45, 41, 38])
     np.testing.assert_allclose(strongest, 2 * (notes - 24), atol=1)
@@ -141,6 +141,15 @@ def test_silence_is_at_the_floor_in_every_filter():
     assert (seen[0] == -100).all()
     # The floor itself, as power, would not be: a filter adds up many bins.
     assert network.harmonics(torch.full((1, spec.n_bands, 4), 1e-10)).max() > -95
+
+
+def test_decibels_are_as_exact_in_training_in_bfloat16():
+    torch.manual_seed(0)
+    harmonics = HarmonicFilters(StftSpec(sr=16000))
+    power = torch.rand(1, 257, 4) * 1e-8
+    with torch.autocast("cpu", torch.bfloat16):
+        decibels = harmonics(power)
+    assert torch.equal(decibels, harmonics(power))
 
 
 @pytest.mark.parametrize("spec", SPECS, ids=str)
