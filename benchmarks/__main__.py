@@ -10,7 +10,7 @@ from benchmarks.page import save_option
 
 ON_AUDIO = (
     "featurize", "peers", "stages", "choices", "encodings", "reading", "waiting", "sound",
-    "perturbations", "conditions",
+    "perturbations", "conditions", "tagging",
 )  # fmt: skip
 OTHERS = ("many_arrays", "long_tracks", "million", "import_time", "injuries", "kills")
 
