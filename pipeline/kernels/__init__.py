@@ -1,5 +1,16 @@
-"""Loops that no array library has, compiled by numba; the same bits on every machine.
+"""Loops that no array library has, compiled by numba; of the same numbers, the same bits anywhere.
 
-A module here compiles its functions as it is imported, so it is imported by what calls them, within
-functions: who only plans or reads pays nothing.
+A module here compiles its functions as it is imported, or loads what was compiled before, so it is
+imported by what calls them, within functions: who only plans or reads pays nothing.
 """
+
+import importlib
+
+OF_FEATURES = ("halves", "scaling", "spectra", "statistics")
+OF_PERTURBATIONS = ("angles", "loudness", "vocoder")
+
+
+def load(*names: str) -> None:
+    """Import modules of this folder now: before a clip's time is counted."""
+    for name in names:
+        importlib.import_module(f"{__name__}.{name}")

@@ -28,6 +28,7 @@ from featurestore.errors import RunError
 from featurestore.process.sockets import keep_sockets_short
 from featurestore.process.spawn import sigint_blocked, start_resource_tracker
 from featurestore.storage.atomic import output_errors
+from pipeline import kernels
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -37,10 +38,7 @@ _PRELOADED = [
     "distributed",
     "pipeline.run.task",
     # What is compiled as it is imported: for all workers at once.
-    "pipeline.kernels.halves",
-    "pipeline.kernels.scaling",
-    "pipeline.kernels.spectra",
-    "pipeline.kernels.statistics",
+    *(f"pipeline.kernels.{name}" for name in kernels.OF_FEATURES),
 ]
 """What workers are forked with."""
 

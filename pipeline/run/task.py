@@ -30,6 +30,7 @@ from featurestore.storage import open_files
 from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
+from pipeline import kernels
 from pipeline.audio.clip import Cropper
 from pipeline.audio.decode import DECODERS, Track, read_track
 from pipeline.audio.file import signature_of
@@ -297,6 +298,9 @@ class _Tracks:
         specs = [layout.spec for layout in job.layouts]
         self._reach = reach(specs, job.window, job.augmentation)
         self._path = ""
+        kernels.load(*kernels.OF_FEATURES)  # now, and not within the first clip's time limit
+        if any(spec.condition for spec in specs):
+            kernels.load(*kernels.OF_PERTURBATIONS)
 
     def compute(
         self, clip_id: str, path: str, tile: int, layouts: Iterable[Layout]
