@@ -749,12 +749,14 @@ def failures(store: "FeatureStore", as_json: bool) -> None:
     "--attention", "checkpoint", metavar="CHECKPOINT",
     help="Draw what CHECKPOINT takes, and the attention that its network pays to each moment.",
 )  # fmt: skip
+@own_model_option
 @click.option("-o", "--output", metavar="FILE", help="The PNG file.  [<clip id>.png]")
 @json_option
 def show(
     store: "FeatureStore",
     clip: str,
     checkpoint: str | None,
+    model: str | None,
     output: str | None,
     as_json: bool,
     **chosen: Any,
@@ -764,6 +766,8 @@ def show(
     CLIP is a clip's id or its row number.
     """
     row = store.table.row_of(clip)
+    if model is not None and checkpoint is None:
+        raise click.UsageError("--model is of --attention CHECKPOINT: give both")
     if checkpoint is None:
         from featurestore.inspect.picture import draw_clip
 
@@ -777,7 +781,7 @@ def show(
     from models.report.attention import draw_attention
 
     output = output or f"{file_stem(store.table.clip_id[row])}.png"
-    emit(draw_attention(store, row, checkpoint, output), as_json)
+    emit(draw_attention(store, row, checkpoint, output, model=model), as_json)
 
 
 @melgrid.command()

@@ -5,6 +5,7 @@ melgrid.
 """
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -54,10 +55,11 @@ def audio(golden):
 def array(audio, tmp_path_factory):
     """The first 29.1 s of the MP3, and the noise, a WAV file of floats that is padded by 0.1 s."""
     folder = tmp_path_factory.mktemp("published")
-    soundfile.write(folder / "noise.wav", audio["noise"], 16000, subtype="FLOAT")
-    (folder / "labels.csv").write_text(f"path\n{MP3}\nnoise.wav\n")
+    (folder / "audio").mkdir()
+    shutil.copy(MP3, folder / "audio" / "a.mp3")
+    soundfile.write(folder / "audio" / "b.wav", audio["noise"], 16000, subtype="FLOAT")
     melgrid(
-        "featurize", folder / "labels.csv", "-o", folder / "store.zarr", "--for", "fcn",
+        "featurize", folder / "audio", "-o", folder / "store.zarr", "--for", "fcn",
         "--take", "first", "--workers", 1,
     )  # fmt: skip
     store = FeatureStore.open(folder / "store.zarr")

@@ -85,6 +85,8 @@ def draw_attention(
     row: int,
     checkpoint: str | os.PathLike[str],
     path: str | os.PathLike[str],
+    *,
+    model: str | None = None,
 ) -> AttentionPicture:
     """Draw a clip's spectrogram, and below it the attention that a network pays to its steps.
 
@@ -102,6 +104,8 @@ def draw_attention(
         Of a network with attention: `models.networks.attentive.Attentive`.
     path : path
         Of the PNG file.
+    model : str, optional
+        As `models.training.checkpoint.load_checkpoint` takes it.
 
     Raises
     ------
@@ -115,7 +119,7 @@ def draw_attention(
     OutputError
         If the file cannot be written.
     """
-    found = load_checkpoint(checkpoint)
+    found = load_checkpoint(checkpoint, model=model)
     before, network = _parts(found)
     array = store[found.spec]
     if array.shape[2] != found.n_frames:
@@ -139,7 +143,7 @@ def draw_attention(
     picture = AttentionPicture(
         row=row,
         clip_id=str(clips["clip_id"].iloc[row]),
-        model=found.settings.model,
+        model=found.settings.architecture.name,
         spec=found.spec.name,
         attention=tuple(None if np.isnan(value) else float(value) for value in paid),
         step_seconds=float(network.frames_per_step * found.spec.frame_step),
@@ -162,8 +166,8 @@ def _parts(checkpoint: Checkpoint) -> tuple[nn.Module, Attentive]:
     if not isinstance(network, Attentive):
         others = [n for n, a in ARCHITECTURES.items() if hasattr(a.build, "attention")]
         raise TrainingError(
-            f"{checkpoint.settings.model} has no attention that could be drawn; take a checkpoint "
-            f"of {' or '.join(others)}"
+            f"{checkpoint.settings.architecture.name} has no attention that could be drawn; take a "
+            f"checkpoint of {' or '.join(others)}"
         )
     return nn.Sequential(*before), network
 

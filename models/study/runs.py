@@ -200,10 +200,8 @@ def list_runs(
                         f"{run.spec} as {data.encoding} is in {first.store.path} and in "
                         f"{store.path}; leave one of them out, or choose --specs"
                     )
-    trained = {run.settings.model for run in wanted.values()}
-    for training in trainings:
-        if training.model not in trained:
-            architecture = training.architecture
+    for architecture in networks:
+        if not any(run.settings.architecture.name == architecture.name for run in wanted.values()):
             raise TrainingError(
                 f"{architecture.name} takes specs of the kind {architecture.accepts.kind}, and "
                 "none of these is; leave it out, or choose other --specs"
