@@ -245,8 +245,8 @@ def test_nothing_unpickles_or_evaluates():
 
 # fmt: off
 HEAVY = (
-    "dask", "distributed", "h5py", "librosa", "matplotlib", "numcodecs", "pandas", "scipy",
-    "sklearn", "soundfile", "soxr", "torch", "xarray", "zarr",
+    "dask", "distributed", "h5py", "librosa", "llvmlite", "matplotlib", "numba", "numcodecs",
+    "pandas", "scipy", "sklearn", "soundfile", "soxr", "torch", "xarray", "zarr",
 )
 # fmt: on
 
@@ -259,6 +259,15 @@ def test_importing_loads_nothing_heavy(module):
     ).stdout.split()
     assert module in loaded
     assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_who_plans_a_run_loads_neither_pytorch_nor_what_is_compiled():
+    program = "import pipeline.run.run, pipeline.features.backends.native, sys; print(*sys.modules)"
+    loaded = subprocess.run(
+        [sys.executable, "-c", program], cwd=HOUSE, capture_output=True, text=True, check=True
+    ).stdout.split()
+    assert "pipeline.run.task" in loaded
+    assert [name for name in ("numba", "torch") if name in loaded] == []
 
 
 def test_tests_mirror_the_packages():

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -65,6 +66,7 @@ def test_a_locale_that_is_not_utf8_changes_no_name_and_no_character(music, tmp_p
 
 CLOSED = """
 import os
+import shutil
 import click
 from cli import Program
 
@@ -93,3 +95,30 @@ def test_standard_files_that_are_closed_are_open_on_nothing(music, tmp_path):
     assert done.returncode == 0
     assert "3 of 4 clips ready; computed 4" in done.stdout.decode()
     assert FeatureStore.open(tmp_path / "store.zarr").verify().is_healthy
+
+
+@pytest.mark.slow
+def test_where_nothing_compiled_can_be_kept_the_store_is_the_same(music, tmp_path):
+    """An install that is read-only, and no home: numba finds no place for its cache."""
+    house, install = Path(__file__).parents[1], tmp_path / "install"
+    for package in ("featurestore", "pipeline"):
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(house / package, install / package, ignore=ignored)
+    shutil.copy(house / "cli.py", install)
+    (install / "pipeline" / "kernels" / "__pycache__").touch()  # no folder, and none can be made
+    nowhere = {"HOME": "/dev/null", "XDG_CACHE_HOME": "/dev/null/cache", "PYTHONPATH": str(install)}
+    stores = []
+    for name, env in (("kept.zarr", {}), ("not.zarr", {**nowhere, "PYTHONDONTWRITEBYTECODE": "1"})):
+        done = featurize(
+            music, tmp_path / name, "--perturb", "stretch0.9",
+            env={**os.environ, **env}, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        stores.append(FeatureStore.open(tmp_path / name))
+    kept, other = stores
+    assert len(kept.specs) == 2
+    ready = kept[kept.specs[0]].ready
+    assert ready.sum() == len(NAMES)
+    for spec in kept.specs:
+        rows = np.flatnonzero(ready)
+        np.testing.assert_array_equal(kept[spec].read(rows), other[spec].read(rows))

@@ -139,8 +139,11 @@ def inline(figure: Figure, size: Size, *, name: str) -> str:
 def _settings(salt: str) -> "contextlib.AbstractContextManager[None]":
     import matplotlib
 
-    # Words stay words in an SVG, to be searched and edited; and no date, no random ids.
-    return matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": salt})
+    # Words stay words in an SVG, to be searched and edited; and no date, no random ids. A name
+    # with dollars is no formula.
+    return matplotlib.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": salt, "text.parse_math": False}
+    )
 
 
 def _svg(canvas: "Canvas", figure: Figure) -> ElementTree.Element:

@@ -190,6 +190,18 @@ def _by_two(rows: Any, n: int, length: int, turns: Any, first: int) -> None:
 
 
 @inlined
+def _go_on(rows: Any, n: int, turns: Any) -> None:
+    """All passes but the first and the last."""
+    first, length = 6 * (n // 4), n // 4
+    while length > 8:
+        _by_four(rows, n, length, turns, first)
+        first += 6 * (length // 4)
+        length //= 4
+    if length == 8:
+        _by_two(rows, n, length, turns, first)
+
+
+@inlined
 def _end(rows: Any, block: int) -> Any:
     a = 4 * _ROW * block
     b, c, d = a + _ROW, a + 2 * _ROW, a + 3 * _ROW
@@ -236,13 +248,7 @@ def transform(
     """
     n = len(window) // 2
     _begin(samples, at, step, window, rows, turns)
-    first, length = 6 * (n // 4), n // 4
-    while length > 8:
-        _by_four(rows, n, length, turns, first)
-        first += 6 * (length // 4)
-        length //= 4
-    if length == 8:
-        _by_two(rows, n, length, turns, first)
+    _go_on(rows, n, turns)
     z, quarter = _end(rows, 0), n // 4
     real, imaginary = z[0] + z[1], z[0] - z[1]
     put(out, to, 0, real + real, splat(0.0))
@@ -259,3 +265,40 @@ def transform(
         _take_apart(y[2], y[3], z[4], z[5], k + quarter, n, halves, put, out, to)
         _take_apart(y[4], y[5], z[2], z[3], k + 2 * quarter, n, halves, put, out, to)
         _take_apart(y[6], y[7], z[0], z[1], k + 3 * quarter, n, halves, put, out, to)
+
+
+@inlined
+def invert(
+    rows: Any, n: int, turns: Any, halves: Any, order: Any, put: Any, out: Any, to: int
+) -> None:
+    """Four frames, of their spectra.
+
+    Parameters
+    ----------
+    rows : np.ndarray [shape=(2 * WIDTH * (n + 1),), dtype=float64]
+        Spectra of 2n samples: a row a bin. What is imaginary in the first and the last one is not
+        looked at. Changed.
+    put : function
+        Called with `out`, `to`, a place in a frame, and four samples from there on of each of the
+        four frames, each times 2n.
+    """
+    first, last = load(rows, 0), load(rows, _ROW * n)
+    _put(rows, 0, first - last, first + last)
+    for k in range(1, n // 2 + 1):
+        f, g = _ROW * k, _ROW * (n - k)
+        fr, fi, gr, gi = load(rows, f), load(rows, f + WIDTH), load(rows, g), load(rows, g + WIDTH)
+        cosine, sine = splat(halves[2 * k]), splat(halves[2 * k + 1])
+        er, ei, dr, di = fr + gr, fi - gi, fr - gr, fi + gi
+        tr, ti = dr * cosine + di * sine, di * cosine - dr * sine
+        # Real and imaginary parts exchanged before and after, a transform is its inverse.
+        _put(rows, f, ei + tr, er - ti)
+        _put(rows, g, tr - ei, er + ti)
+    _by_four(rows, n, n, turns, 0)
+    _go_on(rows, n, turns)
+    quarter = n // 4
+    for k in range(0, quarter, 2):
+        y, z = _end(rows, order[k]), _end(rows, order[k + 1])
+        put(out, to, 2 * k, transposed(y[1], y[0], z[1], z[0]))
+        put(out, to, 2 * (k + quarter), transposed(y[3], y[2], z[3], z[2]))
+        put(out, to, 2 * (k + 2 * quarter), transposed(y[5], y[4], z[5], z[4]))
+        put(out, to, 2 * (k + 3 * quarter), transposed(y[7], y[6], z[7], z[6]))

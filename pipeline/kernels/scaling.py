@@ -41,7 +41,7 @@ def logarithms(power: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 @inlined
-def _octaves(x: Any) -> Any:
+def octaves(x: Any) -> Any:
     """The logarithm to base 2 of a normal number: a whole number, and between -1/2 and 1/2."""
     bits = np.int32(np.float32(x).view(np.int32) + _FROM_ROOT)
     whole = np.float32(np.int32(np.int32(bits >> 23) - 127))
@@ -54,12 +54,12 @@ def _octaves(x: Any) -> Any:
 @compiled("void(Array(float32, 1, 'C', readonly=True), float32[::1])")
 def _decibels(power: Any, values: Any) -> None:
     for i in range(len(values)):
-        whole, part = _octaves(max(power[i], _LEAST))
+        whole, part = octaves(max(power[i], _LEAST))
         values[i] = whole * _DB + (whole * _DB_REST + part * (_DB + _DB_REST))
 
 
 @compiled("void(Array(float32, 1, 'C', readonly=True), float32[::1])")
 def _logarithms(power: Any, values: Any) -> None:
     for i in range(len(values)):
-        whole, part = _octaves(min(_ONE + _TEN_THOUSAND * power[i], _MOST))
+        whole, part = octaves(min(_ONE + _TEN_THOUSAND * power[i], _MOST))
         values[i] = whole * _LOG + (whole * _LOG_REST + part * (_LOG + _LOG_REST))

@@ -27,6 +27,7 @@ from featurestore.storage import open_files
 from featurestore.storage.checksum import verify_crc32c
 from featurestore.storage.files import Files
 from featurestore.writer import write_shard
+from pipeline import kernels
 from pipeline.audio.decode import DECODERS
 from pipeline.audio.file import signature_of
 from pipeline.features.backends import BackendName
@@ -291,6 +292,10 @@ class _Rows:
         self._job = job
         specs = [layout.spec for layout in job.layouts]
         self._tracks = Tracks(specs, job.window, job.backend, job.augmentation)
+        # Now, and not within the first clip's time limit.
+        kernels.load(*kernels.OF_AUDIO, *kernels.OF_FEATURES)
+        if any(spec.condition for spec in specs):
+            kernels.load(*kernels.OF_PERTURBATIONS)
 
     def compute(
         self, clip_id: str, path: str, tile: int, layouts: Iterable[Layout]

@@ -43,6 +43,13 @@ def test_one_point_of_one_run_is_drawn(make_rows, few, tmp_path):
     assert (tmp_path / "one.png").stat().st_size > 5_000
 
 
+def test_a_name_that_looks_like_a_formula_is_a_name(few, tmp_path):
+    rows = [row | {"model": "$x_{$"} for row in few[:3]] + [row | {"model": "$y$"} for row in few]
+    draw(frontier(compare(rows)), tmp_path / "dollars.svg", caption="$\\frac")
+    text = (tmp_path / "dollars.svg").read_text()
+    assert all(name in text for name in ("$x_{$", "$y$", "$\\frac"))
+
+
 def test_a_file_that_cannot_be_written_is_an_error(compared, tmp_path):
     with pytest.raises(OutputError, match="cannot be written: No such file or directory"):
         draw(frontier(compared), tmp_path / "none" / "frontier.png")

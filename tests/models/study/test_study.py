@@ -599,3 +599,11 @@ def test_a_study_killed_at_any_moment_and_run_again_ends_with_the_same_rows(
     rows, note = read_results(path)
     assert note is None
     assert lasting(rows) == lasting(wanted)
+
+
+def test_a_network_that_none_of_the_specs_is_for_is_refused(toy_store, path):
+    with pytest.raises(TrainingError, match="sample takes specs of the kind wave, and none of"):
+        study(
+            [toy_store], path, settings=SETTINGS, models=("vgg", "sample"), runs=1, progress=False
+        )
+    assert not path.exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.kernels.compiler import compiled, inlined
-from pipeline.kernels.fft import is_transformed, tables, transform
+from pipeline.kernels.fft import invert, is_transformed, tables, transform
 from pipeline.kernels.lanes import WIDTH, store
 
 
@@ -52,6 +52,32 @@ def test_a_click_is_all_frequencies_and_each_sine_is_one():
         expected = np.zeros(65)
         expected[k] = 128 if k in (0, 64) else 64
         np.testing.assert_allclose(spectra(sine, 0, np.ones(128))[0], expected, atol=1e-12)
+
+
+@inlined
+def _put_samples(out, n_fft, place, samples):
+    store(out, place, samples[0])
+    store(out, n_fft + place, samples[1])
+    store(out, 2 * n_fft + place, samples[2])
+    store(out, 3 * n_fft + place, samples[3])
+
+
+@compiled("void(float64[::1], int64, float64[::1], float64[::1], int64[::1], float64[::1])")
+def _inverted(rows, n, turns, halves, order, out):
+    invert(rows, n, turns, halves, order, _put_samples, out, 2 * n)
+
+
+@pytest.mark.parametrize("log", range(6, 13))
+def test_frames_of_spectra_are_numpys(log):
+    rng, n_fft = np.random.default_rng(log), 2**log
+    spectra = rng.standard_normal((4, n_fft // 2 + 1, 2)) @ [1, 1j]
+    of, out = tables(n_fft), np.full(4 * n_fft, np.nan)
+    rows = np.stack([spectra.real.T, spectra.imag.T], axis=1).reshape(-1)
+    _inverted(rows, n_fft // 2, of.turns, of.halves, of.order, out)
+    expected = np.fft.irfft(spectra) * n_fft
+    np.testing.assert_allclose(
+        out.reshape(4, n_fft), expected, rtol=0, atol=2e-15 * np.sqrt(n_fft) * log
+    )
 
 
 def test_powers_of_two_from_32_on_are_transformed():

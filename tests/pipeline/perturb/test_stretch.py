@@ -60,6 +60,14 @@ def test_any_length_is_stretched_as_by_librosa_at_any_rate(n_samples, rate):
     assert_librosas(noise, rate)
 
 
+@pytest.mark.parametrize("hertz", [50, 997, 7000])
+def test_what_was_next_to_nothing_and_gets_loud_is_stretched_as_by_librosa(hertz, noise):
+    """Beside a sine, magnitudes are what rounding leaves; but their phases are added up."""
+    sine = np.sin(2 * np.pi * hertz / 16000 * np.arange(40_000)).astype(np.float32)
+    assert_librosas(np.concatenate([sine, noise[:40_000]]), 2**0.5)
+    assert_librosas(np.concatenate([1e-6 * noise[:20_000], noise[20_000:40_000]]), 2**-0.5)
+
+
 def test_librosas_phases_in_double_precision_are_others(noise):
     """Why sums are rounded: in the limit of many digits librosa returns something else."""
     rounded = librosa_stretched(noise, 2**-0.5)
