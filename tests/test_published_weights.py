@@ -124,10 +124,9 @@ def test_a_stored_clip_gives_what_the_study_gives(checkpoint, array, audio, gold
         assert np.abs(np.roll(mean, 1) - golden[name][kind]["mean16"]).max() > 0.1
 
 
+@pytest.mark.parametrize("checkpoint", ["musicnn-smc"], indirect=True)
 def test_of_noise_what_a_store_changes_is_the_first_frame_and_the_last(checkpoint, array, audio):
     """Reflected as the study does, they bring back its predictions, but for float16."""
-    if checkpoint.settings.model != "musicnn-smc":
-        pytest.skip("the others take the clip whole")
     starts = [start * 1625 // 16 for start in range(16)]
     stored = np.stack([array[KINDS["noise"]][:, start : start + 188] for start in starts])
     theirs = decibels(audio["noise"], 48_000, [256 * start for start in starts]).numpy()
