@@ -34,8 +34,9 @@ def printed(tmp_path):
 
     def printed(heading):
         section = PAGE.read_text().split(f"\n## {heading}\n")[1].split("\n## ")[0]
-        (code,) = re.findall(r"^```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
-        (file,) = re.findall(r"Here `(\w+)`:$", section, re.MULTILINE)
+        ((file, code),) = re.findall(
+            r"Here `(\w+)`:\n\n```python\n(.*?)^```", section, re.DOTALL | re.MULTILINE
+        )
         (tmp_path / f"{file}.py").write_text(code)
         spec = importlib.util.spec_from_file_location(file, tmp_path / f"{file}.py")
         module = importlib.util.module_from_spec(spec)
