@@ -7,6 +7,8 @@ together (`models.networks.attentive.time_attention`).
 
 import dataclasses
 import os
+import textwrap
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
 
 _MOST_TAGS = 5
 """That the title has."""
+
+_TITLE_WIDTH = 130
+"""Letters in a line."""
 
 _HERTZ = (125, 250, 500, 1000, 2000, 4000, 8000, 16000)
 """Frequencies that the axis names."""
@@ -233,9 +238,12 @@ def _draw(
     bar = figure.colorbar(strip, ax=below, pad=0.01, fraction=0.04, aspect=20 / 6)
     bar.set_label("times\nthe mean", fontsize=8)
     tags = [_tag(tag, p) + (" ✓" if tag in own else "") for tag, p in _top(picture.probabilities)]
-    title = f"{picture.clip_id}\n{picture.model} on {picture.spec}: {', '.join(tags)}"
+    lines = (picture.clip_id, f"{picture.model} on {picture.spec}: {', '.join(tags)}")
+    title = "\n".join(textwrap.fill(line, _TITLE_WIDTH, max_lines=2) for line in lines)
     figure.suptitle(title, x=0.01, ha="left", fontsize=10, parse_math=False)
-    figure.savefig(path, format="png", metadata={"Software": None})
+    with warnings.catch_warnings():  # of letters that the font lacks: names are in any script
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        figure.savefig(path, format="png", metadata={"Software": None})
 
 
 def _top(probabilities: dict[str, float]) -> list[tuple[str, float]]:

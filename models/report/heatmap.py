@@ -14,11 +14,11 @@ from models.study.formatting import percent, percent_interval, settings
 _MOST = 40
 """Points that a picture has room for."""
 
-Line = tuple[Point, tuple[ConditionLoss | None, ...]]
+HeatLine = tuple[Point, tuple[ConditionLoss | None, ...]]
 """A point and its losses, condition by condition; None where it was not tested."""
 
 
-def heat_lines(robustness: Robustness) -> tuple[Line, ...]:
+def heat_lines(robustness: Robustness) -> tuple[HeatLine, ...]:
     """The lines of the map: points of one network together, cheapest first."""
     found = {(str(loss.point.label), loss.condition): loss for loss in robustness.losses}
     networks = list(dict.fromkeys(settings(point) for point in robustness.points))
@@ -57,7 +57,12 @@ def heat_map(robustness: Robustness, comparison: Comparison) -> Figure:
         title="What each loses on perturbed audio: ROC AUC [%]",
         rows=((panel,),),
         legend=shade_keys(cell.shade for cell in cells),
-        note="   ".join(f"{sign} {word}" for word, sign in SIGNS.items() if word != "baseline"),
+        note="   ".join(
+            [
+                *(f"{sign} {word}" for word, sign in SIGNS.items() if word != "baseline"),
+                f"(margin: {100 * robustness.margin:g} %)",
+            ]
+        ),
     )
 
 
@@ -84,7 +89,7 @@ def shade_keys(shades: Iterable[int]) -> tuple[Key, ...]:
     )
 
 
-def _drawn(lines: Sequence[Line], comparison: Comparison) -> Sequence[Line]:
+def _drawn(lines: Sequence[HeatLine], comparison: Comparison) -> Sequence[HeatLine]:
     if len(lines) <= _MOST:
         return lines
     keys = {str(point.label) for point in (comparison.baseline, comparison.recommended)}

@@ -19,7 +19,7 @@ from models.training.evaluate import evaluate
 from models.training.settings import TrainSettings
 
 SPEC = FeatureSpec(sr=16000, n_mels=16, hop=10)  # a frame is 0.16 s, a window of 15 s 94
-TAGS = ("loud", "tilted")
+TAGS = ("loud", "声楽")
 
 
 class Loudest(nn.Module):
@@ -56,7 +56,7 @@ def store(write_store):
     values[:, :, 42:44] = -30
     return write_store(
         {SPEC: values},
-        tags={"loud": [1, 0] * 3, "tilted": [0, 1] * 3},
+        tags={"loud": [1, 0] * 3, "声楽": [0, 1] * 3},
         split=["train"] * 2 + ["validation"] * 2 + ["test"] * 2,
         n_valid=[300 * 2560] * 5 + [179 * 2560],
     )
@@ -84,7 +84,7 @@ def test_attention_stands_where_the_network_looks(store, loudest, tmp_path):
     assert sum(value > 0 for value in picture.attention) == len(expected)
     assert picture.step_seconds == pytest.approx(1.6)
     assert picture.probabilities == pytest.approx(
-        {"loud": 1 / (1 + np.exp(-3)), "tilted": 1 / (1 + np.exp(3))}
+        {"loud": 1 / (1 + np.exp(-3)), "声楽": 1 / (1 + np.exp(3))}
     )
     assert any("most attention   at 6.4 s, 9 times the mean" in line for line in picture.lines())
 

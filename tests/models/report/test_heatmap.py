@@ -35,7 +35,7 @@ def test_a_cell_has_its_loss_its_sign_and_half_its_interval(few, with_conditions
         )
         assert cell.tip.startswith(f"{loss.point.label} under {loss.condition}\n")
         assert loss.verdict in cell.tip
-    assert "▼ worse" in figure.note
+    assert figure.note == "▲ better   ✓ no worse   ▼ worse   ? not told   (margin: 1 %)"
 
 
 def test_a_loss_that_is_not_told_from_0_has_no_colour_and_a_gain_another_one(few, with_conditions):
