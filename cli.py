@@ -165,17 +165,19 @@ def _progress(
     what: str, *, quiet: bool, unit: str = "clips"
 ) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, and what moves it: called with clips done and their total."""
-    from tqdm import tqdm
+    from featurestore.process.progress import Progress
 
     with contextlib.ExitStack() as stack:
-        shown: list[Any] = []
+        shown: list[Progress] = []
+        n_done = 0
 
         def progress(done: int, total: int) -> None:
+            nonlocal n_done
             if not shown:  # there is something to count
-                bar = tqdm(unit=f" {unit}", desc=what, disable=quiet, dynamic_ncols=True)
+                bar = Progress(total, unit=unit, what=what, quiet=quiet)
                 shown.append(stack.enter_context(bar))
-            shown[0].total = total
-            shown[0].update(done - shown[0].n)
+            shown[0].update(done - n_done)
+            n_done = done
 
         yield progress
 

@@ -37,6 +37,7 @@ class Predictor:
         Clips or windows that the network is given at a time. None is 8 on a CPU and 64 elsewhere:
         in batches of 32, the maps of a VGG of width 0.125 at 48 bands x2 leave a CPU's caches, and
         a clip takes 1.7 times as long.
+
     Attributes
     ----------
     batch_size : int
