@@ -102,6 +102,12 @@ class Command(Program):
             click.echo(f"Error: {_one_line(str(error))}", err=True)
             usage = (CatalogError, SettingsError, SpecError, StoreMismatchError)
             ctx.exit(2 if isinstance(error, usage) else 1)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "safetensors", "sklearn"):
+                raise
+            click.echo(f"Error: {ctx.command_path} needs PyTorch, which is not installed: "
+                       "pip install 'melgrid[train]'", err=True)  # fmt: skip
+            ctx.exit(1)
         except BrokenPipeError:  # click ends in silence when nobody reads on
             raise
         except OSError as error:  # what the machine refuses: permission, space, a lost disk

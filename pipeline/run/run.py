@@ -230,7 +230,7 @@ def jobs_of(
         "melgrid": version("melgrid"),
         "resampler": RESAMPLER,
         "numpy": np.__version__,
-        "torch": version("torch"),
+        "scipy": version("scipy"),
     }
     for batch in batches([store.layouts[spec] for spec in specs]):
         yield Job(
