@@ -22,18 +22,20 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from tqdm import tqdm
 
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingError, TrainingSettingsError
 from models.data import CACHE_LIMIT, Clip, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
+from models.networks.adapters import attach, hold_norms, learnt, merge
 from models.networks.own import user_errors
 from models.tasks.task import Scores
 from models.training import distributed
@@ -43,6 +45,9 @@ from models.training.predict import predict, timed_predict
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 from models.training.state import load_state, save_state
+
+if TYPE_CHECKING:
+    from models.transfer.initial import Initial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -56,12 +61,16 @@ class Trained:
         That of the checkpoint.
     targets, predictions : array
         The test split's labels, and what the network predicted ``(n_test, n_outputs)``, float32.
+    learnt : dict of str to torch.Tensor, or None
+        Where it was trained by an adapter, whose changes the checkpoint's network has: the
+        adapter's weights and the head's.
     """
 
     checkpoint: Checkpoint
     training: Training
     targets: npt.NDArray[np.float32]
     predictions: npt.NDArray[np.float32]
+    learnt: dict[str, torch.Tensor] | None = None
 
 
 def train_to_checkpoint(
@@ -69,10 +78,15 @@ def train_to_checkpoint(
     data: TrainingData,
     settings: TrainSettings,
     *,
+    initial: "Initial | None" = None,
+    adapter_only: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Trained | None:
     """Train as `train` does, and write a checkpoint; run again, it resumes after a kill.
+
+    With `adapter_only`, of what an adapter learnt alone, to be merged into what it started from
+    (`models.transfer.merging`).
 
     Beside the checkpoint lie its log, ``<checkpoint>.jsonl``, and until it is written the state
     after the last whole epoch, ``<checkpoint>.state``. Under torchrun, all processes train, and the
@@ -87,10 +101,16 @@ def train_to_checkpoint(
     path = Path(checkpoint)
     if path.is_dir():
         raise TrainingError(f"the checkpoint {path} is a folder; name a file")
+    if adapter_only and (settings.adapter is None or initial is None):
+        raise TrainingSettingsError(
+            "what an adapter learnt can be saved alone where there are an adapter and a checkpoint "
+            "that it started from: give both"
+        )
     with distributed.process_group(settings.device):
         trained = train(
             data,
             settings,
+            initial=initial,
             state=path.with_name(f"{path.name}.state"),
             log=path.with_name(f"{path.name}.jsonl"),
             tensorboard=None if tensorboard is None else Path(tensorboard),
@@ -98,7 +118,7 @@ def train_to_checkpoint(
         )
         if distributed.rank() != 0:
             return None
-        save_checkpoint(path, trained.checkpoint)
+        save_checkpoint(path, trained.checkpoint, trained.learnt if adapter_only else None)
         path.with_name(f"{path.name}.state").unlink(missing_ok=True)
         return trained
 
@@ -108,6 +128,7 @@ def train(
     data: TrainingData,
     settings: TrainSettings,
     *,
+    initial: "Initial | None" = None,
     state: Path | None = None,
     log: Path | None = None,
     tensorboard: Path | None = None,
@@ -120,6 +141,8 @@ def train(
     data : TrainingData
         Splits of at most `models.data.CACHE_LIMIT` bytes are cached in memory from here on.
     settings : TrainSettings
+    initial : models.transfer.initial.Initial or None
+        A checkpoint whose weights it starts from; None is random ones.
     state : Path or None
         File to write the state to after each epoch, and to go on from if it is there.
     log : Path or None
@@ -142,7 +165,7 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
     with torch.random.fork_rng(devices):  # the caller's random numbers stay as they were
-        training = _Training(data, settings)
+        training = _Training(data, settings, initial)
         saved = None if state is None else load_state(state, training.identity)
         if saved is not None:
             training.load_state_dict(saved)
@@ -172,10 +195,12 @@ def train(
 class _Training:
     """A network in training, and all that changes with the epochs."""
 
-    def __init__(self, data: TrainingData, settings: TrainSettings) -> None:
+    def __init__(
+        self, data: TrainingData, settings: TrainSettings, initial: "Initial | None" = None
+    ) -> None:
         self.epochs: list[Epoch] = []
         self.task = settings.new_task(data.tags)
-        self._data, self._settings = data, settings
+        self._data, self._settings, self._initial = data, settings, initial
         if settings.draws != (data.draws is not None):
             raise TrainingError(
                 f"draws is {settings.draws} in the settings, and the data were prepared otherwise: "
@@ -191,24 +216,35 @@ class _Training:
             n_outputs=self.task.n_outputs,
             statistics=data.train.band_statistics() if settings.normalises else None,
         )
+        architecture = settings.architecture
+        if initial is not None:
+            initial.give(self._network, architecture, data.spec, data.tags)
+        if settings.adapter is not None:
+            attach(
+                self._network,
+                settings.adapter,
+                modules=architecture.adapts,
+                head=architecture.head,
+            )
         self._network.to(self._device)
         self._parallel = distributed.parallel(self._network)
         self.batches = loader(
-            data.train.windows(settings.architecture.window_frames(data.spec, data.n_frames)),
+            data.train.windows(architecture.window_frames(data.spec, data.n_frames)),
             batch_size=settings.batch_size,
             shuffle=True,
             seed=settings.seed,
             rank=distributed.rank(),
             world_size=distributed.world_size(),
         )
-        if self.batches.order.smallest < 2:
+        has_norms = any(isinstance(layer, _BatchNorm) for layer in self._network.modules())
+        if self.batches.order.smallest < (2 if has_norms else 1):
             raise TrainingError(
                 f"{len(data.train)} training clips in batches of at most {settings.batch_size}, "
                 f"for {distributed.world_size()} process(es), leave a batch of "
                 f"{self.batches.order.smallest}, and batch norm needs 2; choose another batch_size"
                 " or use more clips"
             )
-        self._n_steps = settings.epochs * len(self.batches)
+        self._n_steps = settings.epochs * self._recipe.steps(len(self.batches))
         self._stage = 0
         self._optimizer = self._recipe.optimizer(self._network, settings.learning_rate)
         self._ema = self._recipe.new_ema(self._network, self._n_steps)
@@ -230,6 +266,7 @@ class _Training:
             "fold": self._data.fold,
             "draws": self._data.draws,
             "world_size": distributed.world_size(),
+            "initial": None if self._initial is None else self._initial.sha256,
         }
 
     @property
@@ -248,6 +285,8 @@ class _Training:
         torch.manual_seed(seed_of(self._settings.seed, number, 1 + distributed.rank()))
         self._enter_stage(number)
         self._network.train()
+        if self._settings.adapter is not None:
+            hold_norms(self._network)
         total = torch.zeros((), device=self._device)
         for step, clips in enumerate(self.batches, number * len(self.batches)):
             total += self._step(step, clips) * len(clips.labels)
@@ -293,16 +332,27 @@ class _Training:
             return -scores.metrics["loss"]
         return scores.metrics[scores.monitored]
 
-    def _step(self, step: int, clips: Clip) -> torch.Tensor:
-        """Change the weights by one batch; its mean loss before that."""
+    def _step(self, number: int, clips: Clip) -> torch.Tensor:
+        """Learn from batch `number` of all epochs'; its mean loss before that."""
+        epoch, batch = divmod(number, len(self.batches))
+        first, share = self._recipe.share(batch, len(self.batches))
         values, labels = augmented(
             clips.values.to(self._device), clips.labels.to(self._device), self._settings.augment
         )
         with torch.autocast(self._device.type, torch.bfloat16, self._bf16):
             outputs = self._parallel(values)
         loss = self.task.loss(outputs.float(), labels)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if batch == first:
+            self._optimizer.zero_grad()
+        (loss / share).backward()  # type: ignore[no-untyped-call]
+        if batch == first + share - 1:
+            self._change_weights(
+                epoch * self._recipe.steps(len(self.batches)) + batch // self._recipe.accumulate
+            )
+        return loss.detach()
+
+    def _change_weights(self, step: int) -> None:
+        """Take step `step` of the optimiser, from 0, by the gradients that there are."""
         if self._recipe.grad_clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.grad_clip_norm)
         rate = self._settings.learning_rate * self._recipe.rate(step, self._n_steps)
@@ -311,12 +361,15 @@ class _Training:
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update_parameters(self._network)
-        return loss.detach()
 
     def finish(self) -> Trained:
         """Evaluate the best epoch's network on the test split."""
         assert self._best_scores is not None
         self._evaluated.load_state_dict(self._best_weights)
+        by_adapter = None
+        if self._settings.adapter is not None:
+            by_adapter = learnt(self._evaluated)
+            merge(self._evaluated)
         data = self._data
         predictions, seconds = timed_predict(self._evaluated, data.test, self.task, self._settings)
         training = Training(
@@ -336,12 +389,14 @@ class _Training:
             tags=data.tags,
             settings=self._settings,
             training=training,
+            source="" if self._initial is None else self._initial.source,
         )
         return Trained(
             checkpoint=checkpoint,
             training=training,
             targets=data.test.labels,
             predictions=predictions,
+            learnt=by_adapter,
         )
 
     def state_dict(self) -> dict[str, Any]:
