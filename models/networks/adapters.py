@@ -76,13 +76,15 @@ class Adapter:
         if not (is_number and 0 < alpha < math.inf):
             raise TrainingSettingsError(f"alpha is {alpha!r}; it must be a number above 0")
         object.__setattr__(self, "alpha", float(alpha))
-        if self.layers is not None:
-            first, last = layers = tuple(self.layers)  # JSON has lists
-            if not (_is_whole(first) and _is_whole(last) and 0 <= first <= last):
+        match self.layers:
+            case None:
+                pass
+            case [first, last] if _is_whole(first) and _is_whole(last) and 0 <= first <= last:
+                object.__setattr__(self, "layers", (first, last))  # JSON has lists
+            case _:
                 raise TrainingSettingsError(
                     f"the adapted layers are {self.layers!r}; give the first and the last, from 0"
                 )
-            object.__setattr__(self, "layers", layers)
         if self.modules is not None and not (isinstance(self.modules, str) and self.modules):
             raise TrainingSettingsError(
                 f"the adapted modules are {self.modules!r}; give a pattern of names, such as *"

@@ -106,6 +106,10 @@ class TrainSettings:
                 raise TrainingSettingsError(
                     f"{field} is {value!r}; it must be a whole number from {low}"
                 )
+        if not isinstance(self.adapter, Adapter | None):
+            raise TrainingSettingsError(
+                f"adapter is {self.adapter!r}; it must be an Adapter, or None"
+            )
         if not isinstance(self.draws, bool):
             raise TrainingSettingsError(f"draws is {self.draws!r}; it must be true or false")
         if self.seed > _MAX_SEED:

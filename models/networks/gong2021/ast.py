@@ -99,7 +99,7 @@ class AST(nn.Module):
         self.classifier = _Classifier(n_units, n_outputs, hidden)
         for module in self.modules():
             if isinstance(module, nn.Linear | nn.Conv2d):
-                nn.init.trunc_normal_(module.weight, std=0.02)
+                nn.init.normal_(module.weight, std=0.02)
                 assert module.bias is not None
                 nn.init.zeros_(module.bias)
 
@@ -148,7 +148,7 @@ class _Embeddings(nn.Module):
         n_tokens = TOKENS + grid[0] * grid[1]
         self.position_embeddings = nn.Parameter(torch.empty(1, n_tokens, n_units))
         for values in (self.cls_token, self.distillation_token, self.position_embeddings):
-            nn.init.trunc_normal_(values, std=0.02)
+            nn.init.normal_(values, std=0.02)
         projection = nn.Conv2d(1, n_units, PATCH, stride=STRIDE)
         self.patch_embeddings = nn.Sequential(OrderedDict(projection=projection))
 
