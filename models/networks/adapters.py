@@ -315,6 +315,12 @@ def learnt(network: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
+def unfrozen(network: nn.Module) -> dict[str, torch.Tensor]:
+    """State dict of a network, or of what holds one, without weights that are frozen."""
+    frozen = {name for name, values in network.named_parameters() if not values.requires_grad}
+    return {name: values for name, values in network.state_dict().items() if name not in frozen}
+
+
 def hold_norms(network: nn.Module) -> None:
     """Keep the statistics of batch norms whose weights are frozen, while the network trains."""
     for module in _frozen_norms(network):

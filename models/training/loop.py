@@ -35,7 +35,7 @@ from featurestore.errors import TrainingError, TrainingSettingsError
 from models.data import CACHE_LIMIT, Clip, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
-from models.networks.adapters import attach, hold_norms, learnt, merge
+from models.networks.adapters import attach, hold_norms, learnt, merge, unfrozen
 from models.networks.own import user_errors
 from models.tasks.task import Scores
 from models.training import distributed
@@ -303,7 +303,7 @@ class _Training:
         scores = self.task.evaluate(validation.labels, predictions)
         if self._best_scores is None or self._value(scores) > self._value(self._best_scores):
             self._best_epoch, self._best_scores = number + 1, scores
-            self._best_weights = copy.deepcopy(self._evaluated.state_dict())
+            self._best_weights = copy.deepcopy(self._weights_of(self._evaluated))
             self._best_predictions = torch.from_numpy(predictions)
         epoch: Epoch = {
             "epoch": number + 1,
@@ -321,10 +321,17 @@ class _Training:
         if stage == self._stage:
             return
         before, self._stage = self._recipe.stages[self._stage], stage
-        self._network.load_state_dict(self._best_weights)
+        self._load_weights(self._network, self._best_weights)
         if self._recipe.stages[stage].optimizer != before.optimizer:
             rate = self._settings.learning_rate
             self._optimizer = self._recipe.optimizer(self._network, rate, stage)
+
+    def _weights_of(self, network: nn.Module) -> dict[str, torch.Tensor]:
+        """Its state dict, without what an adapter leaves as it is: nearly all."""
+        return network.state_dict() if self._settings.adapter is None else unfrozen(network)
+
+    def _load_weights(self, network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+        network.load_state_dict(weights, strict=self._settings.adapter is None)
 
     def _value(self, scores: Scores) -> float:
         """What is monitored: more is better."""
@@ -365,7 +372,7 @@ class _Training:
     def finish(self) -> Trained:
         """Evaluate the best epoch's network on the test split."""
         assert self._best_scores is not None
-        self._evaluated.load_state_dict(self._best_weights)
+        self._load_weights(self._evaluated, self._best_weights)
         by_adapter = None
         if self._settings.adapter is not None:
             by_adapter = learnt(self._evaluated)
@@ -403,9 +410,9 @@ class _Training:
         return {
             "epochs": self.epochs,
             "batches": self.batches.state_dict(),
-            "network": self._network.state_dict(),
+            "network": self._weights_of(self._network),
             "optimizer": self._optimizer.state_dict(),
-            "ema": None if self._ema is None else self._ema.state_dict(),
+            "ema": None if self._ema is None else self._weights_of(self._ema),
             "best_epoch": self._best_epoch,
             "best_weights": self._best_weights,
             "best_predictions": self._best_predictions,
@@ -414,14 +421,14 @@ class _Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epochs = state["epochs"]
         self.batches.load_state_dict(state["batches"])
-        self._network.load_state_dict(state["network"])
+        self._load_weights(self._network, state["network"])
         self._stage = self._recipe.stage(max(0, len(self.epochs) - 1), self._settings.epochs)
         self._optimizer = self._recipe.optimizer(
             self._network, self._settings.learning_rate, self._stage
         )
         self._optimizer.load_state_dict(state["optimizer"])
         if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
+            self._load_weights(self._ema, state["ema"])
         self._best_epoch = state["best_epoch"]
         self._best_weights = state["best_weights"]
         self._best_predictions = state["best_predictions"]

@@ -155,8 +155,11 @@ class Recipe:
         if not self.ema:
             return None
         furthest = 1 - 1 / max(1.0, self.ema * n_steps)
+        are_frozen = any(not weights.requires_grad for weights in network.parameters())
 
         def mix(kept: torch.Tensor, new: torch.Tensor, n: torch.Tensor | int) -> torch.Tensor:
+            if are_frozen and torch.equal(kept, new):
+                return kept  # the mean of equal ones is rounded
             decay = min(furthest, (1 + int(n)) / (10 + int(n)))
             return decay * kept + (1 - decay) * new
 

@@ -238,6 +238,25 @@ def test_a_training_by_an_adapter_goes_on_to_the_very_same_weights(
         assert torch.equal(values, again.checkpoint.network.state_dict()[name])
 
 
+def test_a_state_holds_what_an_adapter_changes_and_no_more(base, data, tmp_path):
+    initial, state = Initial.open(base), tmp_path / "state"
+    _ended_after_one_epoch(data, ADAPTED, initial, state)
+    assert state.stat().st_size < 0.2 * base.stat().st_size
+
+
+def test_the_average_of_weights_that_stay_is_these_to_the_last_bit(base, data):
+    initial = Initial.open(base)
+    settings = dataclasses.replace(ADAPTED, recipe="modern", epochs=20)  # it reaches back 3 steps
+    training = _Training(data, settings, initial)
+    for _ in range(6):
+        training.run_epoch(lambda: None)
+    average, network = training._evaluated, training._network
+    assert average is not network
+    now = dict(network.named_parameters())
+    for name, values in average.named_parameters():
+        assert torch.equal(values, now[name]) == (not values.requires_grad), name
+
+
 def _ended_after_one_epoch(data, settings, initial, state):
     import models.training.loop
 
