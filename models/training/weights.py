@@ -16,6 +16,7 @@ from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.result import count
 from models.networks import PUBLISHED, parse_architecture
 from models.networks.cost import frames_of
+from models.networks.gong2021 import ast
 from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
 from models.training.settings import TrainSettings
 
@@ -68,7 +69,8 @@ def import_weights(
     """Make a checkpoint of published weights.
 
     It takes the spec that the network was published with, clips of 29.1 s, and judges a clip in
-    float32, by 16 windows or, of AST, by those that follow each other.
+    float32, by 16 windows or, of AST, by those that follow each other. Of AST that was made for
+    less than 1024 frames, clips are that long.
 
     Parameters
     ----------
@@ -108,13 +110,18 @@ def import_weights(
     settings = TrainSettings(
         model=architecture.name, recipe=_RECIPES.get(architecture.family, "won2020"), amp="off"
     )
-    network = new_network(settings, spec, n_frames=frames_of(spec), n_outputs=n_outputs)
+    n_frames = frames_of(spec)
+    if architecture.family == ast.ARCHITECTURE.name:
+        made_for = ast.published_frames(weights, spec.n_bands)
+        if made_for < architecture.window_frames(spec, n_frames):
+            n_frames = made_for
+    network = new_network(settings, spec, n_frames=n_frames, n_outputs=n_outputs)
     _require_same(weights, network.state_dict(), f"{path} holds other weights than {model} has")
     network.load_state_dict(weights)
     checkpoint = Checkpoint(
         network=network.eval(),
         spec=spec,
-        n_frames=frames_of(spec),
+        n_frames=n_frames,
         tags=tuple(tags),
         settings=settings,
         training=None,

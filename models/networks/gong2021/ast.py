@@ -333,6 +333,24 @@ def from_published(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]
     }
 
 
+def published_frames(weights: Mapping[str, torch.Tensor], n_mels: int) -> int:
+    """Frames that weights were made for: the most with as many positions.
+
+    Raises
+    ------
+    TrainingError
+        If there are no positions, or they are not those of `n_mels` bands.
+    """
+    positions = weights.get(f"{_PREFIX}embeddings.position_embeddings", torch.empty(1, 0, 1))
+    n_patches = positions.shape[1] - TOKENS
+    if n_patches < 1 or n_patches % _patches(n_mels):
+        raise TrainingError(
+            f"these are not the published weights of ast: {positions.shape[1]} positions are not "
+            f"those of {TOKENS} tokens and {_patches(n_mels)} patches along {n_mels} bands"
+        )
+    return PATCH + STRIDE * (n_patches // _patches(n_mels)) - 1
+
+
 def _from_authors(state: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     found = {}
     for name, values in state.items():

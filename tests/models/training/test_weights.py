@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 
 from featurestore import FeatureSpec
 from featurestore.errors import OutputError, TrainingError
+from featurestore.specs.fbank import FbankSpec
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.gong2021 import ast
 from models.networks.won2020 import crnn, fcn, musicnn
@@ -88,6 +89,38 @@ def test_ast_is_imported_with_any_number_of_outputs(tmp_path):
     values = torch.randn(1, 128, 1024)
     with torch.inference_mode():
         torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_frames", "of_clip"), [(512, 515), (128, 135)])
+def test_ast_that_was_made_for_less_takes_clips_of_that_length(tmp_path, n_frames, of_clip):
+    network = parse_architecture("ast-layers1").new(
+        ast.ARCHITECTURE.takes, n_frames=n_frames, n_outputs=3
+    )
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    made = import_weights(
+        tmp_path / "model.safetensors", model="ast-layers1", tags=TAGS, output=tmp_path / "ast"
+    )
+    assert made.n_frames == of_clip
+    loaded = load_checkpoint(tmp_path / "ast").network
+    values = torch.randn(1, 128, of_clip)
+    with torch.inference_mode():  # the frames after the last whole patch are in none
+        torch.testing.assert_close(loaded(values), network.eval()(values[..., :n_frames]))
+
+
+def test_ast_of_other_bands_or_longer_clips_is_refused(tmp_path):
+    make = parse_architecture("ast-layers1").new
+    state = make(FbankSpec(sr=16000, n_mels=40), n_frames=512, n_outputs=3).state_dict()
+    save_file(state, tmp_path / "bands.safetensors")
+    state = make(ast.ARCHITECTURE.takes, n_frames=3000, n_outputs=3).state_dict()
+    name = "audio_spectrogram_transformer.embeddings.position_embeddings"
+    state[name] = torch.zeros(1, 3590, 768)
+    save_file(state, tmp_path / "long.safetensors")
+    for file, message in (
+        ("bands", "152 positions are not those of 2 tokens and 12 patches along 128 bands"),
+        ("long", r"position_embeddings is \(1, 3590, 768\), not \(1, 1214, 768\)"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            import_weights(tmp_path / f"{file}.safetensors", model="ast-layers1", tags=TAGS)
 
 
 def test_ast_of_other_layers_or_another_head_is_refused(tmp_path):

@@ -221,6 +221,25 @@ def test_an_adapter_changes_what_it_is_attached_to_and_the_head_alone(base, data
     assert trained.learnt.keys() == learns
 
 
+def test_batch_norms_of_what_stays_keep_their_statistics(toy_store, make_base):
+    settings = TrainSettings(
+        model="vit", width=0.03, epochs=1, batch_size=6, device="cpu", amp="off"
+    )
+    data = training_data(toy_store, toy_store.specs[1])
+    initial = Initial.open(make_base(data, settings))
+    adapter = Adapter(kind="lora", layers=(5, 5))
+    trained = train(
+        data, dataclasses.replace(settings, adapter=adapter), initial=initial, progress=False
+    )
+    after, theirs = (c.network.state_dict() for c in (trained.checkpoint, initial.checkpoint))
+    changed = {name for name in theirs if not torch.equal(after[name], theirs[name])}
+    layer = "transformer.layers.5"
+    assert changed == {
+        *(f"{layer}.linear{n}.weight" for n in (1, 2)),
+        *("dense.weight", "dense.bias"),
+    }
+
+
 @pytest.mark.parametrize("recipe", ["ferraro2020", "modern", "ast-dora"])
 @pytest.mark.parametrize("n_done", [1, 2])
 def test_a_training_by_an_adapter_goes_on_to_the_very_same_weights(
