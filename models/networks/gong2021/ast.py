@@ -257,7 +257,7 @@ def adapt_positions(
         Patches along the bands and along time.
     """
     tokens, patches = positions[:, :TOKENS], positions[:, TOKENS:]
-    grid = patches.transpose(1, 2).unflatten(2, old)
+    grid = patches.transpose(1, 2).reshape(1, -1, *old)
     for axis in (1, 0):
         if new[axis] <= old[axis]:
             first = old[axis] // 2 - new[axis] // 2
