@@ -19,10 +19,11 @@ what 12 layers make of these two goes into a norm and a dense layer.
   outputs, with GELU and dropouts of 0.05 and 0.1, with which the network is transferred; 0 is none.
 """
 
+import math
 import re
 from collections import OrderedDict
-from collections.abc import Mapping
-from typing import Self
+from collections.abc import Iterator, Mapping
+from typing import ClassVar, Self
 
 import torch
 from torch import nn
@@ -76,6 +77,9 @@ class AST(nn.Module):
         If there are fewer bands than a patch has.
     """
 
+    has_cls: ClassVar[bool] = True
+    frames_per_step = STRIDE
+
     def __init__(
         self,
         spec: FbankSpec,
@@ -105,11 +109,34 @@ class AST(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, n_outputs)`` of windows ``(batch, n_mels, n_frames)``."""
+        logits: torch.Tensor = self.classifier(
+            self.audio_spectrogram_transformer(self._normalised(values))
+        )
+        return logits
+
+    def attention(self, values: torch.Tensor) -> torch.Tensor:
+        """What tokens pay to each other, `models.networks.attentive.Attentive`, by steps of time.
+
+        The two tokens in front are the first one, and the patches of a step are one: what they pay
+        is the mean, what they get the sum.
+        """
+        inner = self.audio_spectrogram_transformer
+        bands, steps = self.grid
+        of_patches = torch.eye(1 + steps, device=values.device)[1:].repeat(bands, 1)
+        of_tokens = torch.eye(1 + steps, device=values.device)[:1].expand(TOKENS, -1)
+        place = torch.cat([of_tokens, of_patches])  # of each token, in one row
+        tokens, weights = inner.embeddings(self._normalised(values)), []
+        for layer in inner.layers():
+            paid = layer.attention.attention.weights(layer.layernorm_before(tokens))
+            weights.append((place / place.sum(0)).T @ (paid @ place))
+            tokens = layer(tokens)
+        return torch.stack(weights, 1)
+
+    def _normalised(self, values: torch.Tensor) -> torch.Tensor:
+        """As long as the network was made for, then normalised."""
         # Cut where there are more.
         filled = nn.functional.pad(values, (0, self._n_frames - values.shape[-1]))
-        normalised = (filled - MEAN) / (2 * STD)
-        logits: torch.Tensor = self.classifier(self.audio_spectrogram_transformer(normalised))
-        return logits
+        return (filled - MEAN) / (2 * STD)
 
     def weights_of(self, other: Self) -> dict[str, torch.Tensor]:
         """Weights of another AST, its positions adapted to the patches of this one.
@@ -136,6 +163,10 @@ class _Transformer(nn.Module):
         tokens = self.layernorm(self.encoder(self.embeddings(values))[:, :TOKENS])
         mean: torch.Tensor = tokens.mean(1)
         return mean
+
+    def layers(self) -> "Iterator[_Layer]":
+        """In their order."""
+        return (layer for layer in self.encoder.modules() if isinstance(layer, _Layer))
 
 
 class _Embeddings(nn.Module):
@@ -198,12 +229,19 @@ class _Heads(nn.Module):
         self.query, self.key, self.value = (nn.Linear(n_units, n_units) for _ in range(3))
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        query, key, value = (
-            layer(tokens).unflatten(2, (-1, HEAD_UNITS)).transpose(1, 2)
-            for layer in (self.query, self.key, self.value)
-        )
+        query, key, value = self._of_heads(tokens)
         mixed = nn.functional.scaled_dot_product_attention(query, key, value)
         return mixed.transpose(1, 2).flatten(2)
+
+    def weights(self, tokens: torch.Tensor) -> torch.Tensor:
+        """What `tokens` pay to each other: ``(batch, n_heads, n_tokens, n_tokens)``."""
+        query, key, _ = self._of_heads(tokens)
+        return (query @ key.mT / math.sqrt(HEAD_UNITS)).softmax(-1)
+
+    def _of_heads(self, tokens: torch.Tensor) -> Iterator[torch.Tensor]:
+        """Queries, keys and values: each ``(batch, n_heads, n_tokens, 64)``."""
+        for layer in (self.query, self.key, self.value):
+            yield layer(tokens).unflatten(2, (-1, HEAD_UNITS)).transpose(1, 2)
 
     def macs(self, output: torch.Tensor) -> int:
         """Multiply-accumulates, for `models.networks.cost`: queries by keys, shares by values."""

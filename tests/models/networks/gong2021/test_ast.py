@@ -261,6 +261,50 @@ def test_where_a_patch_is_tells():
         torch.testing.assert_close(network(values), network(turned))
 
 
+def test_attention_is_what_the_output_is_made_with():
+    network = random(AST(NARROW, n_frames=60, n_outputs=3, width=0.17, layers=2))
+    heads = network.audio_spectrogram_transformer.encoder.layer[1].attention.attention
+    tokens = torch.randn(2, 17, 128)
+    with torch.inference_mode():
+        values = heads.value(tokens).unflatten(2, (2, 64)).transpose(1, 2)
+        mixed = (heads.weights(tokens) @ values).transpose(1, 2).flatten(2)
+        torch.testing.assert_close(mixed, heads(tokens))
+
+
+def test_attention_by_steps_is_that_of_their_patches_together():
+    network = random(AST(NARROW, n_frames=60, n_outputs=3, width=0.17, layers=2))
+    assert network.grid == (3, 5)
+    values = 4 * torch.randn(2, 40, 60) - 4
+    seen = []
+    heads = network.audio_spectrogram_transformer.encoder.layer[1].attention.attention
+    handle = heads.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    with torch.inference_mode():
+        network(values)
+        handle.remove()
+        paid = heads.weights(seen[0])
+        found = network.attention(values)[:, 1]
+    assert found.shape == (2, 2, 6, 6)
+    # Two tokens, then patches by bands: those of step 3 are 2 + 3, 2 + 8 and 2 + 13.
+    patches = [5, 10, 15]
+    by_patches = paid[:, :, patches][..., [4, 9, 14]].sum(-1).mean(-1)  # what they pay to step 2
+    torch.testing.assert_close(found[:, :, 4, 3], by_patches)
+    by_tokens = paid[:, :, :2][..., patches].sum(-1).mean(-1)
+    torch.testing.assert_close(found[:, :, 0, 4], by_tokens)
+
+
+def test_a_step_of_attention_is_where_its_patches_begin():
+    network = random(AST(NARROW, n_frames=106, n_outputs=3, width=0.08, layers=1))
+    embeddings = network.audio_spectrogram_transformer.embeddings
+    values = torch.zeros(1, 40, 106)
+    changed = values.clone()
+    changed[..., 40:46] = 5  # the end of the patches that begin at 30, the beginning of those at 40
+    with torch.inference_mode():
+        moved = (embeddings(changed) - embeddings(values))[0, 2:].abs().sum(1) > 0
+    steps = moved.unflatten(0, network.grid).any(0)
+    assert steps.nonzero().flatten().tolist() == [3, 4]
+    assert network.frames_per_step == 10
+
+
 # Positions.
 
 
