@@ -21,7 +21,7 @@ from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
 from models.training.settings import TrainSettings
 
 _RECIPES = {"ast": "ast-dora"}
-"""Recipes by which networks judge a clip; won2020 of all others."""
+"""By which recipe a network judges a clip; ``won2020`` otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -93,13 +93,14 @@ def import_weights(
         If the checkpoint cannot be written.
     """
     architecture = parse_architecture(model)
-    if architecture.family not in PUBLISHED or architecture.takes is None:
+    convert = PUBLISHED.get(architecture.name) or PUBLISHED.get(architecture.family)
+    if convert is None or architecture.takes is None:
         raise TrainingSettingsError(
             f"no published weights of {architecture.name} are known; of {', '.join(PUBLISHED)} "
             "there are"
         )
     path = Path(path)
-    weights = PUBLISHED[architecture.family](read_state_dict(path))
+    weights = convert(read_state_dict(path))
     n_outputs = len(weights.get(f"{architecture.head}.bias", tags))
     if n_outputs != len(tags):
         raise TrainingError(
