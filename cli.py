@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from featurestore.specs.perturbation import Condition
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
+    from models.networks.adapters import Adapter
     from models.study.runs import Vary
     from models.training.settings import TrainSettings
     from pipeline.catalogs import TableSettings
@@ -579,11 +580,13 @@ device_option = click.option(
 step_options = together(
     width_option("Scales the numbers of filters; 0.125 trains on a laptop."),
     click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020",
-                                                "mtat-report-1", "mtat-report-2"]),
+                                                "mtat-report-1", "mtat-report-2",
+                                                "ast-dora"]),
                  default="ferraro2020", show_default=True,
                  help="ferraro2020 is the study's: Adam at a constant rate; modern is "
                  "AdamW with warm-up, cosine decay, averaged weights, early stopping; won2020 "
-                 "goes from Adam to SGD, and judges a clip by 16 windows."),
+                 "goes from Adam to SGD, and judges a clip by 16 windows; ast-dora is "
+                 "for adapters."),
     click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
                  default="none", show_default=True, help="Augmentation of training clips."),
     click.option("--draws", is_flag=True,
@@ -595,6 +598,58 @@ step_options = together(
                  show_default=True, help="bfloat16 where the device has it."),
 )  # fmt: skip
 """What a training step costs."""
+
+
+def _adapter(
+    adapter: str | None,
+    rank: int | None,
+    alpha: float | None,
+    adapt_layers: tuple[int, int] | None,
+    adapt_modules: str | None,
+) -> "Adapter | None":
+    from models.networks.adapters import Adapter
+
+    fields = {
+        "rank": rank, "alpha": alpha, "layers": adapt_layers, "modules": adapt_modules
+    }  # fmt: skip
+    given: dict[str, Any] = {name: value for name, value in fields.items() if value is not None}
+    if adapter is not None:
+        kind: Any = adapter
+        return Adapter(kind=kind, **given)
+    if given:
+        raise click.UsageError("--rank, --alpha and --adapt-… are of --adapter: give it too")
+    return None
+
+
+class LayerRange(click.ParamType[tuple[int, int]]):
+    """First and last layer: ``10-11``, or one."""
+
+    name = "layers"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, int]:
+        """Parse ``10-11``."""
+        found = re.fullmatch(r"(\d+)(?:-(\d+))?", value, re.ASCII)
+        if found is None:
+            self.fail(f"{value!r} is not a range of layers, such as 10-11", param, ctx)
+        return int(found[1]), int(found[2] or found[1])
+
+
+adapter_options = together(
+    click.option("--adapter", type=click.Choice(["lora", "dora", "dora-column"]),
+                 help="Learn by an adapter and in the head alone. dora is peft's; dora-column "
+                 "is that of the study of AST on GTZAN."),
+    click.option("--rank", type=int, help="Of the adapter's matrices.  [2]"),
+    click.option("--alpha", type=float,
+                 help="Scales what it changes, divided by rank; undivided in dora-column.  [8]"),
+    click.option("--adapt-layers", type=LayerRange(), metavar="FIRST-LAST",
+                 help="Numbered layers that it goes to, from 0: 10-11.  [all]"),
+    click.option("--adapt-modules", metavar="PATTERN",
+                 help="Dense layers in these, by name: output.dense, *.  [the network's choice]"),
+    gathered("adapter", _adapter, "adapter", "rank", "alpha", "adapt_layers", "adapt_modules"),
+)  # fmt: skip
+"""What alone is learnt, as `adapter`."""
 
 training_options = together(
     step_options,
@@ -1042,6 +1097,17 @@ def _train_settings(perturber: "Perturber | None", settings: dict[str, Any]) -> 
 @model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
 @click.option("-o", "--output", default="model.safetensors", show_default=True, help="Checkpoint.")
+@click.option(
+    "--init",
+    metavar="CHECKPOINT",
+    help="Start from its weights; the head is new where tags differ.",
+)
+@adapter_options
+@click.option(
+    "--save-adapter",
+    metavar="FILE",
+    help="Write what --adapter learnt alone, in place of the checkpoint.",
+)
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard's files there.")
 @training_options
 @json_option
@@ -1050,24 +1116,42 @@ def train(
     spec: str | None,
     fold: int | None,
     output: str,
+    init: str | None,
+    save_adapter: str | None,
     tensorboard: str | None,
     tags: list[str] | None,
     perturber: "Perturber | None",
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a network on one spec of STORE, and evaluate it."""
+    """Train a network on one spec of STORE, and evaluate it.
+
+    With --init, from the weights of another checkpoint of the same network; with
+    --adapter, few weights beside those, which stay as they are.
+    """
     from models.data import clean_specs, training_data
     from models.training.loop import train_to_checkpoint
+    from models.transfer.initial import RANDOM_AND_FROZEN, Initial
 
     how = _train_settings(perturber, settings)
+    own_file = how.architecture.reference or None
+    initial = None if init is None else Initial.open(init, model=own_file)
     own = clean_specs(store, how.architecture.accepts)
     if spec is None and len(own) != 1:
         raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
     data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=perturber or how.draws)
-    if data.note and not as_json:
-        print_lines([data.note], err=True)
-    trained = train_to_checkpoint(output, data, how, tensorboard=tensorboard, progress=not as_json)
+    if not as_json:
+        notes = [data.note] if data.note else []
+        if initial is not None:
+            notes += initial.notes(how, data.spec, data.tags)
+        elif how.adapter is not None:
+            notes.append(RANDOM_AND_FROZEN)
+        print_lines(notes, err=True)
+    output = save_adapter or output
+    trained = train_to_checkpoint(
+        output, data, how, initial=initial, adapter_only=save_adapter is not None,
+        tensorboard=tensorboard, progress=not as_json,
+    )  # fmt: skip
     if trained is None:  # torchrun's other processes
         return
     training = trained.training
@@ -1079,6 +1163,22 @@ def train(
     for name, part in scores.items():
         print_lines([f"{name:<11} {part.line()}"])
     print_lines([f"epoch {training.best_epoch} of {len(training.losses)} saved in {output}"])
+
+
+@melgrid.command("merge-adapter")
+@click.argument("base")
+@click.argument("adapter")
+@click.option("-o", "--output", default="model.safetensors", show_default=True, help="Checkpoint.")
+@own_model_option
+@json_option
+def merge_adapter(base: str, adapter: str, output: str, model: str | None, as_json: bool) -> None:
+    """Make a checkpoint of BASE and ADAPTER, which train --save-adapter wrote.
+
+    BASE is the checkpoint that it started from, --init.
+    """
+    from models.transfer.merging import merge_adapter as merge
+
+    emit(merge(base, adapter, output, model=model), as_json)
 
 
 @melgrid.command("export-model")
@@ -1100,7 +1200,7 @@ def export_model(checkpoint: str, output: str, model: str | None, as_json: bool)
 @melgrid.command("import-weights")
 @click.argument("file", metavar="FILE")
 @click.option("--model", required=True, metavar="NAME",
-              help="Network that they are of: fcn, crnn, musicnn-smc.")  # fmt: skip
+              help="Network that they are of: fcn, crnn, musicnn-smc, ast.")  # fmt: skip
 @click.option("--data", metavar="NAME", help="Data set that it learnt the tags of: mtat.")
 @click.option("--tags", "tags_file", metavar="TEXT",
               help="File of its tags instead, a line each, in the order of outputs.")  # fmt: skip

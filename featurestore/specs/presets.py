@@ -89,6 +89,7 @@ PRESETS: Mapping[str, Preset] = {
         Preset(
             name="ast",
             specs=(FbankSpec(sr=16000),),
+            networks=("ast",),
             source="Gong, Chung and Glass 2021, AST: Audio spectrogram transformer",
         ),
         Preset(

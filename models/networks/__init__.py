@@ -3,6 +3,7 @@
 from featurestore.errors import TrainingSettingsError
 from models.networks.architecture import Architecture
 from models.networks.ferraro2020 import musicnn, vgg
+from models.networks.gong2021 import ast
 from models.networks.mtat import crnn2d, fcn1d, fcn2d, vit
 from models.networks.own import is_name, is_reference, load_own
 from models.networks.won2020 import attention, crnn, fcn, hcnn, sample, se, short, short_res
@@ -27,11 +28,14 @@ ARCHITECTURES: dict[str, Architecture] = {
         fcn1d.ARCHITECTURE,
         fcn2d.ARCHITECTURE,
         crnn2d.ARCHITECTURE,
+        ast.ARCHITECTURE,
     )
 }
 """All that can be trained; a new network is a line above."""
 
-PUBLISHED = {module.ARCHITECTURE.name: module.from_published for module in (fcn, crnn, musicnn_smc)}
+PUBLISHED = {
+    module.ARCHITECTURE.name: module.from_published for module in (fcn, crnn, musicnn_smc, ast)
+}
 """Of networks whose weights were published: a state dict as it came to one of the network here."""
 
 

@@ -50,6 +50,14 @@ class Architecture:
         Choices of how the network is made beyond its width, such as its depth, by a word of
         letters: the values that there are, the default first. A name says those off their default,
         in the order here: ``fcn1d-depth3-hidden128``.
+    head : str
+        The module that makes outputs of what the rest has found: a network that starts from
+        another one's weights has a new one where outputs mean something else.
+    adapts : str
+        Which dense layers an adapter goes to unless told otherwise, as
+        `models.networks.adapters.Adapter` has it.
+    family : str
+        Name without options, which options leave as it is. Left out where that is the name.
     reference : str
         Of a network from a user's file: what `models.networks.parse_architecture` finds it by
         again, in another process too. Empty where that is the name.
@@ -69,6 +77,9 @@ class Architecture:
     needs_unit: bool = False
     has_width: bool = True
     options: Mapping[str, tuple[int, ...]] = dataclasses.field(default_factory=dict, hash=False)
+    head: str = "dense"
+    adapts: str = "*"
+    family: str = ""
     reference: str = ""
 
     def __post_init__(self) -> None:
@@ -81,6 +92,7 @@ class Architecture:
                 f"invalid window of {self.name}, {self.window} s: must be a length above 0, "
                 "or None for the whole clip"
             )
+        object.__setattr__(self, "family", self.family or self.name)
 
     def with_options(self, suffixes: str) -> Self | None:
         """The network that ``name + suffixes`` names: with options off their default.

@@ -14,7 +14,7 @@ softmax, no pooling, as in Ferraro et al. 2020.
   ``2 n d^2 + 2 m d^2``, the products of queries with keys, and of what they weigh with values,
   ``2 n m d`` over all heads.
 - A layer that says by a method ``macs`` what it multiplies, as harmonic filters do, whose matrix
-  follows from what is learnt: what it says.
+  follows from what is learnt, or attention that is written out: what it says.
 
 What a network costs is for one clip: for all the windows that the clip is predicted by, where it
 takes windows. 1 GMAC is 1e9 multiply-accumulates.
@@ -45,7 +45,7 @@ _ATTENDED = ("query", "key", "value")
 
 @runtime_checkable
 class Multiplies(Protocol):
-    """A layer of one's own, with weights, that multiplies by matrices in its ``forward``."""
+    """A layer of one's own that multiplies by matrices in its ``forward``."""
 
     def macs(self, output: torch.Tensor) -> int:
         """Multiply-accumulates of a call that gave `output`, of one input."""
@@ -53,7 +53,7 @@ class Multiplies(Protocol):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Layer:
-    """One layer of a network that holds weights.
+    """One layer of a network that holds weights, or says what it multiplies.
 
     Attributes
     ----------
@@ -165,8 +165,8 @@ def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer
     Returns
     -------
     tuple of Layer
-        The layers with weights of their own, in the order in which they first ran. What runs
-        twice costs twice.
+        The layers with weights of their own, and those that say what they multiply, in the order in
+        which they first ran. What runs twice costs twice.
     """
     layers: dict[str, Layer] = {}
 
@@ -194,7 +194,7 @@ def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer
     handles = [
         layer.register_forward_hook(count(name), with_kwargs=True)
         for name, layer in network.named_modules()
-        if any(True for _ in layer.parameters(recurse=False))
+        if isinstance(layer, Multiplies) or any(True for _ in layer.parameters(recurse=False))
     ]
     device = next(network.parameters()).device
     was_training = network.training

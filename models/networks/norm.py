@@ -36,3 +36,10 @@ class BandNorm(nn.Module):
         """``(batch, n_bands, n_frames)``, normalised."""
         normalised: torch.Tensor = (values - self.mean) / self.std
         return normalised
+
+
+def core(network: nn.Module) -> nn.Module:
+    """The network behind a `BandNorm`, or what is given where none is before it."""
+    if isinstance(network, nn.Sequential) and len(network) and isinstance(network[0], BandNorm):
+        return network[1]
+    return network

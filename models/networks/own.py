@@ -71,6 +71,7 @@ def load_own(reference: str) -> Architecture:
     return dataclasses.replace(
         with_options,
         name=f"{with_options.name}-{version}",
+        family=f"{with_options.family}-{version}",
         build=_Build(make=with_options.build, called=called, path=path),
         reference=f"{path}:{called}{options}@{version}",
     )

@@ -22,6 +22,7 @@ from models.tasks.task import Scores, Task
 from models.training.settings import TrainSettings
 
 _FORMAT = "melgrid-checkpoint-3"
+_ADAPTER = "melgrid-adapter-1"
 _ZIPPED = "melgrid-checkpoint-2"  # an earlier melgrid's, which torch.save wrote
 
 
@@ -78,7 +79,8 @@ class Checkpoint:
     training : Training or None
         None where it was not trained here.
     source : str
-        Where weights that were not trained here are from.
+        Where weights that were not trained here are from, or what training started from; with its
+        sha256.
     """
 
     network: nn.Module
@@ -129,10 +131,22 @@ def new_network(
     return network
 
 
-def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+def save_checkpoint(
+    path: str | os.PathLike[str],
+    checkpoint: Checkpoint,
+    learnt: dict[str, torch.Tensor] | None = None,
+) -> None:
     """Write a checkpoint: weights and JSON text, as safetensors; nothing in it is code.
 
     Written beside its place and moved there, so that the file is whole or is not.
+
+    Parameters
+    ----------
+    path : path
+    checkpoint : Checkpoint
+    learnt : dict of str to torch.Tensor, optional
+        Write these weights in place of the network's: what an adapter has learnt, for
+        `models.transfer.merging` to read.
 
     Raises
     ------
@@ -151,8 +165,12 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         and {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
         | {"validation": training.validation.json(), "test": training.test.json()},
     }
-    weights = {name: v.contiguous() for name, v in checkpoint.network.state_dict().items()}
-    written = save(weights, {"format": _FORMAT, "metadata": json.dumps(metadata)})
+    weights = checkpoint.network.state_dict() if learnt is None else learnt
+    form = _FORMAT if learnt is None else _ADAPTER
+    written = save(
+        {name: values.contiguous() for name, values in weights.items()},
+        {"format": form, "metadata": json.dumps(metadata)},
+    )
     with atomic_write(Path(path), what="the checkpoint") as partial:
         partial.write_bytes(written)
 
@@ -174,23 +192,58 @@ def load_checkpoint(path: str | os.PathLike[str], *, model: str | None = None) -
         run. If it is of another network than `model`, or of one from a file which `model` does not
         say, or is now another version of.
     """
-    path = Path(path)
+    checkpoint, weights = _load(Path(path), (_FORMAT, _ZIPPED), model)
+    try:
+        checkpoint.network.load_state_dict(weights)
+    except RuntimeError as error:
+        raise _damaged(Path(path), error) from error
+    return checkpoint
+
+
+def load_learnt(
+    path: str | os.PathLike[str], *, model: str | None = None
+) -> tuple[Checkpoint, dict[str, torch.Tensor]]:
+    """Read what `save_checkpoint` wrote of an adapter: a checkpoint, and the weights.
+
+    The checkpoint's network is one of random weights, without the adapter that `settings` say.
+
+    Raises
+    ------
+    TrainingError
+        As `load_checkpoint` does.
+    """
+    return _load(Path(path), (_ADAPTER,), model)
+
+
+def _load(
+    path: Path, forms: tuple[str, ...], model: str | None
+) -> tuple[Checkpoint, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise TrainingError(f"there is no checkpoint at {path}; melgrid train writes one")
     try:
         form, metadata, weights = _read(path)
-        if form not in (_FORMAT, _ZIPPED):
-            raise TrainingError(
-                f"{path} is a checkpoint of format {form!r}, this melgrid reads {_FORMAT!r}; "
-                "train again"
-            )
-        return _checkpoint(json.loads(metadata), weights, model)
+        if form not in forms:
+            raise TrainingError(_other_format(path, form))
+        return _checkpoint(json.loads(metadata), model), weights
     except TrainingError:
         raise
     except Exception as error:  # torch.load alone raises half a dozen kinds
-        raise TrainingError(
-            f"{path} is not a melgrid checkpoint, or is damaged: {error}"
-        ) from error
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> TrainingError:
+    return TrainingError(f"{path} is not a melgrid checkpoint, or is damaged: {error}")
+
+
+def _other_format(path: Path, form: str) -> str:
+    if form == _ADAPTER:
+        return (
+            f"{path} is what an adapter learnt, without the network: melgrid merge-adapter BASE "
+            f"{path} makes a checkpoint of both"
+        )
+    if form in (_FORMAT, _ZIPPED):
+        return f"{path} is a whole checkpoint; give what train --save-adapter wrote"
+    return f"{path} is a checkpoint of format {form!r}, this melgrid reads {_FORMAT!r}; train again"
 
 
 def _read(path: Path) -> tuple[str, str, dict[str, torch.Tensor]]:
@@ -209,15 +262,13 @@ def _read(path: Path) -> tuple[str, str, dict[str, torch.Tensor]]:
         )
 
 
-def _checkpoint(
-    fields: dict[str, Any], weights: dict[str, torch.Tensor], model: str | None
-) -> Checkpoint:
+def _checkpoint(fields: dict[str, Any], model: str | None) -> Checkpoint:
+    """A checkpoint, but for its weights."""
     spec = parse_spec(fields["spec"])
     settings = TrainSettings.from_json(fields["settings"] | {"device": "auto"}, model=model)
     tags = tuple(fields["tags"])
     task = settings.new_task(tags)
     network = new_network(settings, spec, n_frames=fields["n_frames"], n_outputs=task.n_outputs)
-    network.load_state_dict(weights)
     # In the earlier format, how it was trained stands beside the rest.
     trained = fields.get("training", fields)
     return Checkpoint(

@@ -21,18 +21,20 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from featurestore.errors import TrainingError
+from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.process.progress import Progress
 from models.data import CACHE_LIMIT, Clip, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
+from models.networks.adapters import attach, hold_norms, learnt, merge, unfrozen
 from models.networks.own import user_errors
 from models.tasks.task import Scores
 from models.training import distributed
@@ -42,6 +44,9 @@ from models.training.predict import predict, timed_predict
 from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 from models.training.state import load_state, save_state
+
+if TYPE_CHECKING:
+    from models.transfer.initial import Initial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -55,12 +60,16 @@ class Trained:
         That of the checkpoint.
     targets, predictions : array
         The test split's labels, and what the network predicted ``(n_test, n_outputs)``, float32.
+    learnt : dict of str to torch.Tensor, or None
+        Where it was trained by an adapter, whose changes the checkpoint's network has: the
+        adapter's weights and the head's.
     """
 
     checkpoint: Checkpoint
     training: Training
     targets: npt.NDArray[np.float32]
     predictions: npt.NDArray[np.float32]
+    learnt: dict[str, torch.Tensor] | None = None
 
 
 def train_to_checkpoint(
@@ -68,10 +77,15 @@ def train_to_checkpoint(
     data: TrainingData,
     settings: TrainSettings,
     *,
+    initial: "Initial | None" = None,
+    adapter_only: bool = False,
     tensorboard: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Trained | None:
     """Train as `train` does, and write a checkpoint; run again, it resumes after a kill.
+
+    With `adapter_only`, of what an adapter learnt alone, to be merged into what it started from
+    (`models.transfer.merging`).
 
     Beside the checkpoint lie its log, ``<checkpoint>.jsonl``, and until it is written the state
     after the last whole epoch, ``<checkpoint>.state``. Under torchrun, all processes train, and the
@@ -86,10 +100,16 @@ def train_to_checkpoint(
     path = Path(checkpoint)
     if path.is_dir():
         raise TrainingError(f"the checkpoint {path} is a folder; name a file")
+    if adapter_only and (settings.adapter is None or initial is None):
+        raise TrainingSettingsError(
+            "what an adapter learnt can be saved alone where there are an adapter and a checkpoint "
+            "that it started from: give both"
+        )
     with distributed.process_group(settings.device):
         trained = train(
             data,
             settings,
+            initial=initial,
             state=path.with_name(f"{path.name}.state"),
             log=path.with_name(f"{path.name}.jsonl"),
             tensorboard=None if tensorboard is None else Path(tensorboard),
@@ -97,7 +117,7 @@ def train_to_checkpoint(
         )
         if distributed.rank() != 0:
             return None
-        save_checkpoint(path, trained.checkpoint)
+        save_checkpoint(path, trained.checkpoint, trained.learnt if adapter_only else None)
         path.with_name(f"{path.name}.state").unlink(missing_ok=True)
         return trained
 
@@ -107,6 +127,7 @@ def train(
     data: TrainingData,
     settings: TrainSettings,
     *,
+    initial: "Initial | None" = None,
     state: Path | None = None,
     log: Path | None = None,
     tensorboard: Path | None = None,
@@ -119,6 +140,8 @@ def train(
     data : TrainingData
         Splits of at most `models.data.CACHE_LIMIT` bytes are cached in memory from here on.
     settings : TrainSettings
+    initial : models.transfer.initial.Initial or None
+        A checkpoint whose weights it starts from; None is random ones.
     state : Path or None
         File to write the state to after each epoch, and to go on from if it is there.
     log : Path or None
@@ -141,7 +164,7 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
     with torch.random.fork_rng(devices):  # the caller's random numbers stay as they were
-        training = _Training(data, settings)
+        training = _Training(data, settings, initial)
         saved = None if state is None else load_state(state, training.identity)
         if saved is not None:
             training.load_state_dict(saved)
@@ -170,10 +193,12 @@ def train(
 class _Training:
     """A network in training, and all that changes with the epochs."""
 
-    def __init__(self, data: TrainingData, settings: TrainSettings) -> None:
+    def __init__(
+        self, data: TrainingData, settings: TrainSettings, initial: "Initial | None" = None
+    ) -> None:
         self.epochs: list[Epoch] = []
         self.task = settings.new_task(data.tags)
-        self._data, self._settings = data, settings
+        self._data, self._settings, self._initial = data, settings, initial
         if settings.draws != (data.draws is not None):
             raise TrainingError(
                 f"draws is {settings.draws} in the settings, and the data were prepared otherwise: "
@@ -189,24 +214,35 @@ class _Training:
             n_outputs=self.task.n_outputs,
             statistics=data.train.band_statistics() if settings.normalises else None,
         )
+        architecture = settings.architecture
+        if initial is not None:
+            initial.give(self._network, architecture, data.spec, data.tags)
+        if settings.adapter is not None:
+            attach(
+                self._network,
+                settings.adapter,
+                modules=architecture.adapts,
+                head=architecture.head,
+            )
         self._network.to(self._device)
         self._parallel = distributed.parallel(self._network)
         self.batches = loader(
-            data.train.windows(settings.architecture.window_frames(data.spec, data.n_frames)),
+            data.train.windows(architecture.window_frames(data.spec, data.n_frames)),
             batch_size=settings.batch_size,
             shuffle=True,
             seed=settings.seed,
             rank=distributed.rank(),
             world_size=distributed.world_size(),
         )
-        if self.batches.order.smallest < 2:
+        has_norms = any(isinstance(layer, _BatchNorm) for layer in self._network.modules())
+        if self.batches.order.smallest < (2 if has_norms else 1):
             raise TrainingError(
                 f"{len(data.train)} training clips in batches of at most {settings.batch_size}, "
                 f"for {distributed.world_size()} process(es), leave a batch of "
                 f"{self.batches.order.smallest}, and batch norm needs 2; choose another batch_size"
                 " or use more clips"
             )
-        self._n_steps = settings.epochs * len(self.batches)
+        self._n_steps = settings.epochs * self._recipe.steps(len(self.batches))
         self._stage = 0
         self._optimizer = self._recipe.optimizer(self._network, settings.learning_rate)
         self._ema = self._recipe.new_ema(self._network, self._n_steps)
@@ -228,6 +264,7 @@ class _Training:
             "fold": self._data.fold,
             "draws": self._data.draws,
             "world_size": distributed.world_size(),
+            "initial": None if self._initial is None else self._initial.sha256,
         }
 
     @property
@@ -246,6 +283,8 @@ class _Training:
         torch.manual_seed(seed_of(self._settings.seed, number, 1 + distributed.rank()))
         self._enter_stage(number)
         self._network.train()
+        if self._settings.adapter is not None:
+            hold_norms(self._network)
         total = torch.zeros((), device=self._device)
         for step, clips in enumerate(self.batches, number * len(self.batches)):
             total += self._step(step, clips) * len(clips.labels)
@@ -262,7 +301,7 @@ class _Training:
         scores = self.task.evaluate(validation.labels, predictions)
         if self._best_scores is None or self._value(scores) > self._value(self._best_scores):
             self._best_epoch, self._best_scores = number + 1, scores
-            self._best_weights = copy.deepcopy(self._evaluated.state_dict())
+            self._best_weights = copy.deepcopy(self._weights_of(self._evaluated))
             self._best_predictions = torch.from_numpy(predictions)
         epoch: Epoch = {
             "epoch": number + 1,
@@ -280,10 +319,17 @@ class _Training:
         if stage == self._stage:
             return
         before, self._stage = self._recipe.stages[self._stage], stage
-        self._network.load_state_dict(self._best_weights)
+        self._load_weights(self._network, self._best_weights)
         if self._recipe.stages[stage].optimizer != before.optimizer:
             rate = self._settings.learning_rate
             self._optimizer = self._recipe.optimizer(self._network, rate, stage)
+
+    def _weights_of(self, network: nn.Module) -> dict[str, torch.Tensor]:
+        """Its state dict, without what an adapter leaves as it is: nearly all."""
+        return network.state_dict() if self._settings.adapter is None else unfrozen(network)
+
+    def _load_weights(self, network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+        network.load_state_dict(weights, strict=self._settings.adapter is None)
 
     def _value(self, scores: Scores) -> float:
         """What is monitored: more is better."""
@@ -291,16 +337,27 @@ class _Training:
             return -scores.metrics["loss"]
         return scores.metrics[scores.monitored]
 
-    def _step(self, step: int, clips: Clip) -> torch.Tensor:
-        """Change the weights by one batch; its mean loss before that."""
+    def _step(self, number: int, clips: Clip) -> torch.Tensor:
+        """Learn from batch `number` of all epochs'; its mean loss before that."""
+        epoch, batch = divmod(number, len(self.batches))
+        first, share = self._recipe.share(batch, len(self.batches))
         values, labels = augmented(
             clips.values.to(self._device), clips.labels.to(self._device), self._settings.augment
         )
         with torch.autocast(self._device.type, torch.bfloat16, self._bf16):
             outputs = self._parallel(values)
         loss = self.task.loss(outputs.float(), labels)
-        self._optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        if batch == first:
+            self._optimizer.zero_grad()
+        (loss / share).backward()  # type: ignore[no-untyped-call]
+        if batch == first + share - 1:
+            self._change_weights(
+                epoch * self._recipe.steps(len(self.batches)) + batch // self._recipe.accumulate
+            )
+        return loss.detach()
+
+    def _change_weights(self, step: int) -> None:
+        """Take step `step` of the optimiser, from 0, by the gradients that there are."""
         if self._recipe.grad_clip_norm is not None:
             nn.utils.clip_grad_norm_(self._network.parameters(), self._recipe.grad_clip_norm)
         rate = self._settings.learning_rate * self._recipe.rate(step, self._n_steps)
@@ -309,12 +366,15 @@ class _Training:
         self._optimizer.step()
         if self._ema is not None:
             self._ema.update_parameters(self._network)
-        return loss.detach()
 
     def finish(self) -> Trained:
         """Evaluate the best epoch's network on the test split."""
         assert self._best_scores is not None
-        self._evaluated.load_state_dict(self._best_weights)
+        self._load_weights(self._evaluated, self._best_weights)
+        by_adapter = None
+        if self._settings.adapter is not None:
+            by_adapter = learnt(self._evaluated)
+            merge(self._evaluated)
         data = self._data
         predictions, seconds = timed_predict(self._evaluated, data.test, self.task, self._settings)
         training = Training(
@@ -334,21 +394,23 @@ class _Training:
             tags=data.tags,
             settings=self._settings,
             training=training,
+            source="" if self._initial is None else self._initial.source,
         )
         return Trained(
             checkpoint=checkpoint,
             training=training,
             targets=data.test.labels,
             predictions=predictions,
+            learnt=by_adapter,
         )
 
     def state_dict(self) -> dict[str, Any]:
         return {
             "epochs": self.epochs,
             "batches": self.batches.state_dict(),
-            "network": self._network.state_dict(),
+            "network": self._weights_of(self._network),
             "optimizer": self._optimizer.state_dict(),
-            "ema": None if self._ema is None else self._ema.state_dict(),
+            "ema": None if self._ema is None else self._weights_of(self._ema),
             "best_epoch": self._best_epoch,
             "best_weights": self._best_weights,
             "best_predictions": self._best_predictions,
@@ -357,14 +419,14 @@ class _Training:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.epochs = state["epochs"]
         self.batches.load_state_dict(state["batches"])
-        self._network.load_state_dict(state["network"])
+        self._load_weights(self._network, state["network"])
         self._stage = self._recipe.stage(max(0, len(self.epochs) - 1), self._settings.epochs)
         self._optimizer = self._recipe.optimizer(
             self._network, self._settings.learning_rate, self._stage
         )
         self._optimizer.load_state_dict(state["optimizer"])
         if self._ema is not None:
-            self._ema.load_state_dict(state["ema"])
+            self._load_weights(self._ema, state["ema"])
         self._best_epoch = state["best_epoch"]
         self._best_weights = state["best_weights"]
         self._best_predictions = state["best_predictions"]

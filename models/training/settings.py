@@ -8,6 +8,7 @@ import torch
 from featurestore.errors import TrainingSettingsError
 from models.data.augment import AUGMENTS, Augment
 from models.networks import parse_architecture
+from models.networks.adapters import Adapter
 from models.networks.architecture import Architecture
 from models.networks.own import is_name, is_reference
 from models.tasks import parse_task
@@ -59,6 +60,8 @@ class TrainSettings:
         numbers on the same machine with the same number of threads.
     device : str
         ``auto`` is ``cuda`` where there is one, else ``cpu``; or any device that torch knows.
+    adapter : Adapter or None
+        What alone is learnt, besides the network's head: `models.networks.adapters`. None is all.
     amp : {'auto', 'bf16', 'off'}
         bfloat16 autocast. ``auto`` is on where the device computes in bfloat16: such GPUs, and
         CPUs with AVX512-BF16 or AMX, where a step was measured to take half the time or less.
@@ -81,6 +84,7 @@ class TrainSettings:
     seed: int = 0
     device: str = "auto"
     amp: Amp = "auto"
+    adapter: Adapter | None = None
 
     def __post_init__(self) -> None:
         architecture = parse_architecture(self.model)
@@ -102,6 +106,10 @@ class TrainSettings:
                 raise TrainingSettingsError(
                     f"{field} is {value!r}; it must be a whole number from {low}"
                 )
+        if not isinstance(self.adapter, Adapter | None):
+            raise TrainingSettingsError(
+                f"adapter is {self.adapter!r}; it must be an Adapter, or None"
+            )
         if not isinstance(self.draws, bool):
             raise TrainingSettingsError(f"draws is {self.draws!r}; it must be true or false")
         if self.seed > _MAX_SEED:
@@ -197,4 +205,6 @@ class TrainSettings:
                     + (": the file was changed since" if is_name(given) else "")
                 )
             fields = fields | {"model": model}
+        if fields.get("adapter") is not None:
+            fields = fields | {"adapter": Adapter.from_json(fields["adapter"])}
         return cls(**fields)

@@ -5,7 +5,7 @@ import hashlib
 import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,12 @@ from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.result import count
 from models.networks import PUBLISHED, parse_architecture
 from models.networks.cost import frames_of
+from models.networks.gong2021 import ast
 from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
 from models.training.settings import TrainSettings
+
+_RECIPES = {"ast": "ast-dora"}
+"""By which recipe a network judges a clip; ``won2020`` otherwise."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -64,8 +68,9 @@ def import_weights(
 ) -> ImportedWeights:
     """Make a checkpoint of published weights.
 
-    It takes the spec that the network was published with, clips of 29.1 s, and judges a clip by 16
-    windows, in float32.
+    It takes the spec that the network was published with, clips of 29.1 s, and judges a clip in
+    float32, by 16 windows or, of AST, by those that follow each other. Of AST that was made for
+    less than 1024 frames, clips are that long.
 
     Parameters
     ----------
@@ -88,27 +93,36 @@ def import_weights(
         If the checkpoint cannot be written.
     """
     architecture = parse_architecture(model)
-    if architecture.name not in PUBLISHED or architecture.takes is None:
+    convert = PUBLISHED.get(architecture.name) or PUBLISHED.get(architecture.family)
+    if convert is None or architecture.takes is None:
         raise TrainingSettingsError(
             f"no published weights of {architecture.name} are known; of {', '.join(PUBLISHED)} "
             "there are"
         )
     path = Path(path)
-    weights = PUBLISHED[architecture.name](read_state_dict(path))
-    n_outputs = len(weights["dense.bias"])
+    weights = convert(read_state_dict(path))
+    n_outputs = len(weights.get(f"{architecture.head}.bias", tags))
     if n_outputs != len(tags):
         raise TrainingError(
             f"{path} has {count(n_outputs, 'output')}, and there are {count(len(tags), 'tag')}; "
             "give those that it was trained on, in the order of the outputs"
         )
     spec = architecture.takes
-    settings = TrainSettings(model=architecture.name, recipe="won2020", amp="off")
-    network = new_network(settings, spec, n_frames=frames_of(spec), n_outputs=n_outputs)
+    settings = TrainSettings(
+        model=architecture.name, recipe=_RECIPES.get(architecture.family, "won2020"), amp="off"
+    )
+    n_frames = frames_of(spec)
+    if architecture.family == ast.ARCHITECTURE.name:
+        made_for = ast.published_frames(weights, spec.n_bands)
+        if made_for < architecture.window_frames(spec, n_frames):
+            n_frames = made_for
+    network = new_network(settings, spec, n_frames=n_frames, n_outputs=n_outputs)
+    _require_same(weights, network.state_dict(), f"{path} holds other weights than {model} has")
     network.load_state_dict(weights)
     checkpoint = Checkpoint(
         network=network.eval(),
         spec=spec,
-        n_frames=frames_of(spec),
+        n_frames=n_frames,
         tags=tuple(tags),
         settings=settings,
         training=None,
@@ -125,6 +139,21 @@ def import_weights(
         n_tags=len(tags),
         parameters=sum(values.numel() for values in network.parameters()),
     )
+
+
+def _require_same(
+    weights: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], problem: str
+) -> None:
+    """Refuse weights of other names or shapes."""
+    for name in [*expected, *weights]:
+        found, wanted = (
+            tuple(state[name].shape) if name in state else "not there"
+            for state in (weights, expected)
+        )
+        if found != wanted:
+            raise TrainingError(
+                f"{problem}: {name} is {found}, not {wanted}; choose the network that they are of"
+            )
 
 
 def read_state_dict(path: Path) -> dict[str, torch.Tensor]:

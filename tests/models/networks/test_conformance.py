@@ -8,6 +8,7 @@ from torch import nn
 from torch.nn.functional import binary_cross_entropy_with_logits as cross_entropy
 
 from featurestore import FeatureSpec, FeatureStore
+from featurestore.specs.fbank import FbankSpec
 from featurestore.specs.stft import StftSpec
 from featurestore.specs.waveform import WaveformSpec
 from models.data import training_data
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.slow
 SPECS = {
     FeatureSpec: FeatureSpec(sr=16000, n_mels=24, hop=10),
     StftSpec: StftSpec(sr=16000, hop=8),
+    FbankSpec: FbankSpec(sr=16000, n_mels=40, hop_length=1600),
     WaveformSpec: WaveformSpec(sr=4000),
 }
 """Of each kind that networks take a small one."""
@@ -44,8 +46,9 @@ LEARNING = {
     # Of so few recurrent units more are needed.
     "crnn": Learning(width=0.25),
     "crnn2d": Learning(width=0.25),
-    # At the higher rate its transformer stays where it is.
+    # At the higher rate their transformers stay where they are.
     "vit": Learning(rate=0.002),
+    "ast": Learning(rate=0.001),
 }
 """Of all others the defaults."""
 

@@ -173,6 +173,49 @@ def test_a_stage_goes_on_from_the_best_weights_with_its_optimiser_and_rate(data,
     assert all(torch.equal(values, before_sgd[name]) for name, values in made[1][1].items())
 
 
+def accumulating(monkeypatch, n, **changes):
+    recipe = dataclasses.replace(RECIPES["ferraro2020"], accumulate=n, **changes)
+    monkeypatch.setitem(RECIPES, "ferraro2020", recipe)
+
+
+def test_batches_that_share_a_step_are_one_large_batch(data, monkeypatch, my_net):
+    settings = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet", width=1, epochs=2)
+    large = train(data, settings, progress=False)
+    accumulating(monkeypatch, 3)
+    small = train(data, dataclasses.replace(settings, batch_size=2), progress=False)
+    apart = dataclasses.replace(RECIPES["ferraro2020"], accumulate=1)
+    monkeypatch.setitem(RECIPES, "ferraro2020", apart)
+    other = train(data, dataclasses.replace(settings, batch_size=2), progress=False)
+    for name, values in large.checkpoint.network.state_dict().items():
+        found, away = (t.checkpoint.network.state_dict()[name] for t in (small, other))
+        torch.testing.assert_close(found, values, rtol=0, atol=1e-5)
+        assert not torch.allclose(away, values, atol=1e-4)
+    assert small.training.losses == pytest.approx(large.training.losses, rel=1e-4)
+
+
+def test_batches_that_are_left_at_an_epochs_end_share_a_step_of_their_own(
+    data, monkeypatch, my_net
+):
+    accumulating(monkeypatch, 2, linear=True)
+    settings = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet", width=1, batch_size=4)
+    training = _Training(data, settings)
+    assert len(training.batches) == 5  # of 18 clips
+    rates = [training.run_epoch(lambda: None)["learning_rate"] for _ in range(2)]
+    steps = {int(state["step"]) for state in training._optimizer.state.values()}
+    assert steps == {6}
+    n_steps = 3 * settings.epochs
+    assert rates == pytest.approx([1e-3 * (1 - last / n_steps) for last in (2, 5)])
+
+
+def test_a_network_without_batch_norm_takes_a_batch_of_one(data, my_net):
+    old = data.train
+    single = dataclasses.replace(data, train=type(old)(old._array, old._rows[:17], old.labels[:17]))
+    settings = dataclasses.replace(SETTINGS, model=f"{my_net}:MyNet", width=1, batch_size=2)
+    assert _Training(single, settings).batches.order.smallest == 1
+    with pytest.raises(TrainingError, match="leave a batch of 1, and batch norm needs 2"):
+        _Training(single, dataclasses.replace(SETTINGS, batch_size=2))
+
+
 def test_a_recipe_may_keep_the_epoch_of_the_lowest_loss(data, monkeypatch):
     losses = iter([0.9, 0.3, 0.5, 0.3, 0.0])  # of validation, once an epoch; then of test
     real = Tagging.evaluate

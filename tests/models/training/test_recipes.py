@@ -57,6 +57,33 @@ def test_the_rate_climbs_in_a_line_then_falls_along_half_a_cosine():
     assert recipe.rate(0, 1) == 1  # too few steps to warm up in
 
 
+def test_the_rate_climbs_in_a_line_then_falls_in_one():
+    recipe = dataclasses.replace(PLAIN, warm_up=0.1, linear=True)
+    rates = [recipe.rate(step, 100) for step in range(100)]
+    assert rates[:10] == pytest.approx([(1 + step) / 11 for step in range(10)])
+    assert rates[10:] == pytest.approx([(100 - step) / 90 for step in range(10, 100)])
+    assert recipe.rate(0, 1) == 1
+
+
+def test_batches_share_steps_and_those_that_are_left_have_one():
+    recipe = dataclasses.replace(PLAIN, accumulate=8)
+    assert [recipe.steps(n) for n in (1, 8, 9, 2797)] == [1, 1, 2, 350]
+    assert [recipe.share(batch, 11) for batch in (0, 7, 8, 10)] == [(0, 8), (0, 8), (8, 3), (8, 3)]
+    assert [PLAIN.steps(11), PLAIN.share(10, 11)] == [11, (10, 1)]
+
+
+def test_the_recipe_of_ast_has_the_numbers_of_its_study():
+    recipe = RECIPES["ast-dora"]
+    assert (recipe.epochs, recipe.batch_size, recipe.accumulate) == (13, 2, 8)
+    n_steps = recipe.epochs * 349
+    assert n_steps == 4537  # as it logs
+    assert recipe.learning_rate == 0.00013220987667789097
+    rates = [recipe.rate(step, n_steps) for step in range(n_steps)]
+    assert rates.index(1) == round(0.08503471829118296 * n_steps)
+    (decayed, others) = recipe.optimizer(network(), recipe.learning_rate).param_groups
+    assert (decayed["weight_decay"], others["weight_decay"]) == (0.06762396226356811, 0)
+
+
 def test_the_average_reaches_back_over_its_share_of_the_steps_and_less_far_at_first():
     net = nn.Linear(1, 1, bias=False)
     average = dataclasses.replace(PLAIN, ema=0.1).new_ema(net, n_steps=200)

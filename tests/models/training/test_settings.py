@@ -1,9 +1,11 @@
 import dataclasses
+import json
 
 import pytest
 
 from featurestore import FeatureSpec
 from featurestore.errors import TrainingError
+from models.networks.adapters import Adapter
 from models.networks.norm import BandNorm
 from models.training.checkpoint import new_network
 from models.training.recipes import RECIPES
@@ -41,6 +43,7 @@ def test_the_recipe_normalises_unless_the_network_needs_the_values_unit(model, r
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"recipe": "old"}, "recipe is 'old'; it must be one of ferraro2020, modern"),
         ({"augment": "noise"}, "augment is 'noise'; it must be one of none, specaugment, mixup"),
+        ({"adapter": "dora"}, "adapter is 'dora'; it must be an Adapter, or None"),
         ({"amp": "fp8"}, "amp is 'fp8'; it must be one of auto, bf16, off"),
         ({"device": "tpu9"}, "device is 'tpu9', which torch does not find here; use auto or cpu"),
         ({"device": "hpu"}, "device is 'hpu', which torch does not find here"),  # another package's
@@ -54,6 +57,18 @@ def test_the_recipe_normalises_unless_the_network_needs_the_values_unit(model, r
 def test_settings_that_cannot_be_are_refused(setting, message):
     with pytest.raises(TrainingError, match=message):
         TrainSettings(**setting)
+
+
+def test_adapters_read_back_and_settings_of_before_have_none():
+    settings = dataclasses.replace(
+        SETTINGS, model="ast", recipe="ast-dora", adapter=Adapter(kind="dora", layers=(10, 11))
+    )
+    fields = json.loads(json.dumps(settings.json()))
+    assert TrainSettings.from_json(fields) == settings
+    del fields["adapter"]
+    assert TrainSettings.from_json(fields).adapter is None
+    with pytest.raises(TrainingError, match="unknown settings of an adapter: dropout"):
+        TrainSettings.from_json(fields | {"adapter": {"kind": "dora", "dropout": 0.1}})
 
 
 def test_settings_read_back_and_unknown_keys_are_refused_by_name():

@@ -11,7 +11,9 @@ from safetensors.torch import save_file
 
 from featurestore import FeatureSpec
 from featurestore.errors import OutputError, TrainingError
-from models.networks import ARCHITECTURES, PUBLISHED
+from featurestore.specs.fbank import FbankSpec
+from models.networks import ARCHITECTURES, parse_architecture
+from models.networks.gong2021 import ast
 from models.networks.won2020 import crnn, fcn, musicnn
 from models.networks.won2020.published import FRONT_END
 from models.training.checkpoint import load_checkpoint
@@ -37,7 +39,7 @@ def state_of(model, n_outputs=3):
 
 @pytest.mark.parametrize(
     ("model", "form"),
-    [(model, "pth") for model in PUBLISHED]
+    [(model, "pth") for model in MODULES]
     + [("musicnn-smc", "old.pth"), ("musicnn-smc", "safetensors")],
 )
 def test_a_state_dict_becomes_a_checkpoint_that_predicts_as_it_did(model, form, tmp_path):
@@ -65,6 +67,73 @@ def test_a_state_dict_becomes_a_checkpoint_that_predicts_as_it_did(model, form, 
     with torch.inference_mode():
         # Weights lie otherwise in memory there, which the last bits show.
         torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
+
+
+def ast_state(n_outputs=3):
+    network = parse_architecture("ast-layers1").new(
+        ast.ARCHITECTURE.takes, n_frames=1024, n_outputs=n_outputs
+    )
+    return network.eval(), network.state_dict()
+
+
+def test_ast_is_imported_with_any_number_of_outputs(tmp_path):
+    network, state = ast_state()
+    save_file(state, tmp_path / "model.safetensors")
+    made = import_weights(
+        tmp_path / "model.safetensors", model="ast-layers1", tags=TAGS, output=tmp_path / "ast"
+    )
+    assert (made.model, made.spec, made.n_tags) == ("ast-layers1", "sr16000-fbank128-hop160", 3)
+    assert made.n_frames == 1 + (round(29.1 * 16000) - 400) // 160
+    loaded = load_checkpoint(tmp_path / "ast")
+    assert (loaded.settings.recipe, loaded.settings.amp) == ("ast-dora", "off")
+    values = torch.randn(1, 128, 1024)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("n_frames", "of_clip"), [(512, 515), (128, 135)])
+def test_ast_that_was_made_for_less_takes_clips_of_that_length(tmp_path, n_frames, of_clip):
+    network = parse_architecture("ast-layers1").new(
+        ast.ARCHITECTURE.takes, n_frames=n_frames, n_outputs=3
+    )
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    made = import_weights(
+        tmp_path / "model.safetensors", model="ast-layers1", tags=TAGS, output=tmp_path / "ast"
+    )
+    assert made.n_frames == of_clip
+    loaded = load_checkpoint(tmp_path / "ast").network
+    values = torch.randn(1, 128, of_clip)
+    with torch.inference_mode():  # the frames after the last whole patch are in none
+        torch.testing.assert_close(loaded(values), network.eval()(values[..., :n_frames]))
+
+
+def test_ast_of_other_bands_or_longer_clips_is_refused(tmp_path):
+    make = parse_architecture("ast-layers1").new
+    state = make(FbankSpec(sr=16000, n_mels=40), n_frames=512, n_outputs=3).state_dict()
+    save_file(state, tmp_path / "bands.safetensors")
+    state = make(ast.ARCHITECTURE.takes, n_frames=3000, n_outputs=3).state_dict()
+    name = "audio_spectrogram_transformer.embeddings.position_embeddings"
+    state[name] = torch.zeros(1, 3590, 768)
+    save_file(state, tmp_path / "long.safetensors")
+    for file, message in (
+        ("bands", "152 positions are not those of 2 tokens and 12 patches along 128 bands"),
+        ("long", r"position_embeddings is \(1, 3590, 768\), not \(1, 1214, 768\)"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            import_weights(tmp_path / f"{file}.safetensors", model="ast-layers1", tags=TAGS)
+
+
+def test_ast_of_other_layers_or_another_head_is_refused(tmp_path):
+    _, state = ast_state()
+    save_file(state, tmp_path / "model.safetensors")
+    for model, message in (
+        ("ast-layers2", r"layer\.1\.\S+ is not there, not \(768, 768\); choose the network"),
+        ("ast-layers1-hidden50", r"dense\.1\.weight is not there, not \(50, 768\); choose"),
+    ):
+        with pytest.raises(TrainingError, match=message):
+            import_weights(tmp_path / "model.safetensors", model=model, tags=TAGS)
+    with pytest.raises(TrainingError, match="has 3 outputs, and there are 2 tags"):
+        import_weights(tmp_path / "model.safetensors", model="ast-layers1", tags=TAGS[:2])
 
 
 def test_what_is_imported_is_evaluated(write_store, tmp_path):

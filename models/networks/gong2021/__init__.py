@@ -1,0 +1,1 @@
+"""The audio spectrogram transformer of Gong, Chung and Glass 2021."""

@@ -1,0 +1,1 @@
+"""What a training starts from: another one's weights, and what an adapter adds to them."""
