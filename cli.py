@@ -570,12 +570,13 @@ device_option = click.option(
 
 step_options = together(
     width_option("Scales the numbers of filters; 0.125 trains on a laptop."),
-    click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020",
+    click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020", "won2021",
                                                 "mtat-report-1", "mtat-report-2"]),
                  default="ferraro2020", show_default=True,
                  help="ferraro2020 is the study's: Adam at a constant rate; modern is "
                  "AdamW with warm-up, cosine decay, averaged weights, early stopping; won2020 "
-                 "goes from Adam to SGD, and judges a clip by 16 windows."),
+                 "goes from Adam to SGD, and judges a clip by 16 windows; won2021 is "
+                 "Adam, and judges by 8."),
     click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
                  default="none", show_default=True, help="Augmentation of training clips."),
     click.option("--draws", is_flag=True,
@@ -1092,7 +1093,7 @@ def export_model(checkpoint: str, output: str, model: str | None, as_json: bool)
 @melgrid.command("import-weights")
 @click.argument("file", metavar="FILE")
 @click.option("--model", required=True, metavar="NAME",
-              help="Network that they are of: fcn, crnn, musicnn-smc.")  # fmt: skip
+              help="Network that they are of: fcn, crnn, musicnn-smc, mtt.")  # fmt: skip
 @click.option("--data", metavar="NAME", help="Data set that it learnt the tags of: mtat.")
 @click.option("--tags", "tags_file", metavar="TEXT",
               help="File of its tags instead, a line each, in the order of outputs.")  # fmt: skip

@@ -45,7 +45,7 @@ _ATTENDED = ("query", "key", "value")
 
 @runtime_checkable
 class Multiplies(Protocol):
-    """A layer of one's own, with weights, that multiplies by matrices in its ``forward``."""
+    """A layer of one's own that multiplies by matrices in its ``forward``."""
 
     def macs(self, output: torch.Tensor) -> int:
         """Multiply-accumulates of a call that gave `output`, of one input."""
@@ -165,8 +165,8 @@ def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer
     Returns
     -------
     tuple of Layer
-        The layers with weights of their own, in the order in which they first ran. What runs
-        twice costs twice.
+        The layers with weights of their own, and those that say what they multiply, in the order in
+        which they first ran. What runs twice costs twice.
     """
     layers: dict[str, Layer] = {}
 
@@ -194,7 +194,7 @@ def count_layers(network: nn.Module, n_bands: int, n_frames: int) -> tuple[Layer
     handles = [
         layer.register_forward_hook(count(name), with_kwargs=True)
         for name, layer in network.named_modules()
-        if any(True for _ in layer.parameters(recurse=False))
+        if isinstance(layer, Multiplies) or any(True for _ in layer.parameters(recurse=False))
     ]
     device = next(network.parameters()).device
     was_training = network.training

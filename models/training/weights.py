@@ -19,6 +19,9 @@ from models.networks.cost import frames_of
 from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
 from models.training.settings import TrainSettings
 
+_RECIPES = {"mtt": "won2021", "mtt-attention64": "won2021"}
+"""By which recipe a network judges a clip; ``won2020`` otherwise."""
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImportedWeights:
@@ -64,8 +67,8 @@ def import_weights(
 ) -> ImportedWeights:
     """Make a checkpoint of published weights.
 
-    It takes the spec that the network was published with, clips of 29.1 s, and judges a clip by 16
-    windows, in float32.
+    It takes the spec that the network was published with, clips of 29.1 s, and judges a clip by as
+    many windows as its study, 16 or 8, in float32.
 
     Parameters
     ----------
@@ -95,14 +98,16 @@ def import_weights(
         )
     path = Path(path)
     weights = PUBLISHED[architecture.name](read_state_dict(path))
-    n_outputs = len(weights["dense.bias"])
+    n_outputs = len([*weights.values()][-1])  # the last layer's bias
     if n_outputs != len(tags):
         raise TrainingError(
             f"{path} has {count(n_outputs, 'output')}, and there are {count(len(tags), 'tag')}; "
             "give those that it was trained on, in the order of the outputs"
         )
     spec = architecture.takes
-    settings = TrainSettings(model=architecture.name, recipe="won2020", amp="off")
+    settings = TrainSettings(
+        model=architecture.name, recipe=_RECIPES.get(architecture.name, "won2020"), amp="off"
+    )
     network = new_network(settings, spec, n_frames=frames_of(spec), n_outputs=n_outputs)
     network.load_state_dict(weights)
     checkpoint = Checkpoint(

@@ -8,6 +8,8 @@ from tests.models.networks.norms import randomize_norms
 
 SPEC = FeatureSpec(sr=16000, n_mels=32, hop=2)
 ATTENTIVE = [name for name, a in ARCHITECTURES.items() if hasattr(a.build, "attention")]
+PLAIN = ["attention", "vit"]
+"""Whose transformers are torch's attention over tokens; of others, their own tests know."""
 
 
 def network_of(name):
@@ -18,7 +20,7 @@ def network_of(name):
 
 
 def test_the_networks_with_a_transformer_say_what_it_looks_at():
-    assert ATTENTIVE == ["attention", "vit"]
+    assert [*PLAIN, "mtt", "spectnt"] == ATTENTIVE
 
 
 @pytest.mark.parametrize(("name", "n_layers", "n_tokens"), [("attention", 2, 60), ("vit", 6, 29)])
@@ -42,7 +44,7 @@ def test_attention_is_shares_of_each_token_in_each_layer_and_head(name, n_layers
     assert (steps.max(1).values > steps.min(1).values).all()
 
 
-@pytest.mark.parametrize("name", ATTENTIVE)
+@pytest.mark.parametrize("name", PLAIN)
 def test_the_weights_are_those_that_the_output_is_made_with(name):
     network = network_of(name)
     values = torch.randn(1, 32, 469)
@@ -64,7 +66,7 @@ def test_the_weights_are_those_that_the_output_is_made_with(name):
     torch.testing.assert_close(project((weights @ value).transpose(1, 2).flatten(2)), output)
 
 
-@pytest.mark.parametrize("name", ATTENTIVE)
+@pytest.mark.parametrize("name", PLAIN)
 @pytest.mark.parametrize("step", [11, 20])
 def test_a_step_is_of_the_frames_that_it_is_said_to_be_of(name, step):
     network = network_of(name)

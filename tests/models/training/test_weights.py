@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from featurestore import FeatureSpec
 from featurestore.errors import OutputError, TrainingError
-from models.networks import ARCHITECTURES, PUBLISHED
+from models.networks import ARCHITECTURES, PUBLISHED, parse_architecture
 from models.networks.won2020 import crnn, fcn, musicnn
 from models.networks.won2020.published import FRONT_END
 from models.training.checkpoint import load_checkpoint
@@ -37,7 +37,7 @@ def state_of(model, n_outputs=3):
 
 @pytest.mark.parametrize(
     ("model", "form"),
-    [(model, "pth") for model in PUBLISHED]
+    [(model, "pth") for model in MODULES]
     + [("musicnn-smc", "old.pth"), ("musicnn-smc", "safetensors")],
 )
 def test_a_state_dict_becomes_a_checkpoint_that_predicts_as_it_did(model, form, tmp_path):
@@ -64,6 +64,23 @@ def test_a_state_dict_becomes_a_checkpoint_that_predicts_as_it_did(model, form, 
     values = torch.randn(1, 96, window)
     with torch.inference_mode():
         # Weights lie otherwise in memory there, which the last bits show.
+        torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("model", ["mtt", "mtt-attention64"])
+def test_weights_of_a_teacher_and_a_student_become_a_checkpoint(model, tmp_path):
+    assert {model, *MODULES} <= set(PUBLISHED)
+    architecture = parse_architecture(model)
+    torch.manual_seed(0)
+    network = architecture.new(architecture.takes, n_frames=1254, n_outputs=3).eval()
+    state = {f"network.{name}": values for name, values in network.state_dict().items()}
+    torch.save(state | {"teacher.cls_token": torch.zeros(2)}, tmp_path / "weights.pth")
+    made = import_weights(tmp_path / "weights.pth", model=model, tags=TAGS, output=tmp_path / "m")
+    assert (made.spec, made.n_tags) == ("sr22050-mel128-x2-db-fft1024-htk-nonorm", 3)
+    loaded = load_checkpoint(tmp_path / "m")
+    assert (loaded.settings.model, loaded.settings.recipe) == (model, "won2021")
+    values = torch.randn(1, 128, 431)
+    with torch.inference_mode():
         torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
 
 
