@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from featurestore.specs.perturbation import Condition
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
+    from models.student.student import TeacherSettings
     from models.study.runs import Vary
     from models.training.settings import TrainSettings
     from pipeline.catalogs import TableSettings
@@ -605,6 +606,43 @@ training_options = together(
 """How networks are trained."""
 
 
+def _teacher(
+    teacher: str | None,
+    unlabelled: str | None,
+    mixing: float | None,
+    teacher_model: str | None,
+) -> "TeacherSettings | None":
+    if teacher is None:
+        if (unlabelled, mixing, teacher_model) != (None, None, None):
+            raise click.UsageError(
+                "--unlabelled, --mixing and --teacher-model are of --teacher: give it too"
+            )
+        return None
+    from models.student.student import TeacherSettings
+
+    return TeacherSettings(
+        checkpoint=teacher,
+        model=teacher_model,
+        unlabelled=None if unlabelled is None else _open_store(unlabelled),
+        mixing=1.0 if mixing is None else mixing,
+    )
+
+
+teacher_options = together(
+    click.option("--teacher", metavar="CHECKPOINT",
+                 help="Learn from what it says of clips without labels, too; half of each batch."),
+    click.option("--unlabelled", metavar="STORE",
+                 help="Where these are: its rows of the split 'unlabelled' and of none.  [those of "
+                 "STORE of the split 'unlabelled', or whose labels are hidden]"),
+    click.option("--mixing", type=float, metavar="WEIGHT",
+                 help="Weight of what the teacher says; 0 is without it.  [1]"),
+    click.option("--teacher-model", metavar="FILE.py:CLASS",
+                 help="Where the teacher's network is, if it is from a file of your own."),
+    gathered("teacher", _teacher, "teacher"),
+)  # fmt: skip
+"""Whom a student learns from."""
+
+
 # Commands
 
 
@@ -1037,6 +1075,16 @@ def _train_settings(perturber: "Perturber | None", settings: dict[str, Any]) -> 
 @click.option("-o", "--output", default="model.safetensors", show_default=True, help="Checkpoint.")
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard's files there.")
 @training_options
+@click.option(
+    "--labelled-share",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the training clips that keep their labels, drawn by --seed; the "
+    "others count as unlabelled.",
+)
+@teacher_options
 @json_option
 def train(
     store: "FeatureStore",
@@ -1046,10 +1094,15 @@ def train(
     tensorboard: str | None,
     tags: list[str] | None,
     perturber: "Perturber | None",
+    labelled_share: float,
+    teacher: "TeacherSettings | None",
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Train a network on one spec of STORE, and evaluate it."""
+    """Train a network on one spec of STORE, and evaluate it.
+
+    With --teacher it learns from clips without labels, too.
+    """
     from models.data import clean_specs, training_data
     from models.training.loop import train_to_checkpoint
 
@@ -1057,10 +1110,35 @@ def train(
     own = clean_specs(store, how.architecture.accepts)
     if spec is None and len(own) != 1:
         raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
-    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=perturber or how.draws)
+    data = training_data(
+        store,
+        spec or own[0],
+        tags=tags,
+        fold=fold,
+        draws=perturber or how.draws,
+        labelled_share=labelled_share,
+        labelled_seed=how.seed,
+    )
     if data.note and not as_json:
         print_lines([data.note], err=True)
-    trained = train_to_checkpoint(output, data, how, tensorboard=tensorboard, progress=not as_json)
+    if teacher is None:
+        trained = train_to_checkpoint(
+            output, data, how, tensorboard=tensorboard, progress=not as_json
+        )
+    else:
+        from models.student.student import train_student
+
+        trained = train_student(
+            output,
+            data,
+            how,
+            teacher=teacher,
+            store=store,
+            perturber=perturber,
+            tensorboard=tensorboard,
+            say=lambda text: None if as_json else print_lines([text], err=True),
+            progress=not as_json,
+        )
     if trained is None:  # torchrun's other processes
         return
     training = trained.training

@@ -79,6 +79,8 @@ class Checkpoint:
         None where it was not trained here.
     source : str
         Where weights that were not trained here are from.
+    teacher : dict or None
+        What a student learnt from a teacher, and from which, as JSON; None of one that had none.
     """
 
     network: nn.Module
@@ -89,6 +91,7 @@ class Checkpoint:
     training: Training | None
     window: Excerpt | None = None
     source: str = ""
+    teacher: dict[str, Any] | None = None
 
     @property
     def task(self) -> Task:
@@ -147,6 +150,7 @@ def save_checkpoint(path: str | os.PathLike[str], checkpoint: Checkpoint) -> Non
         "tags": checkpoint.tags,
         "settings": checkpoint.settings.json(),
         "source": checkpoint.source,
+        "teacher": checkpoint.teacher,
         "training": training
         and {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
         | {"validation": training.validation.json(), "test": training.test.json()},
@@ -228,6 +232,7 @@ def _checkpoint(
         tags=tags,
         settings=settings,
         source=fields.get("source", ""),
+        teacher=fields.get("teacher"),
         training=trained
         and Training(
             **{f.name: trained[f.name] for f in dataclasses.fields(Training)}
