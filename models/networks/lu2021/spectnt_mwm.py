@@ -68,7 +68,7 @@ class SpecTNTMWM(nn.Module):
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Logits ``(batch, n_outputs)`` of windows ``(batch, n_mels, n_frames)``."""
         maps = self.front(self.power(values).unsqueeze(1))
-        n = len(maps)
+        n = maps.shape[0]
         bands = torch.cat([self.frequency_token.expand(n, -1, -1, -1), maps.permute(0, 3, 2, 1)], 2)
         # The first step is the class token's, which has no bands.
         spectral = nn.functional.pad(bands + self.frequency_positions, (0, 0, 0, 0, 1, 0))

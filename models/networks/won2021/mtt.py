@@ -118,7 +118,7 @@ class MusicTaggingTransformer(nn.Module):
     def _tokens(self, values: torch.Tensor) -> torch.Tensor:
         """What the transformer takes: ``(batch, 1 + n_steps, 256)``."""
         steps: torch.Tensor = self.frontend(values.unsqueeze(1))
-        first = self.cls_token.expand(len(steps), 1, -1)
+        first = self.cls_token.expand(steps.shape[0], 1, -1)
         return torch.cat([first, steps], 1) + self.pos_embedding[:, : steps.shape[1] + 1]
 
 
