@@ -23,3 +23,8 @@ QUICK = SPECS | {
     FbankSpec: SPECS[FbankSpec][1:],  # AST takes seconds for the first
 }
 """The extremes of the study's, and one between: enough for most changes."""
+
+MANY = SPECS | {
+    FeatureSpec: [s for s in SPECS[FeatureSpec] if s.n_mels in (16, 96) and s.hop in (2, 5)],
+}
+"""And some more, for those that take their time."""

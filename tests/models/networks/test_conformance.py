@@ -19,7 +19,7 @@ from pipeline.demo.demo import make_demo
 from pipeline.run.run import run
 from pipeline.run.settings import RunSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.thorough
 
 SPECS = {
     FeatureSpec: FeatureSpec(sr=16000, n_mels=24, hop=10),

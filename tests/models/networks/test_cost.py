@@ -93,7 +93,7 @@ BY_HAND = {
 
 
 @pytest.mark.parametrize(
-    "specs", [QUICK, pytest.param(SPECS, marks=pytest.mark.slow)], ids=["few", "all"]
+    "specs", [QUICK, pytest.param(SPECS, marks=pytest.mark.thorough)], ids=["few", "all"]
 )
 @pytest.mark.parametrize("model", ARCHITECTURES)
 def test_macs_are_those_of_torchs_own_counter(model, specs):

@@ -10,12 +10,19 @@ from featurestore.errors import TrainingError
 from featurestore.specs.presets import specs_for
 from models.networks import ARCHITECTURES, parse_architecture
 from models.networks.cost import frames_of
-from tests.models.networks.kinds import QUICK, SPECS
+from tests.models.networks.kinds import MANY, QUICK, SPECS
 
 PAIRS = [
-    pytest.param(model, spec, marks=[] if spec in QUICK[a.accepts] else [pytest.mark.slow])
+    pytest.param(model, spec, marks=marks)
     for model, a in ARCHITECTURES.items()
-    for spec in SPECS[a.accepts]
+    for specs, marks in (
+        (QUICK[a.accepts], []),
+        (MANY[a.accepts], [pytest.mark.slow]),
+        (SPECS[a.accepts], [pytest.mark.thorough]),
+    )
+    for spec in specs
+    if marks != [pytest.mark.slow] or spec not in QUICK[a.accepts]
+    if marks != [pytest.mark.thorough] or spec not in QUICK[a.accepts] + MANY[a.accepts]
 ]
 
 

@@ -19,6 +19,9 @@ from tests.models.networks.kinds import SPECS
 SPEC = FeatureSpec(sr=16000, n_mels=8, hop=10)
 TAGS = ("loud", "tilted", "élan")
 
+KINDS = ("vgg", "crnn", "sample", "hcnn", "vit", "mtt")
+"""One of each kind of layers; the others are for the thorough."""
+
 
 def write_checkpoint(path, model, spec=SPEC, n_frames=182, width=1.0, recipe="won2020"):
     """A checkpoint of a network that has learnt nothing."""
@@ -88,8 +91,13 @@ def test_without_the_extra_a_line_says_how_to_get_it(tmp_path, monkeypatch):
         export_onnx(tmp_path / "checkpoint", tmp_path / "model.onnx")
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("model", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "model",
+    [
+        pytest.param(model, marks=pytest.mark.slow if model in KINDS else pytest.mark.thorough)
+        for model in ARCHITECTURES
+    ],
+)
 def test_every_network_is_the_same_as_onnx(model, tmp_path):
     architecture = ARCHITECTURES[model]
     spec = architecture.takes or SPECS[architecture.accepts][0]
