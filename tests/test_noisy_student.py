@@ -138,13 +138,16 @@ def test_a_student_that_is_killed_goes_on_when_run_again_to_the_very_same_weight
     whole, path = tmp_path / "whole", tmp_path / "student"
     subprocess.run([*melgrid, *command(store, teacher, whole)], check=True, env=environment)
     started = [*melgrid, *command(store, teacher, path)]
-    killed = subprocess.Popen(started, stderr=subprocess.PIPE, env=environment)
-    shown = b""
-    while shown.count(b"pr_auc=") < 3:  # the bar shows it after each epoch
-        shown += os.read(killed.stderr.fileno(), 4096)
-    killed.send_signal(signal.SIGKILL)
-    killed.stderr.close()
-    assert killed.wait() == -signal.SIGKILL
+    log = tmp_path / "student.jsonl"
+    os.mkfifo(log)  # a line comes out of it after each epoch
+    killed = subprocess.Popen(started, stderr=subprocess.DEVNULL, env=environment)
+    with log.open("rb") as lines:
+        for _ in range(3):
+            assert lines.readline()
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+    log.unlink()
+    assert (tmp_path / "student.state").exists()
     assert not path.exists()
     parts = {p: p.stat().st_mtime_ns for p in (tmp_path / "student.labels").iterdir()}
     assert len(parts) == 1
