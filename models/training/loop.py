@@ -164,7 +164,7 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
     with torch.random.fork_rng(devices):  # the caller's random numbers stay as they were
-        training = _Training(data, settings, initial)
+        training = _Training(data, settings, initial=initial)
         saved = None if state is None else load_state(state, training.identity)
         if saved is not None:
             training.load_state_dict(saved)
@@ -194,7 +194,7 @@ class _Training:
     """A network in training, and all that changes with the epochs."""
 
     def __init__(
-        self, data: TrainingData, settings: TrainSettings, initial: "Initial | None" = None
+        self, data: TrainingData, settings: TrainSettings, *, initial: "Initial | None" = None
     ) -> None:
         self.epochs: list[Epoch] = []
         self.task = settings.new_task(data.tags)
