@@ -173,7 +173,7 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
     with torch.random.fork_rng(devices):  # the caller's random numbers stay as they were
-        training = _Training(data, settings, initial, unlabelled)
+        training = _Training(data, settings, initial=initial, unlabelled=unlabelled)
         saved = None if state is None else load_state(state, training.identity)
         if saved is not None:
             training.load_state_dict(saved)
@@ -206,6 +206,7 @@ class _Training:
         self,
         data: TrainingData,
         settings: TrainSettings,
+        *,
         initial: "Initial | None" = None,
         unlabelled: SoftLabelled | None = None,
     ) -> None:
