@@ -589,6 +589,11 @@ step_options = together(
 """What a training step costs."""
 
 training_options = together(
+    click.option("--task", type=click.Choice(["tagging", "classification"]), default="tagging",
+                 show_default=True,
+                 help="Any number of tags a clip, or one class of several."),
+    click.option("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
+                 show_default=True, help="Of --task classification: weigh rare classes more."),
     step_options,
     several("--perturb", "CONDITION", "a perturbation", str,
             "Perturb training clips anew each time, waveforms alone: gauss0.005,stretch0.8:1.2 "
@@ -598,6 +603,9 @@ training_options = together(
     gathered("perturber", _perturber, "perturb", "aug_prob"),
     click.option("--epochs", type=int, help="Passes over the training split.  [the recipe's]"),
     click.option("--learning-rate", type=float, help="Peak learning rate.  [the recipe's]"),
+    click.option("--weight-decay", type=float, help="Of the optimiser.  [the recipe's]"),
+    click.option("--warm-up", type=float,
+                 help="Share of the steps over which the rate rises.  [the recipe's]"),
     seed_option("Of the initial weights and the order of clips."),
     several("--tags", "TAG", "a tag", str, "Tags to learn.  [all]", multiple=False),
 )  # fmt: skip
@@ -1131,6 +1139,14 @@ def import_weights(
 @own_model_option
 @several("--split", "NAME", "a split's name", str, "Clips to test on.  [test]")
 @conditions_option("Test under these too: all, smc2020, noise0.1, …")
+@click.option(
+    "--chunks",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Judge each clip by N windows drawn at random from it; a classification takes their "
+    "majority.",
+)
+@seed_option("Which windows are drawn.")
 @json_option
 def evaluate(
     checkpoint: str,
@@ -1138,6 +1154,8 @@ def evaluate(
     model: str | None,
     split: list[str],
     conditions: list[str],
+    chunks: int | None,
+    seed: int,
     as_json: bool,
 ) -> None:
     """Score CHECKPOINT, which train or import-weights wrote, on clips of STORE.
@@ -1148,7 +1166,13 @@ def evaluate(
     from models.training.evaluate import evaluate_checkpoint
 
     found = evaluate_checkpoint(
-        checkpoint, store, model=model, splits=split or ["test"], conditions=conditions
+        checkpoint,
+        store,
+        model=model,
+        splits=split or ["test"],
+        conditions=conditions,
+        chunks=chunks,
+        seed=seed,
     )
     emit(found, as_json)
 
