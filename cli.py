@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from featurestore.store import FeatureStore
     from models.study.runs import Vary
     from models.training.settings import TrainSettings
-    from pipeline.catalogs import TableSettings
+    from pipeline.catalogs import Split, TableSettings
     from pipeline.perturber import Perturber
     from pipeline.run.settings import FailureLimit, RunSettings
     from pipeline.run.summary import RunSummary
@@ -346,6 +346,27 @@ perturb_option = several(
     "after the other), or smc2020, mtat. melgrid ls --perturbations lists all.",
 )  # fmt: skip
 
+
+def _split(split: str | None, split_seed: int | None) -> "Split | None":
+    from pipeline.catalogs import Split
+
+    if split is None:
+        if split_seed is not None:
+            raise click.UsageError("--split-seed is of --split: give it too")
+        return None
+    return Split.parse(split, split_seed or 0)
+
+
+split_options = together(
+    click.option("--split", metavar="RATIOS",
+                 help="Draw splits for a collection that has none: 8:1:1 is train, validation "
+                 "and test; by artist where artists are known, each tag in proportion. The store "
+                 "keeps how, and later runs draw the same."),
+    click.option("--split-seed", type=int, help="What --split draws from.  [0]"),
+    gathered("split", _split),
+)  # fmt: skip
+"""Splits to draw, as `split`."""
+
 condition_options = together(
     perturb_option,
     click.option("--draws", type=click.IntRange(1, 10_000), metavar="N",
@@ -426,7 +447,7 @@ duration_option = click.option(
 audio_options = together(
     click.option("--catalog", metavar="NAME",
                  help="AUDIO is the folder of a known data set: mtat, mtat-clean, "
-                 "mtat-all, jamendo, gtzan, msd, fma-small, …"),
+                 "mtat-all, jamendo, gtzan, gtzan-all, msd, fma-small, …"),
     table_options,
     kept_options,
     duration_option,
@@ -629,6 +650,7 @@ def melgrid() -> None:
 @spec_options
 @condition_options
 @audio_options
+@split_options
 @run_options
 @max_failures_option
 @click.option(
@@ -644,6 +666,7 @@ def featurize(
     conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
+    split: "Split | None",
     settings: "RunSettings",
     limit: "FailureLimit",
     report: str | None,
@@ -663,7 +686,7 @@ def featurize(
     what is missing is computed.
     """
     from featurestore.specs.grid import under
-    from pipeline.catalogs import open_catalog
+    from pipeline.catalogs import drawn_lines, open_catalog
     from pipeline.run.run import preview, run
 
     specs = under(grid, conditions[0])
@@ -673,9 +696,9 @@ def featurize(
         if not silent:
             print_lines(["No AUDIO given: using the demo corpus, made if need be."], err=True)
         audio = _demo_corpus(DEMO_FOLDER, quiet=silent)
-    tracks = open_catalog(audio, catalog, table)
+    tracks = open_catalog(audio, catalog, table, split)
     if not silent:
-        print_lines(tracks.lines(), err=True)
+        print_lines([*tracks.lines(), *drawn_lines(tracks)], err=True)
     if dry_run:
         emit(preview(tracks, specs, settings), as_json)
         return
