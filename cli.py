@@ -1260,6 +1260,96 @@ def tag(
 
 
 @melgrid.command()
+@store_argument
+@click.option("--spec", help="Its name, as ls lists it.  [the store's only clean one]")
+@model_option
+@click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
+@click.option(
+    "-o",
+    "--output",
+    default="tune.jsonl",
+    show_default=True,
+    help="File of the trials, added to and shared: run again, or twice at a time.",
+)
+@click.option(
+    "--trials",
+    type=int,
+    default=20,
+    show_default=True,
+    help="How many there are to be, those in the file among them.",
+)
+@click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="A setting to search: learning_rate=log:5e-6:5e-4, batch_size=2,4,8, "
+    "epochs=int:7:20, weight_decay=0:0.15. Any that train has, with _ for -.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["ast-dora"]),
+    help="Spaces of a publication, those that these settings can have.",
+)
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="Of the validation split.  [pr_auc; accuracy of a classification]",
+)
+@click.option(
+    "--prune/--no-prune",
+    default=True,
+    show_default=True,
+    help="Give trials up that are below the median of the others at an epoch.",
+)
+@training_options
+@json_option
+def tune(
+    store: "FeatureStore",
+    spec: str | None,
+    fold: int | None,
+    output: str,
+    trials: int,
+    spaces: tuple[str, ...],
+    preset: str | None,
+    metric: str | None,
+    prune: bool,
+    tags: list[str] | None,
+    perturber: "Perturber | None",
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search the settings of train that score best on the validation split of STORE.
+
+    By Optuna, an extra: pip install 'melgrid[tune]'. What --space does not search is as
+    for train. A page and a picture are written beside the file of trials.
+    """
+    from models.data import clean_specs, training_data
+    from models.tuning.page import write_page
+    from models.tuning.presets import searched
+    from models.tuning.tune import tune as search
+
+    how = _train_settings(perturber, settings)
+    own = clean_specs(store, how.architecture.accepts)
+    if spec is None and len(own) != 1:
+        raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
+    chosen, notes = searched(spaces, preset, settings)
+    print_lines(notes, err=True)
+    found = search(
+        training_data(store, spec or own[0], tags=tags, fold=fold, draws=perturber or how.draws),
+        output,
+        spaces=chosen,
+        given=settings,
+        trials=trials,
+        metric=metric,
+        prune=prune,
+        say=lambda line: print_lines([line], err=True),
+        progress=not as_json,
+    )
+    emit(write_page(found), as_json)
+
+
+@melgrid.command()
 @click.argument("stores", nargs=-1, required=True, metavar="STORE...")
 @click.option(
     "-o",
