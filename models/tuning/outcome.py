@@ -164,7 +164,7 @@ class Tuning:
             "trial": str(trial.number),
             "state": trial.state,
             self.metric: value,
-            "epochs": str(len(trial.epochs)),
+            "ran": str(len(trial.epochs)),
             **settings,
         }
 

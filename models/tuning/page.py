@@ -23,10 +23,10 @@ _COMPLETE, _PRUNED = 0, 1
 _ACROSS = 3
 """Panels of settings side by side."""
 
-_LEGEND = (
-    Key(text="complete", mark=_COMPLETE),
-    Key(text="given up", mark=_PRUNED, hollow=True),
-)
+_KEYS = {
+    "complete": Key(text="complete", mark=_COMPLETE),
+    "pruned": Key(text="given up", mark=_PRUNED, hollow=True),
+}
 
 
 def write_page(tuning: Tuning) -> Tuning:
@@ -107,7 +107,7 @@ def history(tuning: Tuning) -> Figure:
         name="history",
         title=f"{tuning.metric} on the validation split, by trial, and the best until then",
         rows=((panel,),),
-        legend=_LEGEND,
+        legend=_legend(trials),
     )
 
 
@@ -115,7 +115,7 @@ def importance(tuning: Tuning) -> tuple[Figure, ...]:
     """What share of the variance each setting explains; no figure where it is not known."""
     if not tuning.importance:
         return ()
-    names = [*reversed(tuning.importance)]
+    names = list(tuning.importance)[::-1]
     shares = [tuning.importance[name] for name in names]
     panel = Panel(
         name="importance",
@@ -144,7 +144,7 @@ def settings(tuning: Tuning) -> Figure:
     """The score against each setting, those that matter first."""
     trials = _scored(tuning)
     y = Axis.linear(tuning.metric, [trial.value for trial in trials])
-    panels = []
+    panels: list[Panel] = []
     for name in tuning.names:
         of = [trial for trial in trials if name in trial.settings]
         values = [trial.settings[name] for trial in of]
@@ -162,7 +162,7 @@ def settings(tuning: Tuning) -> Figure:
         name="settings",
         title=f"{tuning.metric} by each setting",
         rows=tuple(map(tuple, rows)),
-        legend=_LEGEND,
+        legend=_legend(trials),
     )
 
 
@@ -172,6 +172,11 @@ def _scored(tuning: Tuning) -> list[TrialOutcome]:
         for trial in tuning.trials
         if trial.state in ("complete", "pruned") and math.isfinite(trial.value)
     ]
+
+
+def _legend(trials: list[TrialOutcome]) -> tuple[Key, ...]:
+    there = {trial.state for trial in trials}
+    return tuple(key for state, key in _KEYS.items() if state in there)
 
 
 def _dot(tuning: Tuning, trial: TrialOutcome, x: float) -> Dot:

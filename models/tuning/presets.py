@@ -65,7 +65,7 @@ def searched(
             for value in space.ends:
                 settings_with(given, {space.name: value})
         except TrainingSettingsError as error:
-            notes.append(f"left out, {space}: {error}")
+            notes.append(f"left out, {space}: {str(error).partition(';')[0]}")
         else:
             spaces.append(space)
     return [*spaces, *said], notes

@@ -147,7 +147,7 @@ def _tried(
         name = f"validation_{metric}"
         if name not in epoch:
             known = [key.removeprefix("validation_") for key in epoch if key.startswith("valid")]
-            raise _UnknownMetric(
+            raise _UnknownMetricError(
                 f"metric is {metric!r}; the validation split is scored by {', '.join(known)}"
             )
         trial.report(epoch[name], epoch["epoch"])
@@ -158,7 +158,7 @@ def _tried(
         trained = train(data, settings, progress=progress, after_epoch=after_epoch)
     except _Pruned as pruned:
         return _given_up(journal, trial, str(pruned))
-    except _UnknownMetric:
+    except _UnknownMetricError:
         raise
     except (TrainingError, torch.OutOfMemoryError) as error:
         reason = f"cannot be trained: {str(error).splitlines()[0]}"
@@ -178,7 +178,7 @@ def _given_up(journal: Journal, trial: "Trial", reason: str) -> str:
     return reason
 
 
-class _UnknownMetric(TrainingSettingsError):
+class _UnknownMetricError(TrainingSettingsError):
     """Ends the tuning."""
 
 
