@@ -161,9 +161,10 @@ def predict_batch(
         network, clips.values, [list(of_clip) for of_clip in windows], task=task, window=window
     )
     means = []
-    for part, of_clip in zip(predicted, windows, strict=True):
-        weights = torch.tensor([*of_clip.values()], dtype=part.dtype, device=part.device)
-        means.append(weights @ part / weights.sum() if len(part) > 1 else part[0])
+    with torch.autocast(clips.values.device.type, enabled=False):  # which would round the mean
+        for part, of_clip in zip(predicted, windows, strict=True):
+            weights = torch.tensor([*of_clip.values()], dtype=part.dtype, device=part.device)
+            means.append(weights @ part / weights.sum() if len(part) > 1 else part[0])
     return torch.stack(means)
 
 
