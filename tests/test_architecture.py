@@ -161,12 +161,16 @@ def test_what_is_imported_is_declared_as_a_dependency():
     project = PYPROJECT["project"]
     declared = project["dependencies"] + [
         name
-        for extra in ("essentia", "ffmpeg", "onnx", "parquet")
+        for extra in ("essentia", "ffmpeg", "onnx", "parquet", "s3", "train", "tune")
         for name in project["optional-dependencies"][extra]
     ]
     distributions = {re.split(r"[\[<>=]", text)[0].lower() for text in declared}
     extras = {extra for text in declared for extra in re.findall(r"\[(\w+)\]", text)}
-    named_otherwise = {"google_crc32c": "google-crc32c", "sklearn": "scikit-learn"}
+    named_otherwise = {
+        "botocore": "s3fs",
+        "google_crc32c": "google-crc32c",
+        "sklearn": "scikit-learn",
+    }
     used = {module.split(".")[0] for path in SOURCES for module, _ in imports(path)}
     foreign = used - set(sys.stdlib_module_names) - {*PACKAGES, *MODULES}
     assert {named_otherwise.get(name, name) for name in foreign} <= distributions | extras

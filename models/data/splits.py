@@ -179,6 +179,7 @@ def training_data(
     if perturber is not None:
         require_perturbable(array.spec, perturber)
     drawn = draws_of(store, array.spec) if draws is True else []
+    ids = clips["clip_id"].to_numpy()
     splits, rows_of = {}, {}
     unlabelled = np.flatnonzero(ready & ~labelled)
     for split, rows in split_rows(assigned, fold).items():
@@ -207,6 +208,7 @@ def training_data(
             n_valid=array.n_valid_frames[rows],
             draws=drawn if split == "train" else (),
             perturber=perturber if split == "train" else None,
+            clip_ids=ids[rows].tolist(),
         )
     # What has no labels is neither learnt from nor judged by here.
     digest = _digest(clips[labelled], ready[labelled], labels[labelled], tags)
