@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from models.networks.adapters import Adapter
     from models.study.runs import Vary
     from models.training.settings import TrainSettings
-    from pipeline.catalogs import TableSettings
+    from pipeline.catalogs import Split, TableSettings
     from pipeline.perturber import Perturber
     from pipeline.run.settings import FailureLimit, RunSettings
     from pipeline.run.summary import RunSummary
@@ -355,6 +355,27 @@ perturb_option = several(
     "after the other), or smc2020, mtat. melgrid ls --perturbations lists all.",
 )  # fmt: skip
 
+
+def _split(split: str | None, split_seed: int | None) -> "Split | None":
+    from pipeline.catalogs import Split
+
+    if split is None:
+        if split_seed is not None:
+            raise click.UsageError("--split-seed is of --split: give it too")
+        return None
+    return Split.parse(split, split_seed or 0)
+
+
+split_options = together(
+    click.option("--split", metavar="RATIOS",
+                 help="Draw splits for a collection that has none: 8:1:1 is train, validation "
+                 "and test; by artist where artists are known, each tag in proportion. The store "
+                 "keeps how, and later runs draw the same."),
+    click.option("--split-seed", type=int, help="What --split draws from.  [0]"),
+    gathered("split", _split),
+)  # fmt: skip
+"""Splits to draw, as `split`."""
+
 condition_options = together(
     perturb_option,
     click.option("--draws", type=click.IntRange(1, 10_000), metavar="N",
@@ -435,7 +456,7 @@ duration_option = click.option(
 audio_options = together(
     click.option("--catalog", metavar="NAME",
                  help="AUDIO is the folder of a known data set: mtat, mtat-clean, "
-                 "mtat-all, jamendo, gtzan, msd, fma-small, …"),
+                 "mtat-all, jamendo, gtzan, gtzan-all, msd, fma-small, …"),
     table_options,
     kept_options,
     duration_option,
@@ -652,6 +673,11 @@ adapter_options = together(
 """What alone is learnt, as `adapter`."""
 
 training_options = together(
+    click.option("--task", type=click.Choice(["tagging", "classification"]), default="tagging",
+                 show_default=True,
+                 help="Any number of tags a clip, or one class of several."),
+    click.option("--class-weights", type=click.Choice(["none", "balanced"]), default="none",
+                 show_default=True, help="Of --task classification: weigh rare classes more."),
     step_options,
     several("--perturb", "CONDITION", "a perturbation", str,
             "Perturb training clips anew each time, waveforms alone: gauss0.005,stretch0.8:1.2 "
@@ -661,6 +687,9 @@ training_options = together(
     gathered("perturber", _perturber, "perturb", "aug_prob"),
     click.option("--epochs", type=int, help="Passes over the training split.  [the recipe's]"),
     click.option("--learning-rate", type=float, help="Peak learning rate.  [the recipe's]"),
+    click.option("--weight-decay", type=float, help="Of the optimiser.  [the recipe's]"),
+    click.option("--warm-up", type=float,
+                 help="Share of the steps over which the rate rises.  [the recipe's]"),
     seed_option("Of the initial weights and the order of clips."),
     several("--tags", "TAG", "a tag", str, "Tags to learn.  [all]", multiple=False),
 )  # fmt: skip
@@ -684,6 +713,7 @@ def melgrid() -> None:
 @spec_options
 @condition_options
 @audio_options
+@split_options
 @run_options
 @max_failures_option
 @click.option(
@@ -699,6 +729,7 @@ def featurize(
     conditions: "tuple[tuple[Condition, ...], Augmentation | None]",
     catalog: str | None,
     table: "TableSettings",
+    split: "Split | None",
     settings: "RunSettings",
     limit: "FailureLimit",
     report: str | None,
@@ -718,7 +749,7 @@ def featurize(
     what is missing is computed.
     """
     from featurestore.specs.grid import under
-    from pipeline.catalogs import open_catalog
+    from pipeline.catalogs import drawn_lines, open_catalog
     from pipeline.run.run import preview, run
 
     specs = under(grid, conditions[0])
@@ -728,9 +759,9 @@ def featurize(
         if not silent:
             print_lines(["No AUDIO given: using the demo corpus, made if need be."], err=True)
         audio = _demo_corpus(DEMO_FOLDER, quiet=silent)
-    tracks = open_catalog(audio, catalog, table)
+    tracks = open_catalog(audio, catalog, table, split)
     if not silent:
-        print_lines(tracks.lines(), err=True)
+        print_lines([*tracks.lines(), *drawn_lines(tracks)], err=True)
     if dry_run:
         emit(preview(tracks, specs, settings), as_json)
         return
@@ -1239,6 +1270,14 @@ def import_weights(
 @own_model_option
 @several("--split", "NAME", "a split's name", str, "Clips to test on.  [test]")
 @conditions_option("Test under these too: all, smc2020, noise0.1, …")
+@click.option(
+    "--chunks",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Judge each clip by N windows drawn at random from it; a classification takes their "
+    "majority.",
+)
+@seed_option("Which windows are drawn.")
 @json_option
 def evaluate(
     checkpoint: str,
@@ -1246,6 +1285,8 @@ def evaluate(
     model: str | None,
     split: list[str],
     conditions: list[str],
+    chunks: int | None,
+    seed: int,
     as_json: bool,
 ) -> None:
     """Score CHECKPOINT, which train or import-weights wrote, on clips of STORE.
@@ -1256,7 +1297,13 @@ def evaluate(
     from models.training.evaluate import evaluate_checkpoint
 
     found = evaluate_checkpoint(
-        checkpoint, store, model=model, splits=split or ["test"], conditions=conditions
+        checkpoint,
+        store,
+        model=model,
+        splits=split or ["test"],
+        conditions=conditions,
+        chunks=chunks,
+        seed=seed,
     )
     emit(found, as_json)
 
@@ -1318,6 +1365,96 @@ def tag(
             f"{len(tags.failures)} of {count(len(tags.paths), 'file')} could not be tagged, more "
             f"than --max-failures {limit}"
         )
+
+
+@melgrid.command()
+@store_argument
+@click.option("--spec", help="Its name, as ls lists it.  [the store's only clean one]")
+@model_option
+@click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
+@click.option(
+    "-o",
+    "--output",
+    default="tune.jsonl",
+    show_default=True,
+    help="File of the trials, added to and shared: run again, or twice at a time.",
+)
+@click.option(
+    "--trials",
+    type=int,
+    default=20,
+    show_default=True,
+    help="How many there are to be, those in the file among them.",
+)
+@click.option(
+    "--space",
+    "spaces",
+    multiple=True,
+    metavar="NAME=VALUES",
+    help="A setting to search: learning_rate=log:5e-6:5e-4, batch_size=2,4,8, "
+    "epochs=int:7:20, weight_decay=0:0.15. Any that train has, with _ for -.",
+)
+@click.option(
+    "--preset",
+    type=click.Choice(["ast-dora"]),
+    help="Spaces of a publication, those that these settings can have.",
+)
+@click.option(
+    "--metric",
+    metavar="NAME",
+    help="Of the validation split.  [pr_auc; accuracy of a classification]",
+)
+@click.option(
+    "--prune/--no-prune",
+    default=True,
+    show_default=True,
+    help="Give trials up that are below the median of the others at an epoch.",
+)
+@training_options
+@json_option
+def tune(
+    store: "FeatureStore",
+    spec: str | None,
+    fold: int | None,
+    output: str,
+    trials: int,
+    spaces: tuple[str, ...],
+    preset: str | None,
+    metric: str | None,
+    prune: bool,
+    tags: list[str] | None,
+    perturber: "Perturber | None",
+    as_json: bool,
+    **settings: Any,
+) -> None:
+    """Search the settings of train that score best on the validation split of STORE.
+
+    By Optuna, an extra: pip install 'melgrid[tune]'. What --space does not search is as
+    for train. A page and a picture are written beside the file of trials.
+    """
+    from models.data import clean_specs, training_data
+    from models.tuning.page import write_page
+    from models.tuning.presets import searched
+    from models.tuning.tune import tune as search
+
+    how = _train_settings(perturber, settings)
+    own = clean_specs(store, how.architecture.accepts)
+    if spec is None and len(own) != 1:
+        raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
+    chosen, notes = searched(spaces, preset, settings)
+    print_lines(notes, err=True)
+    found = search(
+        training_data(store, spec or own[0], tags=tags, fold=fold, draws=perturber or how.draws),
+        output,
+        spaces=chosen,
+        given=settings,
+        trials=trials,
+        metric=metric,
+        prune=prune,
+        say=lambda line: print_lines([line], err=True),
+        progress=not as_json,
+    )
+    emit(write_page(found), as_json)
 
 
 @melgrid.command()

@@ -6,6 +6,7 @@ Files become values in `pipeline.run.values`, values become predictions in
 
 import contextlib
 import dataclasses
+import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -91,6 +92,7 @@ class Tagger:
         self._workers, self._timeout = workers, timeout
         self._name = name
         self.tags = checkpoint.tags
+        self._is_classification = checkpoint.settings.task == "classification"
 
     @classmethod
     def load(
@@ -211,6 +213,7 @@ class Tagger:
         workers: int | None,
         progress: Callable[[int, int], None] | None = None,
     ) -> "Tags":
+        from models.evaluation.voting import vote
         from models.tags import VOTE, Tags
         from pipeline.run.values import RandomWindows, compute_values
 
@@ -230,6 +233,7 @@ class Tagger:
         shape = len(paths), len(self.tags)
         probabilities = np.full(shape, np.nan, np.float32)
         votes = None if windows is None else probabilities.copy()
+        classes = [("", math.nan)] * len(paths) if self._is_classification else None
         failures: dict[int, AudioError] = {}
         predict = self._clips if windows is None else self._windows
         n_done = 0
@@ -246,7 +250,12 @@ class Tagger:
                         values[number] = outcome
                 for number, predicted in zip(values, predict([*values.values()]), strict=True):
                     probabilities[number] = predicted.mean(axis=0)
-                    if votes is not None:
+                    if classes is not None:
+                        voted = vote(predicted)
+                        classes[number] = self.tags[voted.winner], voted.confidence
+                        if votes is not None:
+                            votes[number] = voted.shares
+                    elif votes is not None:
                         votes[number] = (predicted >= VOTE).mean(axis=0)
                 n_done += len(batch)
                 report(n_done, len(paths))
@@ -259,6 +268,7 @@ class Tagger:
             votes=votes,
             chunks=chunks,
             failures=failures,
+            classes=None if classes is None else tuple(classes),
             seconds=time.monotonic() - began,
         )
 

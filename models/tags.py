@@ -37,9 +37,14 @@ class Tags:
         Of each tag, the mean over the windows by which a file is judged; nan where it failed.
     votes : np.ndarray [shape=(n_files, n_tags), dtype=float32] or None
         Share of a file's random windows that have the tag, with a probability of at least `VOTE`:
-        above 0.5 for what most of them say. None where none were drawn.
+        above 0.5 for what most of them say; of a classification, share of those that say the class.
+        None where none were drawn.
     chunks : int or None
         How many windows were to be drawn from each file.
+    classes : tuple of (str, float) or None, n_files
+        Of a classification, the class of each file and how sure it is: with random windows the
+        class that most of them say, of as many the first of `tags`, and its mean probability over
+        those; else the most probable one. Empty and nan where the file failed. None of a tagging.
     failures : mapping of int to AudioError
         Of the files that have no tags, by their numbers.
     seconds : float
@@ -59,6 +64,7 @@ class Tags:
     chunks: int | None
     failures: Mapping[int, AudioError]
     seconds: float
+    classes: tuple[tuple[str, float], ...] | None = None
     top: int = 5
     output: str | None = None
 
@@ -79,11 +85,12 @@ class Tags:
         lines = []
         for number, path in enumerate(self.paths[:n_shown]):
             if number not in self.failures:
-                lines += [path, *self._most_probable(number)]
+                lines += [path, *self._class(number), *self._most_probable(number)]
         if len(self.paths) > n_shown:
             lines.append(f"… and {len(self.paths) - n_shown:,} more")
         if self.votes is not None:
-            lines.append(f"in brackets: share of {self.chunks} windows with at least {VOTE:g}")
+            of_windows = "that say so" if self.classes else f"with at least {VOTE:g}"
+            lines.append(f"in brackets: share of {self.chunks} windows {of_windows}")
         n_tagged = len(self.paths) - len(self.failures)
         lines.append(
             f"{n_tagged:,} of {result.count(len(self.paths), 'file')} tagged in "
@@ -104,8 +111,9 @@ class Tags:
     def frame(self) -> "pd.DataFrame":
         """A row a file, by its path, and a column a tag.
 
-        With random windows, columns of votes follow, each called like its tag and `` votes``. Rows
-        of files that failed are nan, and ``attrs["failures"]`` says why, by path.
+        With random windows, columns of votes follow, each called like its tag and `` votes``; of a
+        classification, ``class`` and ``confidence`` are the last. Rows of files that failed are
+        nan, and ``attrs["failures"]`` says why, by path.
         """
         import pandas as pd
 
@@ -115,6 +123,9 @@ class Tags:
             columns += [f"{tag} votes" for tag in self.tags]
             values = np.concatenate([values, self.votes], axis=1)
         frame = pd.DataFrame(values, pd.Index(self.paths, dtype=object, name="path"), columns)
+        if self.classes is not None:
+            frame["class"] = pd.Series([c or None for c, _ in self.classes], frame.index, object)
+            frame["confidence"] = [confidence for _, confidence in self.classes]
         frame.attrs["failures"] = {self.paths[n]: str(e) for n, e in self.failures.items()}
         return frame
 
@@ -126,7 +137,7 @@ class Tags:
             writer.writerow(["path", *frame.columns, "reason"])
             for number, (name, row) in enumerate(zip(self.paths, frame.to_numpy(), strict=True)):
                 error = self.failures.get(number)
-                cells = ["" if error else f"{value:.6g}" for value in row.tolist()]
+                cells = ["" if error else _cell(value) for value in row.tolist()]
                 writer.writerow([name, *cells, error or ""])
 
     def _file(self, number: int) -> dict[str, Any]:
@@ -137,9 +148,20 @@ class Tags:
         file["probabilities"] = dict(
             zip(self.tags, self.probabilities[number].tolist(), strict=True)
         )
+        if self.classes is not None:
+            file["class"], file["confidence"] = self.classes[number]
         if self.votes is not None:
             file["votes"] = dict(zip(self.tags, self.votes[number].tolist(), strict=True))
         return file
+
+    def _class(self, number: int) -> list[str]:
+        if self.classes is None:
+            return []
+        name, confidence = self.classes[number]
+        share = ""
+        if self.votes is not None:
+            share = f", {self.votes[number, self.tags.index(name)]:.0%} of its windows"
+        return [f"    class {name}, confidence {confidence:.2f}{share}"]
 
     def _most_probable(self, number: int) -> list[str]:
         row = self.probabilities[number]
@@ -150,3 +172,7 @@ class Tags:
         # A tag stays in one line.
         text = ", ".join(word.replace(" ", _NO_BREAK) for word in words)
         return [line.replace(_NO_BREAK, " ") for line in result.wrapped(f"    {text}")]
+
+
+def _cell(value: float | str) -> str:
+    return value if isinstance(value, str) else f"{value:.6g}"

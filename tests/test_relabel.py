@@ -14,6 +14,7 @@ from click.testing import CliRunner
 
 from cli import melgrid
 from featurestore import FeatureStore
+from featurestore.inspect.info import describe
 
 SR = 8000
 NAMES = [f"{number:02}.wav" for number in range(9)]
@@ -234,3 +235,26 @@ def test_what_a_folder_passes_over_is_told_and_is_in_the_json(featurize, music, 
     assert (told["clips"], told["passed_over"]) == (9, {".txt": 1, ".zip": 1})
     said, _ = featurize(FIRST, *OPTIONS)
     assert said["passed_over"] == {}
+
+
+def test_drawn_splits_are_kept_by_later_runs_and_by_the_store(featurize, music):
+    table = "path,genre\n" + "".join(f"{n},{'rj'[i % 2]}\n" for i, n in enumerate(NAMES))
+    how = ("--label", "genre")
+    _, store = featurize(table, *how, "--split", "4:1:4", "--split-seed", "3")
+    split = store.clips["split"].tolist()
+    assert store.table.drawn == "4:1:4 seed 3"
+    assert sorted(split) == ["test"] * 4 + ["train"] * 4 + ["validation"]
+    before = values_of(store)
+    _, store = featurize(table, *how)
+    assert (store.clips["split"].tolist(), store.table.drawn) == (split, "4:1:4 seed 3")
+    assert describe(store).drawn == "4:1:4 seed 3"
+    _, store = featurize(table, *how, "--split", "4:1:4", "--split-seed", "4")
+    assert store.clips["split"].tolist() != split
+    assert values_of(store) == before
+    own = "path,split\n" + "".join(f"{name},train\n" for name in NAMES)
+    _, store = featurize(own)
+    assert (set(store.clips["split"]), store.table.drawn) == ({"train"}, "")
+    said, _ = featurize(own, "--split", "8:1:1", code=2)
+    assert "t has splits of its own" in said
+    said, _ = featurize(table, *how, "--split-seed", "1", code=2)
+    assert "--split-seed is of --split" in said

@@ -272,6 +272,57 @@ def test_a_vote_is_the_share_of_windows_in_which_a_tag_is_as_likely_as_not(tmp_p
     assert centre["high"].iloc[0] > 0.8
 
 
+@pytest.fixture
+def classifier(tmp_path):
+    """Which half of the bands is louder, as a class; and a file that is low for the first third."""
+    settings = TrainSettings(model="balance", amp="off", task="classification")
+    checkpoint = Checkpoint(
+        network=Balance(MEL, n_frames=10, n_outputs=2),
+        spec=MEL,
+        n_frames=35,
+        tags=("high", "low"),
+        settings=settings,
+        training=None,
+    )
+    save_checkpoint(tmp_path / "model", checkpoint)
+    time = np.arange(30 * SR) / SR
+    tone = 0.3 * np.sin(2 * np.pi * np.where(time < 10, 300, 3000) * time)
+    noise = 0.05 * np.random.default_rng(1).standard_normal(len(time))
+    soundfile.write(tmp_path / "both.wav", tone + noise, SR)
+    return tmp_path / "model", tmp_path / "both.wav"
+
+
+def test_a_class_is_what_most_windows_say_and_its_confidence_that_of_these(classifier):
+    path, audio = classifier
+    tagger = Tagger.load(path, workers=0)
+    found = tagger(audio, chunks=400).iloc[0]
+    assert found["class"] == "high"
+    assert found["high votes"] == pytest.approx(2 / 3, abs=0.08)
+    assert found["high votes"] + found["low votes"] == pytest.approx(1)
+    assert found["confidence"] > 0.9  # windows that say so are sure; the mean of all is not
+    assert found["high"] == pytest.approx(2 / 3, abs=0.08)
+    alone = tagger(audio).iloc[0]
+    assert (alone["class"], alone["confidence"]) == ("high", pytest.approx(alone["high"]))
+
+
+def test_the_command_says_the_class_in_lines_json_and_csv(classifier, tmp_path):
+    path, audio = classifier
+    (tmp_path / "empty.wav").write_bytes(b"")
+    rest = ("--workers", 0, "--chunks", 20, "--max-failures", "50%")
+    result = tag(path, audio, tmp_path / "empty.wav", *rest, "-o", tmp_path / "tags.csv")
+    assert result.exit_code == 0, result.output
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(r"    class high, confidence 1\.00, \d+% of its windows", lines[1])
+    assert "in brackets: share of 20 windows that say so" in lines
+    rows = list(csv.DictReader((tmp_path / "tags.csv").read_text().splitlines()))
+    assert [row["class"] for row in rows] == ["high", ""]
+    assert float(rows[0]["confidence"]) > 0.9
+    assert rows[1]["reason"].startswith("EmptyFile")
+    of_file = json.loads(tag(path, audio, *rest, "--json").stdout)["files"][0]
+    assert of_file["class"] == "high"
+    assert of_file["confidence"] == pytest.approx(float(rows[0]["confidence"]), rel=1e-4)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -72,6 +72,8 @@ class ClipTable:
     meta : mapping of str to np.ndarray [shape=(n_clips,), dtype=int64, float64 or object]
         Further columns that the collection has, by names that `is_meta_name`: whole numbers,
         numbers with nan where there is none, or text, empty where there is none.
+    drawn : str
+        How the splits were drawn, from which seed; empty where they are the collection's own.
     """
 
     clip_id: Sequence[str]
@@ -85,6 +87,7 @@ class ClipTable:
     tags: tuple[str, ...]
     labels: npt.NDArray[np.uint8]
     meta: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict)
+    drawn: str = ""
 
     def __len__(self) -> int:
         return len(self.clip_id)
@@ -131,7 +134,8 @@ class ClipTable:
         """This table with `newer`'s rows put in: a row keeps its place for ever.
 
         Rows of known ids are replaced, new ones are appended, and rows that `newer` lacks stay as
-        they are. The tags are `newer`'s; a row that it lacks keeps those of its labels. So it is
+        they are. The tags are `newer`'s, and so is how splits were drawn; a row that it lacks keeps
+        those of its labels. So it is
         with columns of metadata; text does not become numbers, nor they text.
         """
         place = {clip_id: row for row, clip_id in enumerate(self.clip_id)}
@@ -158,7 +162,7 @@ class ClipTable:
             name: _merged(self.meta.get(name), column, rows, len(place))
             for name, column in newer.meta.items()
         }
-        return type(self)(**columns, tags=newer.tags, labels=labels, meta=meta)
+        return type(self)(**columns, tags=newer.tags, labels=labels, meta=meta, drawn=newer.drawn)
 
     def pruned(self, clip_ids: Collection[str]) -> Self:
         """This table with only those rows active; the others keep their places."""
@@ -180,7 +184,9 @@ class ClipTable:
             for name, values in self.meta.items():
                 add_column(group, name, values, rows)
 
-        attributes = {"melgrid": {"meta": [*self.meta]}} if self.meta else {}
+        said: dict[str, Any] = {"meta": [*self.meta]} if self.meta else {}
+        said |= {"drawn": self.drawn} if self.drawn else {}
+        attributes = {"melgrid": said} if said else {}
         return zarr_files(TABLE, attributes, build)
 
     @classmethod
@@ -234,7 +240,14 @@ class ClipTable:
             raise StoreFormatError(
                 f"{files.root}: the clip table cannot be read: {error}; put clips/ back from a copy"
             ) from None
-        return cls(**texts, **numbers, tags=tuple(tags), labels=labels, meta=columns)
+        return cls(
+            **texts,
+            **numbers,
+            tags=tuple(tags),
+            labels=labels,
+            meta=columns,
+            drawn=_drawn(group),
+        )
 
 
 def _merged(
@@ -260,6 +273,15 @@ def _meta_names(group: bytes | None) -> list[str]:
     except (ValueError, LookupError, TypeError):
         pass
     return []
+
+
+def _drawn(group: bytes | None) -> str:
+    """How the splits were drawn, as the group's attributes say; what cannot be that is nothing."""
+    try:
+        drawn = parse(group or b"{}")["attributes"]["melgrid"]["drawn"]
+    except (ValueError, LookupError, TypeError):
+        return ""
+    return drawn if isinstance(drawn, str) else ""
 
 
 def _meta_column(

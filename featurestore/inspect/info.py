@@ -200,6 +200,8 @@ class StoreInfo:
         All clips, and those of each status.
     splits : mapping of str to int
         Clips by split.
+    drawn : str
+        How the splits were drawn, from which seed; empty where they are the collection's own.
     folds : int
         How many.
     hours : float
@@ -225,6 +227,7 @@ class StoreInfo:
     pending: int
     pruned: int
     splits: Mapping[str, int]
+    drawn: str
     folds: int
     hours: float
     failures: Mapping[str, int]
@@ -269,6 +272,7 @@ def describe(store: FeatureStore) -> StoreInfo:
         pending=status["pending"],
         pruned=len(clips) - int(active.sum()),
         splits={split: n for split, n in sorted(Counter(clips["split"]).items()) if split},
+        drawn=store.table.drawn,
         folds=int(clips["fold"].max()) + 1 if len(clips) else 0,
         hours=round(_seconds(clips) / 3600, 3),
         failures=dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),

@@ -95,6 +95,8 @@ class ClipDataset(Dataset[Clip]):
         those that it has, drawn uniformly at each access; from `array` where it has none.
     perturber : Perturber, optional
         Perturbs each stretch of a waveform anew at each access, its valid part alone.
+    clip_ids : sequence of str, optional
+        Of the clips, to name them; None is their rows' numbers.
 
     Notes
     -----
@@ -118,6 +120,7 @@ class ClipDataset(Dataset[Clip]):
         length: int | None = None,
         draws: "Sequence[FeatureArray]" = (),
         perturber: Perturber | None = None,
+        clip_ids: Sequence[str] | None = None,
     ) -> None:
         n_frames = array.shape[2]
         if length is not None and not 1 <= length <= n_frames:
@@ -127,6 +130,7 @@ class ClipDataset(Dataset[Clip]):
             )
         self.labels = labels
         self.n_valid = np.full(len(rows), n_frames) if n_valid is None else n_valid
+        self.clip_ids = [f"row {row}" for row in rows] if clip_ids is None else clip_ids
         self._array = array
         self._rows = rows
         self._length = length
@@ -224,6 +228,7 @@ class ClipDataset(Dataset[Clip]):
             length=length,
             draws=self._sources[1:],
             perturber=self._perturber,
+            clip_ids=self.clip_ids,
         )
         other._cached = self._cached
         return other
@@ -231,7 +236,7 @@ class ClipDataset(Dataset[Clip]):
     def of(self, array: "FeatureArray") -> Self:
         """Make a data set of the same clips in another array of their store, which are ready."""
         n_valid = array.n_valid_frames[self._rows]
-        return type(self)(array, self._rows, self.labels, n_valid=n_valid)
+        return type(self)(array, self._rows, self.labels, n_valid=n_valid, clip_ids=self.clip_ids)
 
     def band_statistics(self) -> BandStatistics:
         """Mean and standard deviation of each band over the clips' valid frames, without draws.

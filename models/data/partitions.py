@@ -8,6 +8,8 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.stratification import stratify
+
 _CACHED = 16
 """Partitions kept: one for each of the runs that a study goes through spec by spec."""
 
@@ -22,8 +24,7 @@ def draw_folds(
     """Draw the fold of each clip, from 0.
 
     Groups stay together, folds are about equally large, and each has about its share of the clips
-    of each tag: iterative stratification [1]_, of groups. The rarest tag goes first; of its groups,
-    in random order, each goes to the fold that lacks the tag most, then clips most, then by lot.
+    of each tag: `featurestore.stratification.stratify`.
 
     scikit-learn's ``StratifiedGroupKFold`` knows no clip of several tags, and draws the order of
     like groups alone: of artists of many sizes it makes the same folds whatever the seed. The
@@ -36,11 +37,6 @@ def draw_folds(
     groups : array of int, shape (n_clips,)
         Number of each clip's group, from 0; a group of its own where it depends on no other.
     n_folds, seed : int
-
-    References
-    ----------
-    .. [1] Sechidis, Tsoumakas and Vlahavas: On the stratification of multi-label data. ECML PKDD
-       2011.
     """
     bits = np.packbits(labels > 0).tobytes()
     drawn = _draw_folds(bits, labels.shape, groups.tobytes(), n_folds, seed)
@@ -54,19 +50,8 @@ def _draw_folds(
     n_clips, n_tags = shape
     positive = np.unpackbits(np.frombuffer(bits, np.uint8), count=n_clips * n_tags).reshape(shape)
     groups = np.frombuffer(group_bytes, np.int64)
-    rng = np.random.default_rng(seed)
-    # The last column counts clips: all groups have it, so that what no tag placed comes last.
-    sizes = np.zeros((groups.max(initial=-1) + 1, n_tags + 1))
-    np.add.at(sizes, groups, np.column_stack([positive, np.ones(n_clips)]))
-    wanted = np.tile(sizes.sum(axis=0) / n_folds, (n_folds, 1))
-    fold = np.full(len(sizes), -1)
-    order = rng.permutation(len(sizes))
-    for column in [*np.argsort(sizes[:, :-1].sum(axis=0), kind="stable"), n_tags]:
-        for group in order[(fold[order] < 0) & (sizes[order, column] > 0)]:
-            lots = rng.random(n_folds)
-            fold[group] = np.lexsort((lots, wanted[:, -1], wanted[:, column]))[-1]
-            wanted[fold[group]] -= sizes[group]
-    return fold[groups].astype(np.int64).tobytes()
+    folds = stratify(positive, groups, [1] * n_folds, seed=seed)
+    return folds.tobytes()
 
 
 def resample(groups: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int64]:

@@ -154,6 +154,7 @@ def training_data(
     if perturber is not None:
         _require_perturbable(array.spec, perturber)
     drawn = _draws_of(store, array.spec) if draws is True else []
+    ids = clips["clip_id"].to_numpy()
     splits, rows_of = {}, {}
     for split, rows in split_rows(assigned, fold).items():
         rows = rows[ready[rows]]
@@ -177,6 +178,7 @@ def training_data(
             n_valid=array.n_valid_frames[rows],
             draws=drawn if split == "train" else (),
             perturber=perturber if split == "train" else None,
+            clip_ids=ids[rows].tolist(),
         )
     digest = _digest(clips, ready, labels, tags)
     return TrainingData(

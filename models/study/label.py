@@ -147,6 +147,19 @@ def _shared(words: Iterable[Sequence[str]]) -> set[str]:
     return set.intersection(*map(set, words))
 
 
+def _said_if_given(fields: dict[str, Any]) -> list[str]:
+    """What goes without saying where it is as ever."""
+    words = []
+    if fields.get("task", "tagging") != "tagging":
+        words.append(fields["task"])
+    if fields.get("class_weights", "none") != "none":
+        words.append(f"class weights {fields['class_weights']}")
+    for field, noun in (("weight_decay", "weight decay"), ("warm_up", "warm-up")):
+        if fields.get(field) is not None:
+            words.append(f"{noun} {fields[field]:g}")
+    return words
+
+
 def _settings_words(fields: dict[str, Any]) -> tuple[str, ...]:
     return (
         fields["encoding"],
@@ -158,6 +171,7 @@ def _settings_words(fields: dict[str, Any]) -> tuple[str, ...]:
         f"{fields['epochs']} epochs",
         f"batches of {fields['batch_size']}",
         f"learning rate {fields['learning_rate']:g}",
+        *_said_if_given(fields),
         f"amp {fields['amp']}",
         f"data {fields['data']}",
     )

@@ -39,6 +39,10 @@ def _is_number(value: object) -> bool:
     return _is_whole(value) or (isinstance(value, float) and 0 <= value < math.inf)
 
 
+def _is_number_or_none(value: object) -> bool:
+    return value is None or _is_number(value)
+
+
 def _is_score(value: object) -> bool:
     return isinstance(value, int | float) and -_ROUNDING <= value <= 1 + _ROUNDING
 
@@ -49,6 +53,14 @@ def _are_scores(value: object) -> bool:
 
 def _are_scores_of_tags(value: object) -> bool:
     return isinstance(value, dict) and all(map(_is_score, value.values()))
+
+
+def _are_counts(value: object) -> bool:
+    """A square of whole numbers."""
+    return isinstance(value, list) and all(
+        isinstance(row, list) and len(row) == len(value) and all(map(_is_whole, row))
+        for row in value
+    )
 
 
 def _are_numbers_of_tags(value: object) -> bool:
@@ -119,6 +131,14 @@ _OPTIONAL_FIELDS: dict[str, Callable[[object], bool]] = {
     "n_validation": _is_whole,
     "n_test": _is_whole,
     "n_positive_per_tag": _are_numbers_of_tags,
+    "task": _is_text,
+    "class_weights": _is_text,
+    "weight_decay": _is_number_or_none,
+    "warm_up": _is_number_or_none,
+    "accuracy": _is_score,
+    "classes": _are_texts,
+    "confusion": _are_counts,
+    "recall_per_class": _are_scores_of_tags,
 }
 """What a row may hold and the report uses."""
 
@@ -133,7 +153,8 @@ class Identity(NamedTuple):
     resampled training split. None is the only one that there is, as in all rows of old. `draws` are
     the random draws that training clips were read from; None is none, as in all rows of old.
     `condition` is that of the clips on which the network was tested; all rows of old are of what it
-    was trained on, which is ``clean`` unless the spec says another.
+    was trained on, which is ``clean`` unless the spec says another. Rows of old are taggings, and
+    took the recipe's weight decay and warm-up, which are None here.
     """
 
     data: str
@@ -152,6 +173,10 @@ class Identity(NamedTuple):
     draws: str | None = None
     partition: int | None = None
     condition: str = "clean"
+    task: str = "tagging"
+    class_weights: str = "none"
+    weight_decay: float | None = None
+    warm_up: float | None = None
 
     @property
     def point(self) -> "Identity":
@@ -164,13 +189,15 @@ class Identity(NamedTuple):
         return self._replace(condition=_condition_of(self.spec))
 
 
+LATER = tuple(field for field in Identity._fields if field not in IDENTITY)
+"""Those that rows of old lack."""
+
+
 def identity(row: Row) -> Identity:
     """Whose row it is."""
     fields = {field: row[field] for field in IDENTITY}
-    condition = row.get("condition", _condition_of(row["spec"]))
-    return Identity(
-        **fields, draws=row.get("draws"), partition=row.get("partition"), condition=condition
-    )
+    later = {field: row[field] for field in LATER if field in row}
+    return Identity(**fields, **{"condition": _condition_of(row["spec"])} | later)
 
 
 def is_as_trained(row: Row) -> bool:

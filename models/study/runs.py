@@ -21,6 +21,7 @@ from models.data import (
 )
 from models.networks.architecture import Architecture
 from models.study.results import IDENTITY, Identity, Row, identity, is_of_one_network
+from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -100,7 +101,13 @@ def identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
         "partition": data.partition,
         "condition": data.spec.condition.name,
     }
-    return {field: known[field] for field in IDENTITY} | drawn
+    recipe = RECIPES[settings.recipe]
+    own = {
+        field: None if known[field] == getattr(recipe, field) else known[field]
+        for field in ("weight_decay", "warm_up")
+    }
+    learnt = {field: known[field] for field in ("task", "class_weights")}
+    return {field: known[field] for field in IDENTITY} | drawn | learnt | own
 
 
 def rows_wanted(wanted: Mapping[Identity, Run]) -> dict[Identity, Identity]:

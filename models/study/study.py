@@ -16,7 +16,8 @@ from featurestore.errors import MelgridError, RunError, TrainingSettingsError
 from featurestore.specs.perturbation import Condition
 from featurestore.specs.spec import Spec
 from models.data import Perturber, TrainingData, under
-from models.evaluation.metrics import METRICS, TaggingScores, bootstrap
+from models.evaluation.classification import ClassificationScores
+from models.evaluation.metrics import TaggingScores, bootstrap
 from models.networks.cost import clip_cost
 from models.study import workers
 from models.study.results import Identity, ResultsFile, Row, identity, is_of_one_network
@@ -24,7 +25,6 @@ from models.study.runs import Run, Vary, identity_fields, list_runs, rows_done, 
 from models.tasks.task import Scores
 from models.training.evaluate import evaluate, weights_digest
 from models.training.loop import Trained, train
-from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -162,9 +162,12 @@ def study(
                 _require_wanted(outcome, names, run)
                 own, *tests = outcome
                 file.append(*_missing(outcome, done))
+                second = f"PR {own['pr_auc']:.3f}"
+                if run.settings.task == "classification":
+                    second = f"accuracy {own['accuracy']:.3f}"
                 say(
                     f"{where}: ROC AUC {own['roc_auc']:.3f}, "
-                    f"PR {own['pr_auc']:.3f}, {own['train_seconds']:.0f} s{_tested(tests)}"
+                    f"{second}, {own['train_seconds']:.0f} s{_tested(tests)}"
                 )
         _require_none_failed(failed, len(wanted), results)
         return [row for row in file.rows if identity(row) in names]
@@ -318,7 +321,8 @@ def _rows(run: Run, data: TrainingData, trained: Trained) -> list[Row]:
     """The row of a training, and one for each condition that it is tested under besides."""
     checkpoint, training = trained.checkpoint, trained.training
     validation, settings = training.validation, checkpoint.settings
-    assert isinstance(validation, TaggingScores)  # a row has fields for this task alone
+    # A row has fields for these tasks alone.
+    assert isinstance(validation, TaggingScores | ClassificationScores)
     window = settings.architecture.window_frames(data.spec, data.n_frames)
     cost = clip_cost(
         settings.architecture,
@@ -326,7 +330,7 @@ def _rows(run: Run, data: TrainingData, trained: Trained) -> list[Row]:
         n_frames=data.n_frames,
         n_outputs=len(data.tags),
         width=settings.width,
-        n_windows=len(RECIPES[settings.recipe].windows(data.n_frames, window)),
+        n_windows=len(settings.schedule.windows(data.n_frames, window)),
     )
     positive = (data.test.labels > 0).sum(axis=0).tolist()
     common = identity_fields(data, run.settings) | {
@@ -350,6 +354,7 @@ def _rows(run: Run, data: TrainingData, trained: Trained) -> list[Row]:
         "bytes_per_clip": data.bytes_per_clip,
         "validation_roc_auc": validation.roc_auc,
         "validation_pr_auc": validation.pr_auc,
+        f"validation_{validation.monitored}": validation.metrics[validation.monitored],
         "train_seconds": round(training.seconds, 3),
         **_tested_fields(
             data, training.test, trained.predictions, training.inference_seconds_per_clip
@@ -377,13 +382,21 @@ def _tested_fields(
     predictions: npt.NDArray[np.float32],
     seconds_per_clip: float,
 ) -> Row:
-    assert isinstance(scores, TaggingScores)
+    assert isinstance(scores, TaggingScores | ClassificationScores)
+    of_classes = {}
+    if isinstance(scores, ClassificationScores):
+        of_classes = {
+            "classes": list(scores.classes),
+            "confusion": [list(row) for row in scores.confusion],
+            "recall_per_class": scores.recall_per_class,
+        }
     # Draws follow from the clips, so that replicates are paired between conditions, too.
     roc, pr = bootstrap(data.test.labels, predictions, strata=data.strata)
     return {
         "roc_auc": scores.roc_auc,
         "pr_auc": scores.pr_auc,
-        **{name: scores.metrics[name] for name in METRICS if name not in ("roc_auc", "pr_auc")},
+        **{n: v for n, v in scores.metrics.items() if n not in ("roc_auc", "pr_auc")},
+        **of_classes,
         "n_tags_scored": scores.n_tags_scored,
         "tags_left_out": list(scores.tags_left_out),
         "roc_auc_per_tag": scores.roc_auc_per_tag,

@@ -1,11 +1,13 @@
 """What is learnt, one file a task, by the names that settings and checkpoints use."""
 
 from featurestore.errors import TrainingSettingsError
+from models.tasks.classification import Classification
 from models.tasks.tagging import Tagging
 from models.tasks.task import MakeTask
 
 TASKS: dict[str, MakeTask] = {
     "tagging": Tagging,
+    "classification": Classification,
 }
 """All that can be learnt; a new task is a line above."""
 

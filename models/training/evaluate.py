@@ -17,9 +17,12 @@ from torch import nn
 from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.result import table
 from models.data import CACHE_LIMIT, SPLITS, ClipDataset, choose_conditions, training_data, under
+from models.evaluation.classification import ClassificationScores, evaluate_classes
+from models.evaluation.voting import vote
+from models.tasks.classification import Classification
 from models.tasks.task import Scores
 from models.training.checkpoint import Checkpoint, load_checkpoint
-from models.training.predict import timed_predict
+from models.training.predict import predict_chunks, timed_predict
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
@@ -46,14 +49,39 @@ class Evaluated:
     predictions: npt.NDArray[np.float32]
 
 
-def evaluate(checkpoint: Checkpoint, dataset: ClipDataset) -> Evaluated:
+def evaluate(
+    checkpoint: Checkpoint, dataset: ClipDataset, *, chunks: int | None = None, seed: int = 0
+) -> Evaluated:
     """Predict all clips of a data set, and score the predictions.
 
     A data set of at most `models.data.CACHE_LIMIT` bytes is cached in memory from here on.
+
+    Parameters
+    ----------
+    checkpoint : Checkpoint
+    dataset : ClipDataset
+    chunks : int, optional
+        Judge each clip by so many windows, drawn at random from it, see
+        `models.training.predict.predict_chunks`: predictions are their means, and the class of a
+        classification is the one that most of them say. None is by those of the recipe.
+    seed : int
+        Which windows are drawn.
     """
     if dataset.nbytes <= CACHE_LIMIT:
         dataset.preload()
     task = checkpoint.task
+    if chunks is not None:
+        found, seconds = predict_chunks(
+            checkpoint.network, dataset, task, checkpoint.settings, chunks=chunks, seed=seed
+        )
+        predictions = np.stack([of_clip.mean(axis=0) for of_clip in found])
+        scores: Scores
+        if isinstance(task, Classification):
+            said = np.array([vote(of_clip).winner for of_clip in found])
+            scores = evaluate_classes(dataset.labels, predictions, task.tags, said=said)
+        else:
+            scores = task.evaluate(dataset.labels, predictions)
+        return Evaluated(scores=scores, seconds_per_clip=seconds, predictions=predictions)
     predictions, seconds = timed_predict(checkpoint.network, dataset, task, checkpoint.settings)
     return Evaluated(
         scores=task.evaluate(dataset.labels, predictions),
@@ -99,6 +127,8 @@ class Evaluation:
         See `models.data.training_data`.
     scores : tuple of SplitScores
         Of each split, that of the condition that it was trained on first.
+    chunks : int or None
+        Windows drawn from each clip; None where none were.
     """
 
     checkpoint: str
@@ -106,6 +136,7 @@ class Evaluation:
     model: str
     fold: int | None
     scores: tuple[SplitScores, ...]
+    chunks: int | None = None
 
     def json(self) -> dict[str, Any]:
         """As one JSON object."""
@@ -113,12 +144,18 @@ class Evaluation:
             {"split": s.split, "condition": s.condition, "n_clips": s.n_clips, **s.scores.json()}
             for s in self.scores
         ]
-        of_checkpoint = {f: getattr(self, f) for f in ("checkpoint", "spec", "model", "fold")}
+        of_checkpoint = {
+            f: getattr(self, f) for f in ("checkpoint", "spec", "model", "fold", "chunks")
+        }
         return of_checkpoint | {"scores": found}
 
     def lines(self) -> list[str]:
-        """A table: the metrics, and what the first of them loses against the first condition."""
+        """A table: the metrics, and what the first of them loses against the first condition.
+
+        Of a classification, the confusion of each split and condition follows.
+        """
         fold = "" if self.fold is None else f", fold {self.fold}"
+        fold += "" if self.chunks is None else f", by {self.chunks} random windows a clip"
         rows: list[dict[str, object]] = []
         first: dict[str, dict[str, float]] = {}
         for s in self.scores:
@@ -134,7 +171,13 @@ class Evaluation:
                     f"loss of {lead} %": f"{100 * (own[lead] - metrics[lead]) + 0:+.2f}",
                 }
             )
-        return [f"{self.model} on {self.spec}{fold}, {self.checkpoint}", *table(rows)]
+        confusions = [
+            line
+            for s in self.scores
+            if isinstance(s.scores, ClassificationScores)
+            for line in ("", f"{s.split}, {s.condition}", *s.scores.details())
+        ]
+        return [f"{self.model} on {self.spec}{fold}, {self.checkpoint}", *table(rows), *confusions]
 
 
 def evaluate_checkpoint(
@@ -144,6 +187,8 @@ def evaluate_checkpoint(
     model: str | None = None,
     splits: Sequence[str] = ("test",),
     conditions: Sequence[str] = (),
+    chunks: int | None = None,
+    seed: int = 0,
 ) -> Evaluation:
     """Score a checkpoint on splits of a store, as it was trained and under other conditions.
 
@@ -159,13 +204,15 @@ def evaluate_checkpoint(
         Of ``train``, ``validation``, ``test``; by the checkpoint's fold where it has one.
     conditions : sequence of str
         Besides the one that it was trained on; as `models.data.choose_conditions` takes them.
+    chunks, seed : int
+        As `evaluate` has them.
 
     Raises
     ------
     TrainingError
         If there is no such checkpoint, or the store lacks a tag, a split or a condition.
     TrainingSettingsError
-        If a split is none.
+        If a split is none, or windows cannot be drawn.
     UnknownSpecError
         If the store has not the checkpoint's spec.
     """
@@ -187,6 +234,8 @@ def evaluate_checkpoint(
     for split in dict.fromkeys(splits):
         dataset: ClipDataset = getattr(data, split)
         own = trained.spec.condition
+        if isinstance(trained.task, Classification):
+            trained.task.require(dataset.labels, dataset.clip_ids)
         chosen = choose_conditions(store, dataset, conditions)
         for condition in (own, *chosen):
             clips = dataset if condition == own else under(store, dataset, condition)
@@ -195,7 +244,7 @@ def evaluate_checkpoint(
                     split=split,
                     condition=condition.name,
                     n_clips=len(clips),
-                    scores=evaluate(trained, clips).scores,
+                    scores=evaluate(trained, clips, chunks=chunks, seed=seed).scores,
                 )
             )
     return Evaluation(
@@ -204,4 +253,5 @@ def evaluate_checkpoint(
         model=trained.settings.architecture.name,
         fold=fold,
         scores=tuple(found),
+        chunks=chunks,
     )

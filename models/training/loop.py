@@ -36,12 +36,12 @@ from models.data.augment import augmented
 from models.data.sampler import seed_of
 from models.networks.adapters import attach, hold_norms, learnt, merge, unfrozen
 from models.networks.own import user_errors
+from models.tasks.classification import Classification
 from models.tasks.task import Scores
 from models.training import distributed
 from models.training.checkpoint import Checkpoint, Training, new_network, save_checkpoint
 from models.training.log import Epoch, EpochLog
 from models.training.predict import predict, timed_predict
-from models.training.recipes import RECIPES
 from models.training.settings import TrainSettings
 from models.training.state import load_state, save_state
 
@@ -132,6 +132,7 @@ def train(
     log: Path | None = None,
     tensorboard: Path | None = None,
     progress: bool = True,
+    after_epoch: Callable[[Epoch], object] | None = None,
 ) -> Trained:
     """Train a network on `data`, choose the best epoch, evaluate it.
 
@@ -150,6 +151,8 @@ def train(
         Folder for TensorBoard's files.
     progress : bool
         Show a bar on stderr.
+    after_epoch : callable, optional
+        Is told of each epoch; what it raises ends the training.
 
     Raises
     ------
@@ -187,6 +190,8 @@ def train(
                 monitored = training.task.scores.monitored
                 shown = {"loss": epoch["loss"], monitored: epoch[f"validation_{monitored}"]}
                 bar.show({name: f"{value:.3f}" for name, value in shown.items()})
+                if after_epoch is not None:
+                    after_epoch(epoch)
         return training.finish()
 
 
@@ -197,14 +202,17 @@ class _Training:
         self, data: TrainingData, settings: TrainSettings, initial: "Initial | None" = None
     ) -> None:
         self.epochs: list[Epoch] = []
-        self.task = settings.new_task(data.tags)
+        self.task = settings.new_task(data.tags, data.train.labels)
         self._data, self._settings, self._initial = data, settings, initial
         if settings.draws != (data.draws is not None):
             raise TrainingError(
                 f"draws is {settings.draws} in the settings, and the data were prepared otherwise: "
                 f"give training_data(draws={settings.draws})"
             )
-        self._recipe = RECIPES[settings.recipe]
+        if isinstance(self.task, Classification):
+            for split in (data.train, data.validation, data.test):
+                self.task.require(split.labels, split.clip_ids)
+        self._recipe = settings.schedule
         self._device, self._bf16 = settings.torch_device(), settings.autocast()
         torch.manual_seed(settings.seed)
         self._network = new_network(

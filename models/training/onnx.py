@@ -22,7 +22,6 @@ from featurestore.storage.atomic import atomic_write
 from models.networks.own import user_errors
 from models.tasks.task import Task
 from models.training.checkpoint import Checkpoint, load_checkpoint
-from models.training.recipes import RECIPES
 
 TOLERANCE = 1e-5
 """How far predictions by onnxruntime may be from PyTorch's."""
@@ -95,7 +94,7 @@ def metadata_of(checkpoint: Checkpoint) -> dict[str, str]:
         "sr": str(spec.sr),
         "hop": str(hop),
         "window": str(hop * n_frames),
-        "n_windows": str(RECIPES[settings.recipe].n_windows or 0),
+        "n_windows": str(settings.schedule.n_windows or 0),
         "source": checkpoint.source,
     }
 

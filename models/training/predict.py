@@ -1,5 +1,6 @@
 """Apply a network to clips: a clip's prediction is the mean over its windows."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 
@@ -8,11 +9,12 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
+from featurestore.errors import TrainingSettingsError
 from models.data import Clip, ClipDataset, loader
 from models.networks.own import user_errors
 from models.tasks.task import Task
 from models.training import distributed
-from models.training.recipes import RECIPES, Recipe
+from models.training.recipes import Recipe
 from models.training.settings import TrainSettings
 
 
@@ -42,7 +44,7 @@ def timed_predict(
     device = settings.torch_device()
     network = network.to(device).eval()
     window = settings.architecture.window_frames(dataset.spec, dataset.n_frames)
-    recipe = RECIPES[settings.recipe]
+    recipe = settings.schedule
     batches = loader(
         dataset,
         batch_size=settings.batch_size,
@@ -63,6 +65,77 @@ def timed_predict(
             done += len(rows)
     predictions = distributed.all_reduce(predictions.to(device)).cpu()
     return predictions.numpy(), seconds / max(1, done)
+
+
+def predict_chunks(
+    network: nn.Module,
+    dataset: ClipDataset,
+    task: Task,
+    settings: TrainSettings,
+    *,
+    chunks: int,
+    seed: int = 0,
+) -> tuple[list[npt.NDArray[np.float32]], float]:
+    """Predictions for windows drawn from each clip, and the time that took [s] per clip.
+
+    Which windows are drawn follows from the seed and the clip's id, whatever other clips there
+    are. Every valid frame that can be a window's first is as likely to be; of a clip that is no
+    longer than a window there is one.
+
+    Parameters
+    ----------
+    network, dataset, task, settings
+        As `predict` has them.
+    chunks : int
+        Windows of a clip.
+    seed : int
+
+    Returns
+    -------
+    predictions : list of array, each of shape (n_windows, task.n_outputs)
+        By clip, in their order.
+    seconds : float
+
+    Raises
+    ------
+    TrainingSettingsError
+        If there is less than one, or the network takes whole clips, of which there is one window.
+    """
+    if chunks < 1 or seed < 0:
+        name, value, least = ("chunks", chunks, 1) if chunks < 1 else ("seed", seed, 0)
+        raise TrainingSettingsError(f"{name} is {value}; it must be at least {least}")
+    device = settings.torch_device()
+    network = network.to(device).eval()
+    window = settings.architecture.window_frames(dataset.spec, dataset.n_frames)
+    if window >= dataset.n_frames:
+        raise TrainingSettingsError(
+            f"{settings.architecture.name} takes whole clips, of {dataset.n_frames} frames, from "
+            "which no windows can be drawn: leave --chunks out"
+        )
+    found: list[npt.NDArray[np.float32]] = []
+    seconds = 0.0
+    with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, settings.autocast()):
+        for clips in loader(dataset, batch_size=settings.batch_size):
+            began = time.perf_counter()
+            starts = [
+                _places(dataset.clip_ids[len(found) + i], n, window, chunks, seed)
+                for i, n in enumerate(torch.as_tensor(clips.n_valid).tolist())
+            ]
+            values = clips.values.to(device)
+            predicted = predict_windows(network, values, starts, task=task, window=window)
+            found += [of_clip.cpu().numpy() for of_clip in predicted]
+            seconds += time.perf_counter() - began
+    return found, seconds / max(1, len(found))
+
+
+def _places(clip_id: str, n_valid: int, window: int, chunks: int, seed: int) -> list[int]:
+    """First frames of the windows of a clip, in order."""
+    n_places = n_valid - window + 1
+    if n_places <= 1:
+        return [0]
+    of_clip = int.from_bytes(hashlib.sha256(clip_id.encode()).digest()[:8], "big")
+    generator = np.random.default_rng([seed, of_clip])
+    return sorted(generator.integers(n_places, size=chunks).tolist())
 
 
 def predict_batch(

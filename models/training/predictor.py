@@ -16,7 +16,6 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 from models.data import Clip
 from models.training.checkpoint import Checkpoint
 from models.training.predict import predict_batch, predict_windows
-from models.training.recipes import RECIPES
 
 _ON_CPU, _ELSEWHERE = 8, 64
 
@@ -64,7 +63,7 @@ class Predictor:
         network = checkpoint.network if self._in_bfloat16 else folded(checkpoint.network)
         self._network = network.to(self._device).eval()
         self._task = checkpoint.task
-        self._recipe = RECIPES[settings.recipe]
+        self._recipe = settings.schedule
         self.batch_size = batch_size or (_ON_CPU if self._device.type == "cpu" else _ELSEWHERE)
         self.begin()
         self.window = settings.architecture.window_frames(checkpoint.spec, checkpoint.n_frames)

@@ -1,8 +1,11 @@
 """How a network is trained: settings that validate themselves."""
 
 import dataclasses
+import math
 from typing import Any, Literal, Self, get_args
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from featurestore.errors import TrainingSettingsError
@@ -12,10 +15,12 @@ from models.networks.adapters import Adapter
 from models.networks.architecture import Architecture
 from models.networks.own import is_name, is_reference
 from models.tasks import parse_task
+from models.tasks.classification import Classification
 from models.tasks.task import Task
-from models.training.recipes import RECIPES
+from models.training.recipes import RECIPES, Recipe
 
 Amp = Literal["auto", "bf16", "off"]
+ClassWeights = Literal["none", "balanced"]
 
 _OF_RECIPE: Any = None
 _MAX_SEED = 2**63 - 1  # torch's generators take no more
@@ -24,7 +29,11 @@ _CHOICES = {
     "recipe": tuple(RECIPES),
     "augment": AUGMENTS,
     "amp": get_args(Amp),
+    "class_weights": get_args(ClassWeights),
 }
+
+_OF_RECIPES = ("epochs", "batch_size", "learning_rate", "weight_decay", "warm_up")
+"""Settings that a recipe has numbers for."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -39,6 +48,9 @@ class TrainSettings:
         another process, it is this version of the file or an error.
     task : str
         What is learnt: a name in `models.tasks.TASKS`.
+    class_weights : {'none', 'balanced'}
+        Of a classification alone: ``balanced`` weighs each class's clips in the loss by the inverse
+        of how many there are in the training split.
     width : float
         Scales the network's filters; 1 is the study's network, 0.125 trains on a laptop.
     recipe : {'ferraro2020', 'modern'}
@@ -49,12 +61,16 @@ class TrainSettings:
         Whether training clips are read from random draws of them, stored or made each time, see
         `models.data.training_data`; `augment` changes what was read.
     epochs : int
-        Passes over the training split. None, here and in the next two, is the recipe's own, and
+        Passes over the training split. None, here and in the next four, is the recipe's own, and
         is replaced by it: settings that mean the same are equal.
     batch_size : int
         Clips in a batch at most, over all processes; 2 or more, as batch norm needs them.
     learning_rate : float
         The highest one.
+    weight_decay : float
+        From 0.
+    warm_up : float
+        Share of all steps over which the learning rate rises, from 0 to 1.
     seed : int
         Of the first weights and the order of the clips. On a CPU, the same seed gives the same
         numbers on the same machine with the same number of threads.
@@ -74,6 +90,7 @@ class TrainSettings:
 
     model: str = "vgg"
     task: str = "tagging"
+    class_weights: ClassWeights = "none"
     width: float = 1.0
     recipe: str = "ferraro2020"
     augment: Augment = "none"
@@ -81,6 +98,8 @@ class TrainSettings:
     epochs: int = _OF_RECIPE
     batch_size: int = _OF_RECIPE
     learning_rate: float = _OF_RECIPE
+    weight_decay: float = _OF_RECIPE
+    warm_up: float = _OF_RECIPE
     seed: int = 0
     device: str = "auto"
     amp: Amp = "auto"
@@ -97,7 +116,7 @@ class TrainSettings:
                     f"{field} is {value!r}; it must be one of {', '.join(choices)}"
                 )
         recipe = RECIPES[self.recipe]
-        for field in ("epochs", "batch_size", "learning_rate"):
+        for field in _OF_RECIPES:
             if getattr(self, field) is None:
                 object.__setattr__(self, field, getattr(recipe, field))
         for field, low in (("epochs", 1), ("batch_size", 2), ("seed", 0)):
@@ -114,7 +133,7 @@ class TrainSettings:
             raise TrainingSettingsError(f"draws is {self.draws!r}; it must be true or false")
         if self.seed > _MAX_SEED:
             raise TrainingSettingsError(f"seed is {self.seed}; it must be at most {_MAX_SEED}")
-        for field in ("width", "learning_rate"):
+        for field in ("width", "learning_rate", "weight_decay", "warm_up"):
             value = getattr(self, field)
             if isinstance(value, bool) or not isinstance(value, int | float):
                 raise TrainingSettingsError(f"{field} is {value!r}; it must be a number")
@@ -124,7 +143,26 @@ class TrainSettings:
             raise TrainingSettingsError(
                 f"learning_rate is {self.learning_rate}; it must be above 0 and at most 1"
             )
+        if not 0 <= self.weight_decay < math.inf:
+            raise TrainingSettingsError(
+                f"weight_decay is {self.weight_decay}; it must be 0 or more"
+            )
+        if not 0 <= self.warm_up <= 1:
+            raise TrainingSettingsError(
+                f"warm_up is {self.warm_up}; it must be a share of all steps, from 0 to 1"
+            )
+        if self.class_weights != "none" and self.task != "classification":
+            raise TrainingSettingsError(
+                f"class_weights is {self.class_weights!r}, and the task {self.task}; only a "
+                "classification has classes: leave it out, or take that task"
+            )
         self.torch_device()
+
+    @property
+    def schedule(self) -> Recipe:
+        """The recipe, with these settings in place of its own numbers."""
+        numbers = {field: getattr(self, field) for field in _OF_RECIPES}
+        return dataclasses.replace(RECIPES[self.recipe], **numbers)
 
     @property
     def architecture(self) -> Architecture:
@@ -136,9 +174,23 @@ class TrainSettings:
         """Whether bands are brought to mean 0 and standard deviation 1 before the network."""
         return RECIPES[self.recipe].normalise and not self.architecture.needs_unit
 
-    def new_task(self, tags: tuple[str, ...]) -> Task:
-        """Make the task that `task` names, for these tags."""
-        return parse_task(self.task)(tags=tags)
+    def new_task(
+        self, tags: tuple[str, ...], labels: npt.NDArray[np.float32] | None = None
+    ) -> Task:
+        """Make the task that `task` names, for these tags.
+
+        Parameters
+        ----------
+        tags : tuple of str
+        labels : array, shape (n_clips, n_tags), optional
+            Those of the training split, which `class_weights` are counted from: the loss needs
+            them, predictions and scores do not.
+        """
+        task = parse_task(self.task)(tags=tags)
+        if self.class_weights == "balanced" and labels is not None:
+            assert isinstance(task, Classification)
+            return task.balanced(labels)
+        return task
 
     def torch_device(self) -> torch.device:
         """Name the device to train on, once torch has found it."""

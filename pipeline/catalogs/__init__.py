@@ -10,17 +10,30 @@ from pipeline.catalogs.catalog import Catalog
 from pipeline.catalogs.data_sets import CATALOGS, TAGS
 from pipeline.catalogs.folder import list_folder
 from pipeline.catalogs.paths import absolute, list_paths
+from pipeline.catalogs.split import Split, draw_splits, drawn_lines
 from pipeline.catalogs.table import endings, is_table, list_frame, list_table
 from pipeline.catalogs.table.settings import TableSettings
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["CATALOGS", "Catalog", "TableSettings", "list_paths", "open_catalog", "tags_of"]
+__all__ = [
+    "CATALOGS",
+    "Catalog",
+    "Split",
+    "TableSettings",
+    "drawn_lines",
+    "list_paths",
+    "open_catalog",
+    "tags_of",
+]
 
 
 def open_catalog(
-    audio: "str | pd.DataFrame", catalog: str | None = None, table: TableSettings | None = None
+    audio: "str | pd.DataFrame",
+    catalog: str | None = None,
+    table: TableSettings | None = None,
+    split: Split | None = None,
 ) -> Catalog:
     """List a collection.
 
@@ -34,16 +47,23 @@ def open_catalog(
         The data set's name in `CATALOGS`; None for a folder or a table.
     table : TableSettings or None
         How a table is to be read; None for paths, 0/1 columns and what is known by its name.
+    split : Split or None
+        Splits to draw; None for those that the collection has, if any.
 
     Raises
     ------
     CatalogError
         If there is nothing at `audio`, if there is no such data set, if `table` is given for what
-        is no table, or if the collection cannot be listed.
+        is no table, if splits are to be drawn where there are some, or if the collection cannot be
+        listed.
     SettingsError, StorageError
         If it is at a URL that cannot be used, see `file_system` and `refuse_secrets`.
     """
-    table = table or TableSettings()
+    listed = _listed(audio, catalog, table or TableSettings())
+    return listed if split is None else draw_splits(listed, split)
+
+
+def _listed(audio: "str | pd.DataFrame", catalog: str | None, table: TableSettings) -> Catalog:
     if table.root is not None:
         table = dataclasses.replace(table, root=absolute(table.root))
     if isinstance(audio, os.PathLike):

@@ -67,6 +67,7 @@ def clip_table(catalog: Catalog, n_tiles: Mapping[str, int] | None = None) -> Cl
         tags=catalog.tags,
         labels=catalog.labels[track],
         meta={name: column[track] for name, column in catalog.meta.items()},
+        drawn=catalog.drawn,
     )
 
 

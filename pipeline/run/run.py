@@ -20,6 +20,7 @@ from featurestore.specs.views import best_source
 from featurestore.store import FeatureStore
 from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
+from pipeline.catalogs.split import draw_as_before
 from pipeline.features.plan import arrange
 from pipeline.run.cluster import connect
 from pipeline.run.compute import compute
@@ -107,6 +108,10 @@ def run(
                 f"{path} was imported, so its clips are not those of any audio known here; "
                 "run melgrid import to go on with it, or give another place with -o"
             )
+        if not catalog.drawn:
+            catalog = draw_as_before(catalog, store.table.drawn)
+            if catalog.drawn:
+                notify(f"splits are drawn as those of the store: {catalog.drawn}")
         began = time.monotonic()
         table = clip_table(catalog, tiles_of(catalog, store, settings, client, notify))
         stored = stored_specs(specs, settings, store)

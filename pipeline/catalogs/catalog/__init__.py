@@ -66,6 +66,9 @@ class Catalog:
     meta : mapping of str to np.ndarray [shape=(n_tracks,), dtype=int64, float64 or object]
         Further columns for the clip table: whole numbers, numbers with nan where there is none,
         or text. Called as `is_meta_name` has it, and like no other column, nor a tag.
+    drawn : str
+        How the splits were drawn, as `pipeline.catalogs.split.Split` says it; empty where they are
+        the collection's own.
     passed_over : mapping of str to int
         What was found beside the tracks, and how many of it: by the ending of files.
     where : callable (row) -> str, optional
@@ -91,6 +94,7 @@ class Catalog:
     artist: Sequence[str] | None = dataclasses.field(default=None, repr=False)
     album: Sequence[str] | None = dataclasses.field(default=None, repr=False)
     meta: Mapping[str, npt.NDArray[Any]] = dataclasses.field(default_factory=dict, repr=False)
+    drawn: str = dataclasses.field(default="", repr=False)
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict, repr=False)
     where: dataclasses.InitVar[Callable[[int], str] | None] = None
 

@@ -1,13 +1,20 @@
 """GTZAN: 1,000 excerpts of 30 s in 10 genres, of which the fault-filtered split keeps 930.
 
 Excerpts are 22.05 kHz, mono, 16 bit, WAV. AUDIO is the folder that holds a folder a genre
-(``blues/blues.00000.wav``) and the lists ``{train,valid,test}_filtered.txt``.
+(``blues/blues.00000.wav``) and, but for ``gtzan-all``, the lists
+``{train,valid,test}_filtered.txt``. ``gtzan-all`` is all excerpts that are there, WAV or AU,
+without splits: ``featurize --split 8:1:1`` draws some, by track, as many publications have it;
+repetitions and artists are then in several of them.
 
 The split is Kereliuk's: 443, 197 and 290 excerpts, without the repetitions, mislabellings and
 distortions that Sturm found, and made to keep artists apart. The tags are the 10 genres, in
 alphabetical order.
 """
 
+import re
+
+from featurestore.errors import CatalogError
+from featurestore.storage.urls import file_system
 from pipeline.catalogs.catalog import Catalog, multi_hot
 from pipeline.catalogs.catalog.files import open_metadata
 
@@ -67,5 +74,43 @@ def list_gtzan(folder: str) -> Catalog:
     )
 
 
-CATALOGS = {"gtzan": list_gtzan}
+_EXCERPT = re.compile(r"([a-z]+)/\1\.\d{5}\.(wav|au)")
+
+
+def list_all(folder: str) -> Catalog:
+    """List all excerpts of GTZAN that are there, without splits.
+
+    Parameters
+    ----------
+    folder : str
+        The folder that holds a folder a genre.
+
+    Raises
+    ------
+    CatalogError
+        If it holds none.
+    """
+    with file_system(folder) as (fs, root):
+        inside = sorted(path[len(root) :].strip("/") for path in fs.find(root))
+    paths = [path for path in inside if _EXCERPT.fullmatch(path)]
+    if not paths:
+        raise CatalogError(
+            f"{folder} has no blues/blues.00000.wav (nor .au) nor any other excerpt in a folder a "
+            f"genre; {_REMEDY}"
+        )
+    both = {path.removesuffix(".wav") for path in paths}
+    paths = [path for path in paths if path.removesuffix(".au") not in both or path.endswith("wav")]
+    tags, labels = multi_hot([[path.split("/")[0]] for path in paths])
+    return Catalog(
+        name="gtzan-all",
+        root=folder,
+        track_id=paths,
+        path=paths,
+        split=[""] * len(paths),
+        tags=tags,
+        labels=labels,
+    )
+
+
+CATALOGS = {"gtzan": list_gtzan, "gtzan-all": list_all}
 """Its editions by name: from the folder that holds it to a catalog."""

@@ -5,7 +5,14 @@ import math
 import pytest
 
 from featurestore.errors import OutputError, RunError, TrainingError
-from models.study.results import IDENTITY, ResultsFile, identity, is_as_trained, read_results
+from models.study.results import (
+    IDENTITY,
+    LATER,
+    ResultsFile,
+    identity,
+    is_as_trained,
+    read_results,
+)
 from models.training.settings import TrainSettings
 
 ROW = {
@@ -186,7 +193,8 @@ def test_a_number_that_json_has_not_is_never_written(tmp_path):
 def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
     settings = {field.name for field in dataclasses.fields(TrainSettings)}
     of_data = {"data", "spec", "encoding", "fold"}
-    assert set(IDENTITY) == settings - {"device", "task", "draws"} | of_data
+    of_run = of_data | {"partition", "condition"}
+    assert {*IDENTITY, *LATER} == settings - {"device"} | of_run
     assert identity(ROW) == identity(ROW | {"roc_auc": 0.1, "gmac": 3})
     for field in IDENTITY:
         assert identity(ROW) != identity(ROW | {field: "other"})
@@ -194,6 +202,10 @@ def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
     assert identity(ROW) == identity(ROW | {"partition": None, "draws": None})
     assert identity(ROW) != identity(ROW | {"draws": "4 draws of pitch-5:5 p0.5"})
     assert identity(ROW | {"draws": "4 draws of pitch-5:5 p0.5"}).point.draws
+    of_old = {"task": "tagging", "class_weights": "none", "weight_decay": None, "warm_up": None}
+    assert identity(ROW) == identity(ROW | of_old)
+    for field, value in (("task", "classification"), ("weight_decay", 0.1), ("warm_up", 0.1)):
+        assert identity(ROW) != identity(ROW | {field: value})
 
 
 def test_rows_without_a_condition_are_of_what_was_trained_on():

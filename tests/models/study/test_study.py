@@ -46,6 +46,31 @@ def lasting(rows):
     return sorted(kept, key=lambda row: str(identity(row)))
 
 
+def test_a_study_of_classes_is_compared_as_any_other_and_keeps_what_is_confused(
+    toy_store, write_store, path
+):
+    spec = toy_store.specs[0]
+    loud = toy_store.clips["loud"][:35]
+    store = write_store(
+        {spec: toy_store[spec].read(range(35))},
+        tags={"loud": loud, "quiet": 1 - loud},
+        split=toy_store.clips["split"][:35],
+    )
+    said = []
+    settings = dataclasses.replace(SETTINGS, task="classification", class_weights="balanced")
+    rows = run(store, path, settings=settings, say=said.append)
+    assert rows == read_results(path)[0]
+    assert rows[0]["task"] == "classification"
+    assert rows[0]["classes"] == ["loud", "quiet"]
+    assert np.trace(rows[0]["confusion"]) == pytest.approx(8 * rows[0]["accuracy"])
+    assert rows[0].keys() >= {"validation_accuracy", "recall_per_class", "f1", "loss"}
+    assert "accuracy" in said[-1]
+    comparison = compare(rows)
+    assert {"classification", "class weights balanced"} <= {*comparison.common}
+    assert run(store, path, settings=settings, say=said.append) == rows  # not done again
+    assert said[-1] == "2 of 2 runs were done before"
+
+
 def test_each_run_is_a_row_that_says_what_was_done_and_what_came_out(toy_store, path):
     rows = run(toy_store, path)
     assert rows == read_results(path)[0]

@@ -5,10 +5,11 @@ import pytest
 import torch
 
 from featurestore import FeatureSpec
-from models.data import training_data
+from featurestore.errors import TrainingSettingsError
+from models.data import ClipDataset, training_data
 from models.networks import ARCHITECTURES
 from models.training.loop import train
-from models.training.predict import predict
+from models.training.predict import predict, predict_chunks
 from models.training.settings import TrainSettings
 
 SETTINGS = TrainSettings(width=0.03, epochs=2, batch_size=6, seed=1, device="cpu", amp="off")
@@ -83,6 +84,50 @@ def test_a_network_without_a_window_takes_clips_with_their_padding(long_store):
     with torch.inference_mode():
         expected = trained.checkpoint.network(data.test[0].values[None]).sigmoid()[0]
     np.testing.assert_allclose(trained.predictions[0], expected, atol=1e-6)
+
+
+def test_windows_are_drawn_by_seed_and_clip_whatever_other_clips_there_are(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    settings = dataclasses.replace(SETTINGS, model="musicnn", epochs=1)
+    trained = train(data, settings, progress=False)
+    network, task = trained.checkpoint.network, trained.checkpoint.task
+
+    def drawn(dataset, **how):
+        return predict_chunks(network, dataset, task, settings, **{"chunks": 20, **how})[0]
+
+    clips = drawn(data.test)
+    assert {of_clip.shape for of_clip in clips} == {(20, 1)}
+    rows = data.test.rows
+    alone = ClipDataset(
+        long_store[data.spec],
+        rows[4:5],
+        data.test.labels[4:5],
+        n_valid=data.test.n_valid[4:5],
+        clip_ids=data.test.clip_ids[4:5],
+    )
+    np.testing.assert_allclose(drawn(alone)[0], clips[4], atol=1e-6)  # other batch size
+    assert (drawn(data.test, seed=1)[4] != clips[4]).any()
+    # Windows of a short clip lie within its valid frames: padding would be told.
+    valid = data.test[0].values[:, :60]
+    with torch.inference_mode():
+        every = network(valid.unfold(1, 46, 1).transpose(0, 1).contiguous()).sigmoid()
+    for value in clips[0]:
+        assert (every - torch.from_numpy(value)).abs().min() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("how", "message"),
+    [
+        ({"chunks": 0}, "chunks is 0; it must be at least 1"),
+        ({"chunks": 2, "seed": -1}, "seed is -1; it must be at least 0"),
+        ({"chunks": 2}, "vgg takes whole clips, of 24 frames, .* leave --chunks out"),
+    ],
+)
+def test_windows_that_cannot_be_drawn_are_refused(how, message, toy_store):
+    data = training_data(toy_store, toy_store.specs[0])
+    trained = train(data, dataclasses.replace(SETTINGS, epochs=1), progress=False).checkpoint
+    with pytest.raises(TrainingSettingsError, match=message):
+        predict_chunks(trained.network, data.test, trained.task, SETTINGS, **how)
 
 
 def test_a_recipe_may_judge_by_windows_that_are_evenly_spaced(long_store):

@@ -57,6 +57,11 @@ def make_gtzan(folder: Path) -> None:
     (folder / "train_filtered.txt").write_text("blues/blues.00029.wav\nrock/rock.00001.wav\n")
     (folder / "valid_filtered.txt").write_text("blues/blues.00000.wav\n")
     (folder / "test_filtered.txt").write_text("jazz/jazz.00012.wav\n")
+    for name in ("blues.00000.wav", "blues.00000.au", "blues.00001.wav", "rock.00001.au"):
+        genre = folder / name.split(".")[0]
+        genre.mkdir(exist_ok=True)
+        (genre / name).touch()
+    (folder / "blues" / "cover.wav").touch()
 
 
 def make_msd(folder: Path) -> None:

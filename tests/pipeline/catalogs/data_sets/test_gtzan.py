@@ -10,6 +10,13 @@ def test_the_folder_is_the_genre_and_the_list_the_split(sample):
     assert catalog.split == ("train", "train", "validation", "test")
 
 
+def test_all_of_it_is_what_is_there_once_and_without_splits(sample):
+    catalog = open_catalog(sample("gtzan"), "gtzan-all")
+    assert catalog.path == ("blues/blues.00000.wav", "blues/blues.00001.wav", "rock/rock.00001.au")
+    assert catalog.tags == ("blues", "rock")
+    assert set(catalog.split) == {""}
+
+
 def test_the_real_lists_have_the_published_counts(shared):
     catalog = open_catalog(str(shared / "gtzan"), "gtzan")
     assert Counter(catalog.split) == {"train": 443, "validation": 197, "test": 290}
