@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from featurestore.specs.spec import Spec
     from featurestore.store import FeatureStore
     from models.networks.adapters import Adapter
+    from models.student.student import TeacherSettings
     from models.study.runs import Vary
     from models.training.settings import TrainSettings
     from pipeline.catalogs import Split, TableSettings
@@ -600,14 +601,14 @@ device_option = click.option(
 
 step_options = together(
     width_option("Scales the numbers of filters; 0.125 trains on a laptop."),
-    click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020",
+    click.option("--recipe", type=click.Choice(["ferraro2020", "modern", "won2020", "won2021",
                                                 "mtat-report-1", "mtat-report-2",
                                                 "ast-dora"]),
                  default="ferraro2020", show_default=True,
                  help="ferraro2020 is the study's: Adam at a constant rate; modern is "
                  "AdamW with warm-up, cosine decay, averaged weights, early stopping; won2020 "
-                 "goes from Adam to SGD, and judges a clip by 16 windows; ast-dora is "
-                 "for adapters."),
+                 "goes from Adam to SGD, and judges a clip by 16 windows; won2021 is "
+                 "Adam, and judges by 8; ast-dora is for adapters."),
     click.option("--augment", type=click.Choice(["none", "specaugment", "mixup"]),
                  default="none", show_default=True, help="Augmentation of training clips."),
     click.option("--draws", is_flag=True,
@@ -694,6 +695,43 @@ training_options = together(
     several("--tags", "TAG", "a tag", str, "Tags to learn.  [all]", multiple=False),
 )  # fmt: skip
 """How networks are trained."""
+
+
+def _teacher(
+    teacher: str | None,
+    unlabelled: str | None,
+    mixing: float | None,
+    teacher_model: str | None,
+) -> "TeacherSettings | None":
+    if teacher is None:
+        if (unlabelled, mixing, teacher_model) != (None, None, None):
+            raise click.UsageError(
+                "--unlabelled, --mixing and --teacher-model are of --teacher: give it too"
+            )
+        return None
+    from models.student.student import TeacherSettings
+
+    return TeacherSettings(
+        checkpoint=teacher,
+        model=teacher_model,
+        unlabelled=None if unlabelled is None else _open_store(unlabelled),
+        mixing=1.0 if mixing is None else mixing,
+    )
+
+
+teacher_options = together(
+    click.option("--teacher", metavar="CHECKPOINT",
+                 help="Learn from what it says of clips without labels, too; half of each batch."),
+    click.option("--unlabelled", metavar="STORE",
+                 help="Where these are: its rows of the split 'unlabelled' and of none.  [those of "
+                 "STORE of the split 'unlabelled', or whose labels are hidden]"),
+    click.option("--mixing", type=float, metavar="WEIGHT",
+                 help="Weight of what the teacher says; 0 is without it.  [1]"),
+    click.option("--teacher-model", metavar="FILE.py:CLASS",
+                 help="Where the teacher's network is, if it is from a file of your own."),
+    gathered("teacher", _teacher, "teacher"),
+)  # fmt: skip
+"""Whom a student learns from."""
 
 
 # Commands
@@ -1141,6 +1179,16 @@ def _train_settings(perturber: "Perturber | None", settings: dict[str, Any]) -> 
 )
 @click.option("--tensorboard", metavar="FOLDER", help="Write TensorBoard's files there.")
 @training_options
+@click.option(
+    "--labelled-share",
+    type=float,
+    default=1.0,
+    show_default=True,
+    metavar="SHARE",
+    help="Share of the training clips that keep their labels, drawn by --seed; the "
+    "others count as unlabelled.",
+)
+@teacher_options
 @json_option
 def train(
     store: "FeatureStore",
@@ -1152,13 +1200,16 @@ def train(
     tensorboard: str | None,
     tags: list[str] | None,
     perturber: "Perturber | None",
+    labelled_share: float,
+    teacher: "TeacherSettings | None",
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Train a network on one spec of STORE, and evaluate it.
 
     With --init, from the weights of another checkpoint of the same network; with
-    --adapter, few weights beside those, which stay as they are.
+    --adapter, few weights beside those, which stay as they are. With --teacher it
+    learns from clips without labels, too.
     """
     from models.data import clean_specs, training_data
     from models.training.loop import train_to_checkpoint
@@ -1170,7 +1221,15 @@ def train(
     own = clean_specs(store, how.architecture.accepts)
     if spec is None and len(own) != 1:
         raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
-    data = training_data(store, spec or own[0], tags=tags, fold=fold, draws=perturber or how.draws)
+    data = training_data(
+        store,
+        spec or own[0],
+        tags=tags,
+        fold=fold,
+        draws=perturber or how.draws,
+        labelled_share=labelled_share,
+        labelled_seed=how.seed,
+    )
     if not as_json:
         notes = [data.note] if data.note else []
         if initial is not None:
@@ -1179,10 +1238,32 @@ def train(
             notes.append(RANDOM_AND_FROZEN)
         print_lines(notes, err=True)
     output = save_adapter or output
-    trained = train_to_checkpoint(
-        output, data, how, initial=initial, adapter_only=save_adapter is not None,
-        tensorboard=tensorboard, progress=not as_json,
-    )  # fmt: skip
+    if teacher is None:
+        trained = train_to_checkpoint(
+            output,
+            data,
+            how,
+            initial=initial,
+            adapter_only=save_adapter is not None,
+            tensorboard=tensorboard,
+            progress=not as_json,
+        )
+    else:
+        from models.student.student import train_student
+
+        trained = train_student(
+            output,
+            data,
+            how,
+            teacher=teacher,
+            store=store,
+            initial=initial,
+            adapter_only=save_adapter is not None,
+            perturber=perturber,
+            tensorboard=tensorboard,
+            say=lambda text: None if as_json else print_lines([text], err=True),
+            progress=not as_json,
+        )
     if trained is None:  # torchrun's other processes
         return
     training = trained.training
@@ -1231,7 +1312,7 @@ def export_model(checkpoint: str, output: str, model: str | None, as_json: bool)
 @melgrid.command("import-weights")
 @click.argument("file", metavar="FILE")
 @click.option("--model", required=True, metavar="NAME",
-              help="Network that they are of: fcn, crnn, musicnn-smc, ast.")  # fmt: skip
+              help="Network that they are of: fcn, crnn, musicnn-smc, ast, mtt.")  # fmt: skip
 @click.option("--data", metavar="NAME", help="Data set that it learnt the tags of: mtat.")
 @click.option("--tags", "tags_file", metavar="TEXT",
               help="File of its tags instead, a line each, in the order of outputs.")  # fmt: skip

@@ -849,3 +849,33 @@ def test_export_says_what_it_wrote_and_refuses_to_replace_it(store, tmp_path):
 def test_import_refuses_in_a_line(tmp_path):
     assert "is not a folder" in refused("import", tmp_path / "nowhere")
     assert "holds no npz file" in refused("import", tmp_path)
+
+
+def test_a_student_is_trained_with_a_teacher_from_the_command_line(store, tmp_path):
+    (path, _), teacher, student = store, tmp_path / "teacher", tmp_path / "student"
+    how = ("--width", 0.02, "--epochs", 2, "--batch-size", 8, "--amp", "off", "--device", "cpu")
+    usual = ("train", path, "--spec", "sr8000-mel16-x2-db", *how, "--labelled-share", 0.5)
+    told = invoke(*usual, "-o", teacher)
+    assert told.exit_code == 0, told.output
+    assert "5 clips of sr8000-mel16-x2-db are unlabelled, the labels of some hidden" in told.stderr
+
+    told = invoke(*usual, "-o", student, "--teacher", teacher)
+    assert told.exit_code == 0, told.output
+    assert f"5 unlabelled clips of {path}, 5 labelled ones; noise: none but dropout" in told.stderr
+    assert sorted(p.name for p in tmp_path.glob("student*")) == [
+        "student", "student.jsonl", "student.labels",
+    ]  # fmt: skip
+    scores = json.loads(
+        invoke(*usual, "-o", student, "--teacher", teacher, "--mixing", 0.5, "--json").stdout
+    )
+    assert scores["checkpoint"] == str(student)
+    same = invoke(*usual, "-o", tmp_path / "same", "--teacher", teacher, "--mixing", 0)
+    again = invoke(*usual, "-o", tmp_path / "again")
+    assert same.stdout.replace("same", "again") == again.stdout
+
+    line = refused(*usual, "-o", teacher, "--teacher", teacher, code=1)
+    assert "would replace its teacher" in line
+    line = refused(*usual, "-o", student, "--mixing", 0.5)
+    assert "--unlabelled, --mixing and --teacher-model are of --teacher: give it too" in line
+    line = refused(*usual, "-o", student, "--teacher", teacher, "--unlabelled", path, code=1)
+    assert "has no unlabelled clip that is ready" in line

@@ -28,6 +28,9 @@ from featurestore.storage.files import Files
 if TYPE_CHECKING:
     import zarr
 
+UNLABELLED = "unlabelled"
+"""The split of clips that nothing is known of: features without labels."""
+
 _TEXTS = ("clip_id", "path", "split", "artist", "album")
 _NUMBERS: dict[str, Any] = {"fold": np.int16, "tile": np.int32, "active": np.bool_}
 
@@ -103,9 +106,10 @@ class ClipTable:
     def may_train(self) -> npt.NDArray[np.bool_]:
         """Clips that a network may be trained on, ``(n_clips,)``: not to be written to.
 
-        Those of the training split, of no split, and of a fold: whatever is tested on it.
+        Those of the training split, of no split, and of a fold: whatever is tested on it; and those
+        without labels, from which a student learns.
         """
-        train = np.array([split in ("train", "") for split in self.split], np.bool_)
+        train = np.array([split in ("train", "", UNLABELLED) for split in self.split], np.bool_)
         train |= self.fold >= 0
         train.flags.writeable = False
         return train

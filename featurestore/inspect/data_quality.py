@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from featurestore.format.clips import UNLABELLED
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -95,6 +97,7 @@ def check(store: "FeatureStore") -> Checks:
     """Look for leakage, copies, silence and clipping among the clips that are ready.
 
     A division is the column ``split`` where there are splits, and ``fold`` where there are folds.
+    Clips of the split ``unlabelled`` count as training clips: a student learns from both.
     """
     ready = store.clips[store.clips["status"] == "ready"]
     if ready.empty:
@@ -102,7 +105,8 @@ def check(store: "FeatureStore") -> Checks:
     tracks = ready.drop_duplicates("path")  # tiles of one track are not copies of each other
     divisions: list[tuple[str, pd.Series]] = []
     if (ready["split"] != "").any():
-        divisions.append(("split", ready["split"].where(ready["split"] != "")))
+        split = ready["split"].replace(UNLABELLED, "train")
+        divisions.append(("split", split.where(split != "")))
     if (ready["fold"] >= 0).any():
         divisions.append(("fold", ready["fold"].where(ready["fold"] >= 0)))
     album = (ready["artist"] + ", " + ready["album"]).where(ready["album"] != "")

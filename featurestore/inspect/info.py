@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from featurestore import result
+from featurestore.format.clips import UNLABELLED
 from featurestore.inspect.data_quality import Checks, check, constant_bands
 from featurestore.specs.perturbation import Condition, by_condition
 from featurestore.specs.spec import Spec
@@ -210,7 +211,7 @@ class StoreInfo:
         Clips that failed, by reason.
     checks : Checks
     tags : mapping of str to int
-        Clips by tag.
+        Clips by tag, without those of the split ``unlabelled``.
     metadata : list of str
         Further columns of the clip table.
     specs : tuple of SpecInfo
@@ -259,6 +260,7 @@ def describe(store: FeatureStore) -> StoreInfo:
     """Count a store's clips, splits and tags, and describe its specs."""
     clips = store.clips
     active = clips["active"] == 1
+    labelled = clips[clips["split"] != UNLABELLED]
     status = Counter(clips.loc[active, "status"])
     return StoreInfo(
         store=store.path,
@@ -277,7 +279,7 @@ def describe(store: FeatureStore) -> StoreInfo:
         hours=round(_seconds(clips) / 3600, 3),
         failures=dict(sorted(Counter(clips.loc[clips["reason"] != "", "reason"]).items())),
         checks=check(store),
-        tags={tag: int(clips[tag].sum()) for tag in store.tags},
+        tags={tag: int(labelled[tag].sum()) for tag in store.tags},
         metadata=list(store.table.meta),
         specs=list_specs(store).specs,
     )

@@ -112,8 +112,9 @@ PRESETS: Mapping[str, Preset] = {
         Preset(
             name="spectnt",
             specs=(_AT_22050,),
+            networks=("spectnt-mwm",),
             source="Lu et al. 2021, SpecTNT, as MWM's public code has it, which takes the power "
-            "where this has its decibels",
+            "where this has its decibels; the network turns these back",
         ),
     )
 }

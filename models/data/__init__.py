@@ -13,6 +13,7 @@ from models.data.splits import (
     split_rows,
     training_data,
 )
+from models.data.unlabelled import SoftLabelled, Unlabelled, check_mixing, unlabelled_clips
 
 __all__ = [
     "ALL",
@@ -24,7 +25,10 @@ __all__ = [
     "ClipDataset",
     "ClipLoader",
     "Perturber",
+    "SoftLabelled",
     "TrainingData",
+    "Unlabelled",
+    "check_mixing",
     "choose_conditions",
     "clean_specs",
     "conditions_of",
@@ -35,4 +39,5 @@ __all__ = [
     "split_rows",
     "training_data",
     "under",
+    "unlabelled_clips",
 ]

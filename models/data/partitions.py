@@ -1,6 +1,6 @@
-"""Which clips train, drawn anew for a run: other folds, or a resampled training split.
+"""Which clips train, drawn anew for a run: other folds, a resampled training split, few labels.
 
-Both are drawn from a seed and by groups, so that no artist is in two folds.
+Folds and resamples are drawn from a seed and by groups, so that no artist is in two folds.
 """
 
 import functools
@@ -8,6 +8,7 @@ import functools
 import numpy as np
 import numpy.typing as npt
 
+from featurestore.errors import TrainingError
 from featurestore.stratification import stratify
 
 _CACHED = 16
@@ -74,3 +75,37 @@ def resample(groups: npt.NDArray[np.int64], *, seed: int) -> npt.NDArray[np.int6
         np.random.default_rng(seed).integers(n_groups, size=n_groups), minlength=n_groups
     )
     return np.repeat(np.arange(len(groups)), times[member])
+
+
+def keep_share(
+    n_clips: int, rows: npt.NDArray[np.int64], share: float, *, seed: int
+) -> npt.NDArray[np.int64]:
+    """Draw which of some clips keep their labels.
+
+    Parameters
+    ----------
+    n_clips : int
+        Of the whole table: a clip's lot hangs on its row alone, so that what a smaller share keeps
+        a larger one keeps, too.
+    rows : array of int
+        Rows to draw from, each perhaps several times.
+    share : float
+        Of the different rows, above 0 and at most 1.
+    seed : int
+
+    Returns
+    -------
+    array of int64
+        In order, each once; at least one.
+
+    Raises
+    ------
+    TrainingError
+        If there is no such share.
+    """
+    if not 0 < share <= 1:
+        raise TrainingError(f"labelled_share is {share}; it must be above 0 and at most 1")
+    different = np.unique(rows)
+    lots = np.random.default_rng(seed).random(n_clips)[different]
+    n_kept = max(1, round(share * len(different)))
+    return np.sort(different[np.argsort(lots, kind="stable")[:n_kept]])

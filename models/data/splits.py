@@ -10,16 +10,16 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from featurestore.errors import SpecError, TrainingError
+from featurestore.errors import TrainingError
+from featurestore.format.clips import UNLABELLED
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.spec import Spec
-from featurestore.specs.waveform import WaveformSpec
 from models.data.dataset import ClipDataset, Perturber
-from models.data.partitions import draw_folds, resample
+from models.data.draws import draws_of, draws_text, require_perturbable
+from models.data.partitions import draw_folds, keep_share, resample
 from models.evaluation.metrics import Stratum, scorable
 
 if TYPE_CHECKING:
-    from featurestore.array import FeatureArray
     from featurestore.store import FeatureStore
 
 SPLITS = ("train", "validation", "test")
@@ -64,6 +64,11 @@ class TrainingData:
     draws : str or None
         Which random draws training clips are read from, as text; None where they are read as they
         are. Validation and test clips always are.
+    unlabelled : array of int
+        Rows that are ready and without labels: those of the split ``unlabelled``, and training
+        clips whose labels are hidden.
+    labelled : str or None
+        Which training clips kept their labels, as text; None where all did.
     """
 
     spec: Spec
@@ -81,16 +86,27 @@ class TrainingData:
     catalog: str
     digest: str
     draws: str | None = None
+    unlabelled: npt.NDArray[np.int64] = dataclasses.field(
+        default_factory=lambda: np.zeros(0, np.int64)
+    )
+    labelled: str | None = None
 
     @property
     def note(self) -> str | None:
-        """What to tell the user of training clips without any draw."""
-        if not self.train.n_undrawn:
-            return None
-        return (
-            f"{self.train.n_undrawn:,} of {len(self.train):,} training clips of {self.spec.name} "
-            "have no draw that is ready, and are read as they are: featurize --draws makes them"
-        )
+        """What to tell the user of clips without labels, and of training clips without any draw."""
+        said = []
+        if n := len(self.unlabelled):
+            hidden = f", the labels of some hidden: {self.labelled}" if self.labelled else ""
+            said.append(
+                f"{n:,} clips of {self.spec.name} are unlabelled{hidden}; a student learns from "
+                "them (train --teacher)"
+            )
+        if n := self.train.n_undrawn:
+            said.append(
+                f"{n:,} of {len(self.train):,} training clips of {self.spec.name} have no draw "
+                "that is ready, and are read as they are: featurize --draws makes them"
+            )
+        return "; ".join(said) or None
 
 
 def training_data(
@@ -101,6 +117,8 @@ def training_data(
     fold: int | None = None,
     partition: int | None = None,
     draws: bool | Perturber = False,
+    labelled_share: float = 1.0,
+    labelled_seed: int = 0,
 ) -> TrainingData:
     """Prepare one spec of `store` for training. Reads the clip table, and no values yet.
 
@@ -121,6 +139,11 @@ def training_data(
     draws : bool or Perturber
         Whether training clips are read from the random draws of them that the store has; or what
         perturbs them, waveforms alone, anew each time.
+    labelled_share : float
+        Share of the training clips, above 0, that keep their labels; the others count as
+        unlabelled: an experiment on few labels.
+    labelled_seed : int
+        Of which clips these are. Smaller shares of a seed are among the larger ones.
 
     Raises
     ------
@@ -146,20 +169,27 @@ def training_data(
             f"no clip of {array.spec.name} is ready; run featurize again to compute it"
         )
     labels = clips[list(tags)].to_numpy(np.float32)
+    labelled = (clips["split"] != UNLABELLED).to_numpy()
+    known = ready & labelled
     if partition is None or fold is None:
         assigned = clips
     else:
-        assigned = _with_drawn_folds(clips, ready, labels, seed=partition)
+        assigned = _with_drawn_folds(clips, known, labels, seed=partition)
     perturber = None if isinstance(draws, bool) else draws
     if perturber is not None:
-        _require_perturbable(array.spec, perturber)
-    drawn = _draws_of(store, array.spec) if draws is True else []
+        require_perturbable(array.spec, perturber)
+    drawn = draws_of(store, array.spec) if draws is True else []
     ids = clips["clip_id"].to_numpy()
     splits, rows_of = {}, {}
+    unlabelled = np.flatnonzero(ready & ~labelled)
     for split, rows in split_rows(assigned, fold).items():
         rows = rows[ready[rows]]
         if partition is not None and fold is None and split == "train":
             rows = rows[resample(_artists(clips)[rows], seed=partition)]
+        if labelled_share != 1 and split == "train":
+            kept = keep_share(len(clips), rows, labelled_share, seed=labelled_seed)
+            unlabelled = np.union1d(unlabelled, np.setdiff1d(rows, kept))
+            rows = rows[np.isin(rows, kept)]
         rows_of[split] = rows
         if not len(rows):
             raise TrainingError(
@@ -180,7 +210,8 @@ def training_data(
             perturber=perturber if split == "train" else None,
             clip_ids=ids[rows].tolist(),
         )
-    digest = _digest(clips, ready, labels, tags)
+    # What has no labels is neither learnt from nor judged by here.
+    digest = _digest(clips[labelled], ready[labelled], labels[labelled], tags)
     return TrainingData(
         spec=array.spec,
         n_frames=array.shape[2],
@@ -188,49 +219,18 @@ def training_data(
         tags=tags,
         fold=fold,
         partition=partition,
-        strata=_strata(clips, ready, labels, fold, rows_of["test"], digest),
+        strata=_strata(clips, known, labels, fold, rows_of["test"], digest),
         **splits,
         encoding=array.encoding,
         bytes_per_clip=array.nbytes_stored / int(ready.sum()),
         catalog=store.catalog,
         digest=digest,
-        draws=_draws_text(drawn, perturber) if draws else None,
+        draws=draws_text(drawn, perturber) if draws else None,
+        unlabelled=unlabelled,
+        labelled=None
+        if labelled_share == 1
+        else f"{labelled_share:g} of the training clips keep theirs, by seed {labelled_seed}",
     )
-
-
-def _draws_of(store: "FeatureStore", spec: Spec) -> list["FeatureArray"]:
-    """The random draws of a clean spec."""
-    if spec.condition:
-        raise TrainingError(f"{spec.name} is of perturbed audio; draws are of clean clips: "
-                            "train on the clean spec, or without draws")  # fmt: skip
-    conditions = dict.fromkeys(s.condition for s in store.specs if s.condition.is_draw)
-    found = [spec.under(condition) for condition in sorted(conditions, key=lambda c: c.draw or 0)]
-    if not any(draw in store for draw in found):
-        raise TrainingError(
-            f"{store.path} holds no random draws of {spec.name}; featurize --draws 4 makes them"
-        )
-    return [store[draw] for draw in found if draw in store]
-
-
-def _require_perturbable(spec: Spec, perturber: Perturber) -> None:
-    if not isinstance(spec, WaveformSpec):
-        raise SpecError(
-            f"{spec.name} cannot be perturbed while it is read, which waveforms alone can; "
-            "featurize --draws stores draws of it"
-        )
-    if spec.condition:
-        raise TrainingError(f"{spec.name} is of perturbed audio; draws are of clean clips: "
-                            "train on the clean spec, or without draws")  # fmt: skip
-    perturber.require(spec.sr)
-
-
-def _draws_text(draws: Sequence["FeatureArray"], perturber: Perturber | None) -> str:
-    """How many draws, and of what: the same text, the same draws of the same clips."""
-    if perturber is not None:
-        return f"a draw each time of {perturber.name}"
-    made = {(a.layout.settings["augmentation"], a.layout.settings["seed"]) for a in draws}
-    by = [text if seed == "0" else f"{text} seed {seed}" for text, seed in sorted(made)]
-    return f"{len(draws)} draws of {' and '.join(by)}"
 
 
 def is_split(store: "FeatureStore") -> bool:

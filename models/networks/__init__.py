@@ -1,13 +1,17 @@
 """The networks, a folder a study, by the names that the command line and results files use."""
 
+from functools import partial
+
 from featurestore.errors import TrainingSettingsError
 from models.networks.architecture import Architecture
 from models.networks.ferraro2020 import musicnn, vgg
 from models.networks.gong2021 import ast
+from models.networks.lu2021 import spectnt, spectnt_mwm
 from models.networks.mtat import crnn2d, fcn1d, fcn2d, vit
 from models.networks.own import is_name, is_reference, load_own
 from models.networks.won2020 import attention, crnn, fcn, hcnn, sample, se, short, short_res
 from models.networks.won2020 import musicnn as musicnn_smc
+from models.networks.won2021 import mtt
 
 ARCHITECTURES: dict[str, Architecture] = {
     architecture.name: architecture
@@ -29,12 +33,17 @@ ARCHITECTURES: dict[str, Architecture] = {
         fcn2d.ARCHITECTURE,
         crnn2d.ARCHITECTURE,
         ast.ARCHITECTURE,
+        mtt.ARCHITECTURE,
+        spectnt.ARCHITECTURE,
+        spectnt_mwm.ARCHITECTURE,
     )
 }
 """All that can be trained; a new network is a line above."""
 
 PUBLISHED = {
-    module.ARCHITECTURE.name: module.from_published for module in (fcn, crnn, musicnn_smc, ast)
+    **{module.ARCHITECTURE.name: module.from_published for module in (fcn, crnn, musicnn_smc, ast)},
+    "mtt": mtt.from_published,
+    "mtt-attention64": partial(mtt.from_published, attention=64),
 }
 """Of networks whose weights were published: a state dict as it came to one of the network here."""
 

@@ -81,6 +81,9 @@ class Checkpoint:
     source : str
         Where weights that were not trained here are from, or what training started from; with its
         sha256.
+        Where weights that were not trained here are from.
+    teacher : dict or None
+        What a student learnt from a teacher, and from which, as JSON; None of one that had none.
     """
 
     network: nn.Module
@@ -91,6 +94,7 @@ class Checkpoint:
     training: Training | None
     window: Excerpt | None = None
     source: str = ""
+    teacher: dict[str, Any] | None = None
 
     @property
     def task(self) -> Task:
@@ -161,6 +165,7 @@ def save_checkpoint(
         "tags": checkpoint.tags,
         "settings": checkpoint.settings.json(),
         "source": checkpoint.source,
+        "teacher": checkpoint.teacher,
         "training": training
         and {field.name: getattr(training, field.name) for field in dataclasses.fields(training)}
         | {"validation": training.validation.json(), "test": training.test.json()},
@@ -279,6 +284,7 @@ def _checkpoint(fields: dict[str, Any], model: str | None) -> Checkpoint:
         tags=tags,
         settings=settings,
         source=fields.get("source", ""),
+        teacher=fields.get("teacher"),
         training=trained
         and Training(
             **{f.name: trained[f.name] for f in dataclasses.fields(Training)}

@@ -9,6 +9,9 @@ clip's prediction is the mean over its consecutive windows (`models.training.pre
 training clips have random draws in the store, and these are asked for, each epoch reads one of
 them, and batches are augmented after that.
 
+A student (`models.student`) learns from halves of batches: clips with labels, and clips with what a
+teacher says of them. The loss is the sum of both halves' means, the second one weighted.
+
 All randomness of an epoch follows from the seed and the epoch's number, so that a training which
 goes on from a state between two epochs gives what it would have given in one go: on a CPU, bit for
 bit.
@@ -19,7 +22,7 @@ import dataclasses
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +34,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.process.progress import Progress
-from models.data import CACHE_LIMIT, Clip, TrainingData, loader
+from models.data import CACHE_LIMIT, Clip, SoftLabelled, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
 from models.networks.adapters import attach, hold_norms, learnt, merge, unfrozen
@@ -79,6 +82,7 @@ def train_to_checkpoint(
     *,
     initial: "Initial | None" = None,
     adapter_only: bool = False,
+    unlabelled: SoftLabelled | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     progress: bool = True,
 ) -> Trained | None:
@@ -110,6 +114,7 @@ def train_to_checkpoint(
             data,
             settings,
             initial=initial,
+            unlabelled=unlabelled,
             state=path.with_name(f"{path.name}.state"),
             log=path.with_name(f"{path.name}.jsonl"),
             tensorboard=None if tensorboard is None else Path(tensorboard),
@@ -128,6 +133,7 @@ def train(
     settings: TrainSettings,
     *,
     initial: "Initial | None" = None,
+    unlabelled: SoftLabelled | None = None,
     state: Path | None = None,
     log: Path | None = None,
     tensorboard: Path | None = None,
@@ -143,6 +149,8 @@ def train(
     settings : TrainSettings
     initial : models.transfer.initial.Initial or None
         A checkpoint whose weights it starts from; None is random ones.
+    unlabelled : SoftLabelled, optional
+        Clips with a teacher's labels, which are half of each batch then.
     state : Path or None
         File to write the state to after each epoch, and to go on from if it is there.
     log : Path or None
@@ -160,14 +168,15 @@ def train(
         If the loss is no longer finite, if there are too few clips for batch norm, or if a file
         cannot be written or is not this training's.
     """
-    for dataset in (data.train, data.validation, data.test):
+    more = [] if unlabelled is None else [unlabelled.dataset]
+    for dataset in (data.train, data.validation, data.test, *more):
         if dataset.nbytes <= CACHE_LIMIT:
             dataset.preload()
     device = settings.torch_device()
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
     with torch.random.fork_rng(devices):  # the caller's random numbers stay as they were
-        training = _Training(data, settings, initial)
+        training = _Training(data, settings, unlabelled, initial=initial)
         saved = None if state is None else load_state(state, training.identity)
         if saved is not None:
             training.load_state_dict(saved)
@@ -199,9 +208,17 @@ class _Training:
     """A network in training, and all that changes with the epochs."""
 
     def __init__(
-        self, data: TrainingData, settings: TrainSettings, initial: "Initial | None" = None
+        self,
+        data: TrainingData,
+        settings: TrainSettings,
+        unlabelled: SoftLabelled | None = None,
+        *,
+        initial: "Initial | None" = None,
     ) -> None:
         self.epochs: list[Epoch] = []
+        self._unlabelled = unlabelled
+        self._second_halves: Iterator[Clip] | None = None
+        half = 0 if unlabelled is None else settings.batch_size // 2
         self.task = settings.new_task(data.tags, data.train.labels)
         self._data, self._settings, self._initial = data, settings, initial
         if settings.draws != (data.draws is not None):
@@ -236,7 +253,7 @@ class _Training:
         self._parallel = distributed.parallel(self._network)
         self.batches = loader(
             data.train.windows(architecture.window_frames(data.spec, data.n_frames)),
-            batch_size=settings.batch_size,
+            batch_size=settings.batch_size - half,
             shuffle=True,
             seed=settings.seed,
             rank=distributed.rank(),
@@ -271,6 +288,8 @@ class _Training:
             "data": self._data.digest,
             "fold": self._data.fold,
             "draws": self._data.draws,
+            "labelled": self._data.labelled,
+            "teacher": None if self._unlabelled is None else self._unlabelled.identity,
             "world_size": distributed.world_size(),
             "initial": None if self._initial is None else self._initial.sha256,
         }
@@ -294,6 +313,17 @@ class _Training:
         if self._settings.adapter is not None:
             hold_norms(self._network)
         total = torch.zeros((), device=self._device)
+        if self._unlabelled is not None and self._second_halves is None:
+            self._second_halves = self._unlabelled.batches(
+                number * len(self.batches),
+                batch_size=self._settings.batch_size // 2,
+                length=self._settings.architecture.window_frames(
+                    self._data.spec, self._data.n_frames
+                ),
+                seed=self._settings.seed,
+                rank=distributed.rank(),
+                world_size=distributed.world_size(),
+            )
         for step, clips in enumerate(self.batches, number * len(self.batches)):
             total += self._step(step, clips) * len(clips.labels)
             step_done()
@@ -352,9 +382,19 @@ class _Training:
         values, labels = augmented(
             clips.values.to(self._device), clips.labels.to(self._device), self._settings.augment
         )
+        n = len(labels)
+        if self._second_halves is not None:
+            clips = next(self._second_halves)
+            more, soft_labels = augmented(
+                clips.values.to(self._device), clips.labels.to(self._device), self._settings.augment
+            )
+            values = torch.cat([values, more])
         with torch.autocast(self._device.type, torch.bfloat16, self._bf16):
             outputs = self._parallel(values)
-        loss = self.task.loss(outputs.float(), labels)
+        loss = self.task.loss(outputs[:n].float(), labels)
+        if self._unlabelled is not None:
+            of_teacher = self.task.loss(outputs[n:].float(), soft_labels)
+            loss = loss + self._unlabelled.mixing * of_teacher
         if batch == first:
             self._optimizer.zero_grad()
         (loss / share).backward()  # type: ignore[no-untyped-call]
@@ -403,6 +443,7 @@ class _Training:
             settings=self._settings,
             training=training,
             source="" if self._initial is None else self._initial.source,
+            teacher=None if self._unlabelled is None else dict(self._unlabelled.provenance),
         )
         return Trained(
             checkpoint=checkpoint,

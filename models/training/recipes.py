@@ -204,6 +204,17 @@ RECIPES = {
         source="Won et al. 2020, their public code: Adam, then SGD from epochs 80, 100 and 120 of "
         "200; with other --epochs, from the same shares of these",
     ),
+    "won2021": Recipe(
+        epochs=200,
+        batch_size=32,
+        learning_rate=1e-4,
+        stages=(Stage(optimizer="adam"),),
+        patience=40,
+        monitor="loss",
+        n_windows=8,
+        source="Won, Choi and Serra 2021, their public code: Adam, stopped after 40 epochs without "
+        "a lower loss; 8 windows are what it means to judge by, where its loaders give one",
+    ),
     "mtat-report-1": Recipe(
         epochs=10,
         batch_size=16,

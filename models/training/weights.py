@@ -20,7 +20,7 @@ from models.networks.gong2021 import ast
 from models.training.checkpoint import Checkpoint, new_network, save_checkpoint
 from models.training.settings import TrainSettings
 
-_RECIPES = {"ast": "ast-dora"}
+_RECIPES = {"ast": "ast-dora", "mtt": "won2021"}
 """By which recipe a network judges a clip; ``won2020`` otherwise."""
 
 
@@ -69,8 +69,8 @@ def import_weights(
     """Make a checkpoint of published weights.
 
     It takes the spec that the network was published with, clips of 29.1 s, and judges a clip in
-    float32, by 16 windows or, of AST, by those that follow each other. Of AST that was made for
-    less than 1024 frames, clips are that long.
+    float32, by as many windows as its study, 16 or 8, or, of AST, by those that follow each other.
+    Of AST that was made for less than 1024 frames, clips are that long.
 
     Parameters
     ----------

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CatalogError
-from featurestore.format.clips import COLUMNS, is_meta_name
+from featurestore.format.clips import COLUMNS, UNLABELLED, is_meta_name
 
 # fmt: off
 ARCHIVES = (
@@ -54,13 +54,15 @@ class Catalog:
     path : sequence of str, n_tracks
         Relative to `root`, with ``/``; never leading out of it.
     split : sequence of str, n_tracks
-        ``train``, ``validation``, ``test``, or empty where there is none.
+        ``train``, ``validation``, ``test``, ``unlabelled``, or empty where there is none. What
+        `labels` say of unlabelled tracks is kept, and not learnt from or judged by.
     tags : tuple of str, n_tags
         Names of the columns of `labels`: unique, and none of `RESERVED`.
     labels : np.ndarray [shape=(n_tracks, n_tags), dtype=uint8]
         1 where the track has the tag, else 0.
     fold : np.ndarray [shape=(n_tracks,), dtype=int16] or None
-        Fold for cross-validation, from 0; None where the collection has none.
+        Fold for cross-validation, from 0, and -1 of unlabelled tracks; None where the collection
+        has none.
     artist, album : sequence of str or None
         Where the collection knows them, to find leakage between splits.
     meta : mapping of str to np.ndarray [shape=(n_tracks,), dtype=int64, float64 or object]
@@ -157,11 +159,11 @@ class Catalog:
                 )
 
     def _refuse_unknown_splits(self, place: Callable[[int], str]) -> None:
-        if unknown := set(self.split).difference(SPLITS, [""]):
+        if unknown := set(self.split).difference(SPLITS, [UNLABELLED, ""]):
             row = next(row for row, split in enumerate(self.split) if split in unknown)
             raise CatalogError(
                 f"{place(row)}: split is {self.split[row]!r}; "
-                f"it must be one of {', '.join(SPLITS)}, or empty"
+                f"it must be one of {', '.join((*SPLITS, UNLABELLED))}, or empty"
             )
 
     def _parse_tags(self) -> None:
@@ -208,7 +210,14 @@ class Catalog:
                 f"catalog {self.name!r}: fold is {fold.dtype} of shape {fold.shape}; "
                 f"it must be ({len(self)},) whole numbers"
             )
-        outside = (fold < 0) | (fold > np.iinfo(np.int16).max)
+        unlabelled = np.array([split == UNLABELLED for split in self.split], np.bool_)
+        if (in_a_fold := unlabelled & (fold != -1)).any():
+            row = int(in_a_fold.argmax())
+            raise CatalogError(
+                f"{place(row)}: the split is {UNLABELLED!r} and the fold {fold[row]}; leave the "
+                "fold of what has no labels empty"
+            )
+        outside = ~unlabelled & ((fold < 0) | (fold > np.iinfo(np.int16).max))
         if outside.any():
             row = int(outside.argmax())
             raise CatalogError(

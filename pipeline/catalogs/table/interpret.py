@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from featurestore.errors import CatalogError
+from featurestore.format.clips import UNLABELLED
 from pipeline.catalogs.catalog import RESERVED, Catalog, multi_hot
 from pipeline.catalogs.table.columns import Columns, listed, shown, text_of
 from pipeline.catalogs.table.settings import TableSettings
@@ -21,7 +22,13 @@ KNOWN = ("clip_id", "split", "fold", "artist", "album")
 MAX_TAGS = 10_000
 """More values in columns of labels than this are taken for text: a column a tag is kept."""
 
-SPLITS = {"training": "train", "valid": "validation", "val": "validation", "dev": "validation"}
+SPLITS = {
+    "training": "train",
+    "valid": "validation",
+    "val": "validation",
+    "dev": "validation",
+    "unlabeled": UNLABELLED,
+}
 
 _TRUE, _FALSE = ("1", "1.0", "true", "yes", "t", "y"), ("", "0", "0.0", "false", "no", "f", "n")
 _LABELS = dict.fromkeys(_FALSE, 0) | dict.fromkeys(_TRUE, 1)
@@ -61,19 +68,20 @@ def catalog_of(columns: Columns, settings: TableSettings, root: str) -> Catalog:
     named = {name for names in settings.roles().values() for name in names}
     binary = _binary(columns, [c for c in columns.cells if c not in KNOWN and c not in named])
     tags, labels = _with_words(columns, settings, binary, len(path))
-    split, artist, album = (
+    words, artist, album = (
         columns.texts(name) if name in columns.cells else None
         for name in ("split", "artist", "album")
     )
+    split = [""] * len(path) if words is None else [SPLITS.get(word, word) for word in words]
     return Catalog(
         name=columns.name,
         root=root,
         track_id=columns.texts("clip_id") if "clip_id" in columns.cells else path,
         path=path,
-        split=[""] * len(path) if split is None else [SPLITS.get(word, word) for word in split],
+        split=split,
         tags=tags,
         labels=labels,
-        fold=_fold(columns) if "fold" in columns.cells else None,
+        fold=_fold(columns, split) if "fold" in columns.cells else None,
         artist=artist,
         album=album,
         meta={name: meta_column(columns, name) for name in settings.meta},
@@ -223,16 +231,18 @@ def _list_in_text(text: str) -> Any:
         return None
 
 
-def _fold(columns: Columns) -> npt.NDArray[np.int16]:
+def _fold(columns: Columns, split: Sequence[str]) -> npt.NDArray[np.int16]:
+    """Folds; -1 where there is none, as only what has no labels may."""
     words = columns.texts("fold")
-    meaning = {word: _FOLDS.get(word.strip()) for word in set(words)}
+    meaning = {word: _FOLDS.get(word.strip()) for word in set(words)} | {"": None}
     for row, word in enumerate(words):
-        if meaning[word] is None:
+        if meaning[word] is None and (word.strip() or split[row] != UNLABELLED):
             raise CatalogError(
                 f"{columns.place(row)}: 'fold' is {word!r}; it must be a whole number from 0 to "
                 f"{max(_FOLDS.values())} in every row"
             )
-    return np.array([meaning[word] for word in words], np.int16)
+    folds = (meaning[word] for word in words)
+    return np.array([-1 if fold is None else fold for fold in folds], np.int16)
 
 
 def meta_column(columns: Columns, name: str) -> npt.NDArray[Any]:

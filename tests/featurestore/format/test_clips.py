@@ -330,3 +330,12 @@ def test_a_clip_that_is_not_there_is_refused_with_those_that_are_like_it(make_st
     table = make_store.table(["a/Blues-1.mp3", "a/Blues-2.mp3", "x"])
     with pytest.raises(UnknownClipError, match=message):
         table.row_of(clip)
+
+
+def test_random_draws_are_made_of_what_trains_and_of_what_has_no_labels(make_store):
+    table = dataclasses.replace(
+        make_store.table(["a", "b", "c", "d", "e", "f"]),
+        split=["train", "validation", "test", "unlabelled", "", "test"],
+        fold=np.array([-1, -1, -1, -1, -1, 0], np.int16),
+    )
+    assert table.may_train.tolist() == [True, False, False, True, True, True]

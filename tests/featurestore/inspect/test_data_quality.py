@@ -56,6 +56,16 @@ def test_clips_without_a_split_and_those_that_failed_do_not_leak(found, shared_s
     assert found(**ALONE, digest=digest, split=split, fold=-1).leaks == ()
 
 
+def test_what_has_no_labels_counts_as_what_trains(found, shared_store):
+    digest = shared_store.clips["digest"].to_list()
+    digest[4] = digest[0]  # train and train
+    digest[7] = digest[6]  # test and validation
+    split = shared_store.clips["split"].to_list()
+    split[4] = split[6] = "unlabelled"
+    (leak,) = found(**ALONE, digest=digest, split=split, fold=-1).leaks
+    assert leak.examples == (shared_store.clips["clip_id"][6],)
+
+
 def test_only_the_first_few_are_named(found):
     checks = found(artist=[f"artist {row % 7}" for row in range(20)], album="", fold=-1)
     assert checks.leaks[0].n_groups > len(checks.leaks[0].examples) == 5

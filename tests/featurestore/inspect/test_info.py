@@ -83,3 +83,13 @@ def test_values_without_a_training_split_are_described_by_all_clips(make_store):
     store.clips["split"] = ""
     assert describe_values(store, store.specs[0]).of == "all"
     assert describe_values(store, store.specs[0]).clips == 20
+
+
+def test_clips_without_labels_are_counted_as_such_and_not_by_tag(make_store):
+    store = make_store(failed=(), pending=())
+    before = describe(store).tags
+    loud = int(store.clips["loud"].to_numpy().argmax())
+    store.clips.loc[loud, "split"] = "unlabelled"
+    told = describe(store)
+    assert told.splits["unlabelled"] == 1
+    assert told.tags["loud"] == before["loud"] - 1

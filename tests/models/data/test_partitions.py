@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,7 +7,7 @@ from hypothesis import strategies as st
 
 from featurestore.errors import TrainingError
 from models.data import training_data
-from models.data.partitions import draw_folds, resample
+from models.data.partitions import draw_folds, keep_share, resample
 
 
 @given(n_groups=st.integers(5, 60), seed=st.integers(0, 99))
@@ -75,3 +77,28 @@ def test_a_test_clip_is_drawn_as_often_whatever_the_partition_that_it_is_tested_
     assert weights[0].sum() == 35 * 5
     np.testing.assert_array_equal(weights[0], weights[1])
     np.testing.assert_array_equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize("seed", [0, 7])
+def test_what_a_smaller_share_of_labels_keeps_a_larger_one_keeps_too(seed):
+    rows = np.array([3, 9, 9, 11, 20, 21, 22, 40, 41, 42, 43])
+    kept = [keep_share(50, rows, share, seed=seed) for share in (0.001, 0.2, 0.5, 0.99, 1)]
+    assert [len(clips) for clips in kept] == [1, 2, 5, 10, 10]
+    for fewer, more in itertools.pairwise(kept):
+        assert set(fewer) <= set(more) <= set(rows)
+    assert kept[-1].tolist() == sorted(set(rows))
+
+
+def test_shares_of_labels_are_drawn_evenly_and_by_the_seed():
+    rows = np.arange(10)
+    drawn = [keep_share(10, rows, 0.3, seed=seed).tolist() for seed in range(300)]
+    assert drawn[4] == keep_share(10, rows, 0.3, seed=4).tolist()
+    counts = np.bincount(np.ravel(drawn), minlength=10)
+    assert counts.min() > 60  # 90 expected, with a standard deviation of 8
+    assert counts.max() < 120
+
+
+@pytest.mark.parametrize("share", [0, -0.1, 1.01, float("nan")])
+def test_a_share_that_is_none_is_refused(share):
+    with pytest.raises(TrainingError, match=r"labelled_share is .*must be above 0 and at most 1"):
+        keep_share(3, np.arange(3), share, seed=0)

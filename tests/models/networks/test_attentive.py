@@ -25,7 +25,7 @@ def network_of(name):
 
 
 def test_the_networks_with_a_transformer_say_what_it_looks_at():
-    assert [*PLAIN, "ast"] == ATTENTIVE
+    assert [*PLAIN, "ast", "mtt", "spectnt"] == ATTENTIVE
 
 
 @pytest.mark.parametrize(

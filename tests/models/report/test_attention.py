@@ -117,9 +117,8 @@ def test_networks_of_the_field_are_drawn_with_the_tags_that_they_predict(
 
 def test_a_network_without_attention_is_refused_in_a_line(store, tmp_path):
     saved(tmp_path / "net", "vgg")
-    with pytest.raises(
-        TrainingError, match=r"^vgg has no attention .* of attention or vit or ast$"
-    ):
+    message = r"^vgg has no attention .* of attention or vit or ast or mtt or spectnt$"
+    with pytest.raises(TrainingError, match=message):
         draw_attention(store, 0, tmp_path / "net", tmp_path / "clip.png")
     assert not (tmp_path / "clip.png").exists()
 

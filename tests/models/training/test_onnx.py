@@ -25,12 +25,23 @@ def write_checkpoint(path, model, spec=SPEC, n_frames=182, width=1.0, recipe="wo
     torch.manual_seed(0)
     settings = TrainSettings(model=model, width=width, recipe=recipe)
     network = new_network(settings, spec, n_frames=n_frames, n_outputs=len(TAGS))
+    if model == "spectnt-mwm":
+        settle(network, spec, settings.architecture.window_frames(spec, n_frames))
     checkpoint = Checkpoint(
         network=network.eval(), spec=spec, n_frames=n_frames, tags=TAGS, settings=settings,
         training=None, source="nowhere",
     )  # fmt: skip
     save_checkpoint(path, checkpoint)
     return checkpoint
+
+
+def settle(network, spec, n_frames):
+    """Have batch norms know the scale of what they get: of mel power, ten orders of magnitude."""
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None  # the mean over all batches
+    with torch.no_grad():
+        network(torch.empty(2, spec.n_bands, n_frames).uniform_(*spec.value_range))
 
 
 def predictions(path, windows):

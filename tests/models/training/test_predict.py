@@ -141,3 +141,13 @@ def test_a_recipe_may_judge_by_windows_that_are_evenly_spaced(long_store):
         with torch.inference_mode():
             expected = trained.checkpoint.network(windows).sigmoid().mean(0)
         np.testing.assert_allclose(trained.predictions[row], expected, atol=1e-6)
+
+
+def test_under_bfloat16_the_mean_over_windows_is_of_float32(long_store):
+    data = training_data(long_store, long_store.specs[0])
+    settings = dataclasses.replace(
+        SETTINGS, model="musicnn", epochs=1, recipe="won2020", amp="bf16"
+    )
+    trained = train(data, settings, progress=False)
+    rounded = torch.from_numpy(trained.predictions).bfloat16().float().numpy()
+    assert not np.array_equal(trained.predictions, rounded)

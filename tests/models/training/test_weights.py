@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from featurestore import FeatureSpec
 from featurestore.errors import OutputError, TrainingError
 from featurestore.specs.fbank import FbankSpec
-from models.networks import ARCHITECTURES, parse_architecture
+from models.networks import ARCHITECTURES, PUBLISHED, parse_architecture
 from models.networks.gong2021 import ast
 from models.networks.won2020 import crnn, fcn, musicnn
 from models.networks.won2020.published import FRONT_END
@@ -134,6 +134,23 @@ def test_ast_of_other_layers_or_another_head_is_refused(tmp_path):
             import_weights(tmp_path / "model.safetensors", model=model, tags=TAGS)
     with pytest.raises(TrainingError, match="has 3 outputs, and there are 2 tags"):
         import_weights(tmp_path / "model.safetensors", model="ast-layers1", tags=TAGS[:2])
+
+
+@pytest.mark.parametrize("model", ["mtt", "mtt-attention64"])
+def test_weights_of_a_teacher_and_a_student_become_a_checkpoint(model, tmp_path):
+    assert {model, *MODULES} <= set(PUBLISHED)
+    architecture = parse_architecture(model)
+    torch.manual_seed(0)
+    network = architecture.new(architecture.takes, n_frames=1254, n_outputs=3).eval()
+    state = {f"network.{name}": values for name, values in network.state_dict().items()}
+    torch.save(state | {"teacher.cls_token": torch.zeros(2)}, tmp_path / "weights.pth")
+    made = import_weights(tmp_path / "weights.pth", model=model, tags=TAGS, output=tmp_path / "m")
+    assert (made.spec, made.n_tags) == ("sr22050-mel128-x2-db-fft1024-htk-nonorm", 3)
+    loaded = load_checkpoint(tmp_path / "m")
+    assert (loaded.settings.model, loaded.settings.recipe) == (model, "won2021")
+    values = torch.randn(1, 128, 431)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
 
 
 def test_what_is_imported_is_evaluated(write_store, tmp_path):

@@ -173,7 +173,7 @@ def test_a_training_begins_with_the_weights_and_says_where_they_are_from(base, d
     initial = Initial.open(base)
     digest = hashlib.sha256(base.read_bytes()).hexdigest()
     assert (initial.name, initial.sha256) == ("base.safetensors", digest)
-    begun = _Training(data, SETTINGS, initial)
+    begun = _Training(data, SETTINGS, initial=initial)
     theirs = initial.checkpoint.network.state_dict()
     for name, values in begun._network.state_dict().items():
         assert torch.equal(values, theirs[name])
@@ -203,7 +203,7 @@ def test_an_adapter_changes_what_it_is_attached_to_and_the_head_alone(base, data
         ADAPTED, adapter=Adapter(kind=kind, layers=(1, 1)), recipe=recipe
     )
     initial = Initial.open(base)
-    training = _Training(data, settings, initial)
+    training = _Training(data, settings, initial=initial)
     before = {n: v.clone() for n, v in training._network.state_dict().items()}
     training.run_epoch(lambda: None)
     name = "audio_spectrogram_transformer.encoder.layer.1.output.dense"
@@ -266,7 +266,7 @@ def test_a_state_holds_what_an_adapter_changes_and_no_more(base, data, tmp_path)
 def test_the_average_of_weights_that_stay_is_these_to_the_last_bit(base, data):
     initial = Initial.open(base)
     settings = dataclasses.replace(ADAPTED, recipe="modern", epochs=20)  # it reaches back 3 steps
-    training = _Training(data, settings, initial)
+    training = _Training(data, settings, initial=initial)
     for _ in range(6):
         training.run_epoch(lambda: None)
     average, network = training._evaluated, training._network

@@ -230,3 +230,20 @@ def test_a_list_from_pandas_own_csv_is_read(read, tmp_path):
     assert tags_of(read(frame.to_csv(index=False), tags="tags")) == [{"it's", 'say "x"', "a,b"}]
     frame["tags"] = frame["tags"].map(json.dumps)
     assert tags_of(read(frame.to_csv(index=False), tags="tags")) == [{"it's", 'say "x"', "a,b"}]
+
+
+def test_a_row_of_the_split_unlabelled_keeps_what_it_says_and_is_in_no_fold(read):
+    text = "path,split,fold,rock\na,train,0,1\nb,unlabelled,,\nc,unlabeled, ,1\nd,test,2,0\n"
+    catalog = read(text)
+    assert catalog.split == ("train", "unlabelled", "unlabelled", "test")
+    assert catalog.fold.tolist() == [0, -1, -1, 2]
+    assert catalog.labels[:, 0].tolist() == [1, 0, 1, 0]
+
+
+def test_a_fold_is_missing_where_there_are_no_labels_and_nowhere_else(read):
+    with pytest.raises(CatalogError, match=r"t\.csv:3: 'fold' is ''; it must be a whole number"):
+        read("path,split,fold\na,train,0\nb,train,\n")
+    with pytest.raises(CatalogError, match=r"t\.csv:3: 'fold' is 'x'; it must be a whole number"):
+        read("path,split,fold\na,train,0\nb,unlabelled,x\n")
+    with pytest.raises(CatalogError, match=r"'unlabelled' and the fold 4; leave the fold of what"):
+        read("path,split,fold\na,train,0\nb,unlabelled,4\n")

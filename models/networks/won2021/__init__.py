@@ -1,0 +1,1 @@
+"""Networks of Won, Choi and Serra 2021, *Semi-supervised music tagging transformer*."""

@@ -1,0 +1,1 @@
+"""A student learns from what a teacher says of clips without labels."""
