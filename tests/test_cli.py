@@ -278,6 +278,39 @@ def test_training_needs_the_store_and_nothing_else(store, tmp_path):
     assert (tmp_path / "model.pt").exists()
 
 
+def test_classes_are_trained_evaluated_and_told(store, tmp_path):
+    path, _ = store
+    checkpoint = tmp_path / "model"
+    how = ("--spec", "sr8000-mel16-x1-db", "--tags", "high", "--width", 0.02, "--epochs", 1,
+           "--batch-size", 4)  # fmt: skip
+    refused = invoke("train", path, *how, "--task", "classification", "-o", checkpoint)
+    assert refused.exit_code == 1
+    assert "of the 1 classes" in refused.stderr
+    refused = invoke("train", path, *how, "--class-weights", "balanced")
+    assert refused.exit_code == 2
+    assert "the task tagging; only a classification has classes" in refused.stderr
+
+
+def test_settings_are_tuned_and_a_page_says_what_came_out(store, tmp_path):
+    path, _ = store
+    command = ("tune", path, "-o", tmp_path / "tune.jsonl", "--spec", "sr8000-mel16-x1-db",
+               "--width", 0.02, "--epochs", 1, "--tags", "high", "--trials", 2,
+               "--space", "learning-rate=log:1e-3:1e-2", "--space", "batch_size=4,6")  # fmt: skip
+    result = invoke(*command, "--json")
+    assert result.exit_code == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert [trial["state"] for trial in said["trials"]] == ["complete"] * 2
+    assert said["spaces"] == ["learning_rate=log:0.001:0.01", "batch_size=4,6"]
+    assert (tmp_path / "tune.html").stat().st_size > 10_000
+    again = invoke(*command)
+    assert again.exit_code == 0, again.stderr
+    assert "trial" not in again.stderr  # none is left to do
+    assert "--learning-rate 0.00" in again.stdout
+    none = invoke("tune", path, "--spec", "sr8000-mel16-x1-db")
+    assert none.exit_code == 2
+    assert "there is nothing to search for: give --space" in none.stderr
+
+
 def test_a_study_prints_a_table_draws_a_picture_and_is_not_done_twice(store, tmp_path):
     path, _ = store
     results = tmp_path / "results.jsonl"

@@ -107,6 +107,7 @@ class Journal:
         with output_errors(path, what="the tuning"):
             path.open("ab").close()
         self._path = path
+        self._mine: set[int] = set()
         self._bytes = _Bytes(path.with_name(f"{path.name}.lock"))
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         try:
@@ -122,6 +123,7 @@ class Journal:
         from optuna.storages import JournalStorage
         from optuna.storages.journal import JournalFileBackend
 
+        _require_journal(self._path)
         lock: Any = _AppendLock(self._bytes, self._path)
         try:
             storage = JournalStorage(JournalFileBackend(str(self._path), lock_obj=lock))
@@ -168,45 +170,55 @@ class Journal:
         spaces : sequence of Space
             What its values are drawn from.
         sampler : callable
-            Makes what draws them, of how many trials there were before.
+            Makes what draws them, of how many trials there were before; those that repeat another
+            one do not count, and are drawn as that was.
         """
         from optuna.trial import TrialState
 
         with self._bytes.held(_TURN):
-            self._give_back_those_of_the_dead()
-            trials = [t for t in self.trials() if t.state != TrialState.FAIL]
+            self._give_back_those_of_the_dead({space.name for space in spaces})
+            trials = self.trials()
             waiting = [t for t in trials if t.state == TrialState.WAITING]
-            if len(trials) - len(waiting) >= total:
+            if sum(t.state not in (TrialState.FAIL, TrialState.WAITING) for t in trials) >= total:
                 return None
-            self._study.sampler = sampler(len(trials))
+            self._study.sampler = sampler(_n_before(waiting[0] if waiting else None, trials))
             trial = self._study.ask({space.name: space.distribution() for space in spaces})
             if not self._bytes.take(_FIRST_TRIAL + trial.number):
                 raise AssertionError(f"trial {trial.number} is another process's")
+            self._mine.add(trial.number)
             return trial
 
-    def _give_back_those_of_the_dead(self) -> None:
+    def _give_back_those_of_the_dead(self, names: set[str]) -> None:
         from optuna.trial import TrialState
 
         for trial in self.trials():
-            if trial.state == TrialState.RUNNING and self._bytes.take(_FIRST_TRIAL + trial.number):
+            if trial.state != TrialState.RUNNING or trial.number in self._mine:
+                continue
+            if self._bytes.take(_FIRST_TRIAL + trial.number):
                 self._bytes.let_go(_FIRST_TRIAL + trial.number)
                 self._study.tell(trial.number, state=TrialState.FAIL)
         trials = self.trials()
         repeated = {trial.user_attrs.get(_REPEATS) for trial in trials}
         for trial in trials:
             if trial.state == TrialState.FAIL and trial.number not in repeated:
-                self._study.enqueue_trial(trial.params, user_attrs={_REPEATS: trial.number})
+                # Without all of them, as it died while they were drawn: they are drawn again.
+                values = trial.params if trial.params.keys() == names else {}
+                self._study.enqueue_trial(values, user_attrs={_REPEATS: trial.number})
 
     def complete(self, trial: "Trial", value: float) -> None:
         """End a trial with its value."""
         self._study.tell(trial, value)
-        self._bytes.let_go(_FIRST_TRIAL + trial.number)
+        self._let_go(trial)
 
     def prune(self, trial: "Trial") -> None:
         """End a trial that was given up."""
         from optuna.trial import TrialState
 
         self._study.tell(trial, state=TrialState.PRUNED)
+        self._let_go(trial)
+
+    def _let_go(self, trial: "Trial") -> None:
+        self._mine.discard(trial.number)
         self._bytes.let_go(_FIRST_TRIAL + trial.number)
 
     def trials(self) -> "list[FrozenTrial]":
@@ -244,6 +256,14 @@ def require_optuna() -> Any:
     return optuna
 
 
+def _n_before(waiting: "FrozenTrial | None", trials: "Sequence[FrozenTrial]") -> int:
+    """How many trials, but for repetitions, were before one that waits, or before a new one."""
+    while waiting is not None and _REPEATS in waiting.user_attrs:
+        waiting = trials[waiting.user_attrs[_REPEATS]]
+    before = trials if waiting is None else trials[: waiting.number]
+    return sum(_REPEATS not in trial.user_attrs for trial in before)
+
+
 class _AppendLock:
     """Lock under which lines are added to the journal, as Optuna wants it."""
 
@@ -257,6 +277,17 @@ class _AppendLock:
 
     def release(self) -> None:
         self._locks.let_go(_APPEND)
+
+
+_BEGINS = b'{"op_code":'
+
+
+def _require_journal(path: Path) -> None:
+    """Refuse a file that another program wrote: Optuna would add to it."""
+    with path.open("rb") as file:
+        begins = file.read(len(_BEGINS))
+    if not _BEGINS.startswith(begins):
+        raise TrainingError(f"{path} is not a tuning's file; name another with -o")
 
 
 def _cut_short(path: Path) -> None:

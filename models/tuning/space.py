@@ -89,11 +89,10 @@ class Space:
         name, values = name.strip().replace("-", "_"), values.strip()
         if not equals or not name or not values:
             raise TrainingSettingsError(f"the space {text!r} is not NAME=VALUES; {_HOW}")
-        if found := _RANGE.fullmatch(values):
-            with contextlib.suppress(ValueError):
-                low, high = float(found[2]), float(found[3])
-                kind: Any = found[1] or "uniform"
-                return cls(name=name, kind=kind, low=low, high=high)
+        found = _RANGE.fullmatch(values)
+        if found and None not in (bounds := (_number(found[2]), _number(found[3]))):
+            kind: Any = found[1] or "uniform"
+            return cls(name=name, kind=kind, low=bounds[0], high=bounds[1])
         choices = tuple(_value(part.strip()) for part in values.split(","))
         if "" in choices:
             raise TrainingSettingsError(f"the space {text!r} has an empty value; {_HOW}")
@@ -196,6 +195,14 @@ def _within(outer: str, whole: object, inner: str, value: object) -> object:
 def _meant(value: Value) -> object:
     pair = _PAIR.fullmatch(value) if isinstance(value, str) else None
     return (int(pair[1]), int(pair[2])) if pair else value
+
+
+def _number(text: str) -> Any:
+    """None for what is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _value(text: str) -> Value:

@@ -94,11 +94,11 @@ def tune(
         "encoding": data.encoding,
         "data": data.digest,
         "fold": data.fold,
-        "draws": data.draws,
         "metric": metric,
         "prune": prune,
-        "settings": settings.json() | {"device": "", **dict.fromkeys(_outer(spaces))},
-        "spaces": [str(space) for space in spaces],
+        "spaces": ", ".join(map(str, spaces)),
+        **{f: v for f, v in settings.json().items() if f not in {"device", *_searched(spaces)}},
+        "draws": data.draws,
     }
     maximise = metric not in SMALLER_IS_BETTER
     with Journal(Path(path), maximise=maximise, about=about) as journal:
@@ -189,9 +189,9 @@ class _Pruned(Exception):  # noqa: N818, it is no error
         super().__init__(f"given up after epoch {epoch}, at {value:.4f}")
 
 
-def _outer(spaces: Sequence[Space]) -> list[str]:
-    """Fields that are searched, whole or in part."""
-    return [space.name.partition(".")[0] for space in spaces if "." not in space.name]
+def _searched(spaces: Sequence[Space]) -> set[str]:
+    """Settings that are searched, or parts of which are."""
+    return {space.name.partition(".")[0] for space in spaces}
 
 
 def _values(trial: "Trial") -> str:
