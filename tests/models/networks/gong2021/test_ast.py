@@ -5,6 +5,7 @@ from torch import nn
 from featurestore.errors import TrainingError
 from featurestore.specs.fbank import FbankSpec
 from models.networks import ARCHITECTURES, parse_architecture
+from models.networks.adapters import Adapter, attach, merge
 from models.networks.cost import clip_cost, frames_of
 from models.networks.gong2021.ast import (
     AST,
@@ -356,3 +357,52 @@ def test_weights_of_a_network_for_another_length_fit():
     before = long.state_dict()
     assert torch.equal(weights[name], adapt_positions(before[name], (12, 101), (3, 12)))
     assert all(torch.equal(weights[n], before[n]) for n in before if n != name)
+
+
+# Transferred.
+
+
+# What peft asks transformers.
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")
+def test_trained_by_dora_it_is_what_peft_makes_of_that_of_transformers():
+    transformers, peft = (pytest.importorskip(name) for name in ("transformers", "peft"))
+    model = theirs(transformers, 3, 128, 64)
+    network = AST(SPEC, n_frames=64, n_outputs=5, width=2 / 12, layers=3).eval()
+    network.load_state_dict(from_published(model.state_dict()))
+    config = peft.LoraConfig(
+        r=2, lora_alpha=8.49, use_dora=True, target_modules=r".*layers\.[12]\.mlp\.fc2"
+    )
+    model = peft.get_peft_model(model, config).eval()
+    inner = model.base_model.model
+    inner.classifier.dense.requires_grad_(True)
+    adapter = Adapter(kind="dora", rank=2, alpha=8.49, layers=(1, 2))
+    attach(network, adapter, modules=ARCHITECTURE.adapts, head=ARCHITECTURE.head)
+    with torch.no_grad():
+        for number in (1, 2):
+            layer = inner.audio_spectrogram_transformer.layers[number].mlp.fc2
+            ours = network.audio_spectrogram_transformer.encoder.layer[number].output.dense.adapter
+            ours.A.copy_(layer.lora_A["default"].weight)
+    values, classes = MEAN + STD * torch.randn(8, 128, 64), torch.arange(8) % 5
+
+    def by_them():
+        return model(((values - MEAN) / (2 * STD)).transpose(1, 2)).logits
+
+    def by_us():
+        return network(values)
+
+    losses = []
+    for logits, learns in ((by_them, model.parameters()), (by_us, network.parameters())):
+        optimizer = torch.optim.SGD([p for p in learns if p.requires_grad], lr=0.02)
+        for _ in range(12):
+            optimizer.zero_grad()
+            loss = nn.functional.cross_entropy(logits(), classes)
+            loss.backward()
+            optimizer.step()
+            losses.append(loss.item())
+    assert losses[11] < 0.9 * losses[0]
+    assert losses[12:] == pytest.approx(losses[:12], abs=1e-5)
+    with torch.inference_mode():
+        torch.testing.assert_close(by_us(), by_them(), rtol=0, atol=1e-5)
+        merge(network)
+        model = model.merge_and_unload()
+        torch.testing.assert_close(by_us(), by_them(), rtol=0, atol=1e-5)
