@@ -161,7 +161,7 @@ def test_what_is_imported_is_declared_as_a_dependency():
     project = PYPROJECT["project"]
     declared = project["dependencies"] + [
         name
-        for extra in ("essentia", "ffmpeg", "onnx", "parquet")
+        for extra in ("essentia", "ffmpeg", "onnx", "parquet", "tune")
         for name in project["optional-dependencies"][extra]
     ]
     distributions = {re.split(r"[\[<>=]", text)[0].lower() for text in declared}

@@ -52,7 +52,7 @@ def write_report(
         folder.mkdir(parents=True, exist_ok=True)
     figures = Figures.of(comparison, robustness)
     pictures: list[Path] = []
-    drawn = [figures.frontier, *figures.resolutions, figures.robustness]
+    drawn = [figures.frontier, *figures.resolutions, figures.robustness, figures.confusion]
     for figure in filter(None, drawn):
         paths = [folder / f"{figure.name}{suffix}" for suffix in (".png", ".svg")]
         caption = ", ".join(comparison.common) if figure is figures.frontier else ""

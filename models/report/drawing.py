@@ -7,6 +7,7 @@ import math
 import os
 import re
 import textwrap
+import warnings
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,14 +137,19 @@ def inline(figure: Figure, size: Size, *, name: str) -> str:
     return ElementTree.tostring(root, "unicode")
 
 
-def _settings(salt: str) -> "contextlib.AbstractContextManager[None]":
+@contextlib.contextmanager
+def _settings(salt: str) -> Iterator[None]:
     import matplotlib
 
     # Words stay words in an SVG, to be searched and edited; and no date, no random ids. A name
     # with dollars is no formula.
-    return matplotlib.rc_context(
+    own = matplotlib.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": salt, "text.parse_math": False}
     )
+    with own, warnings.catch_warnings():
+        # Of letters that the font lacks: names of classes are in any script.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from", category=UserWarning)
+        yield
 
 
 def _svg(canvas: "Canvas", figure: Figure) -> ElementTree.Element:

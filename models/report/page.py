@@ -12,7 +12,7 @@ from typing import Any, Self
 import jinja2
 
 from featurestore.storage.atomic import atomic_write
-from models.report import heatmap, shades
+from models.report import confusion, heatmap, shades
 from models.report.drawing import GREY, GROUND, INK, NARROW, WIDE, inline
 from models.report.figure import Figure
 from models.report.frontier import frontier
@@ -33,6 +33,7 @@ class Figures:
     frontier: Figure
     resolutions: tuple[Figure, ...]
     robustness: Figure | None = None
+    confusion: Figure | None = None
 
     @classmethod
     def of(cls, comparison: Comparison, robustness: Robustness | None = None) -> Self:
@@ -41,6 +42,7 @@ class Figures:
             frontier=frontier(comparison),
             resolutions=resolutions(comparison),
             robustness=None if robustness is None else heatmap.heat_map(robustness, comparison),
+            confusion=confusion.confusion_figure(comparison),
         )
 
 
@@ -89,6 +91,7 @@ def render(
     environment.globals |= {
         "formatting": formatting,
         "heatmap": heatmap,
+        "confusion": confusion,
         "shades": shades,
         "isnan": math.isnan,
     }
@@ -112,6 +115,8 @@ def render(
         heat_lines=() if robustness is None else heatmap.heat_lines(robustness),
         shade_keys=figures.robustness.legend if figures.robustness else (),
         n_drawn=len(figures.robustness.rows[0][0].y.ticks) if figures.robustness else 0,
+        classified=[point for point in comparison.points if point.confusion is not None],
+        confused=confusion.confused_points(comparison),
         tag_points=tag_points,
         tag_rows=rows_of_tags if tag_points else [],
         catalog=catalog,
@@ -179,6 +184,7 @@ def facts(rows: Sequence[Row]) -> list[tuple[str, str]]:
         "digest of clips, splits and tags": of("data"),
         "clips to train / validate / test": clips,
         "tags scored": of("n_tags_scored"),
+        "task": sorted({row.get("task", "tagging") for row in rows} - {"tagging"}),
         "tags left out": [tag for tags in of("tags_left_out") for tag in tags],
         "networks": of("model"),
         "width": of("width"),

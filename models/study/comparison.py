@@ -33,6 +33,7 @@ from typing import Any
 
 from featurestore.errors import TrainingError, TrainingSettingsError
 from featurestore.specs.spec import Spec
+from models.evaluation.confusion import Confusion
 from models.study.difference import Difference, difference, typical_variance
 from models.study.formatting import count, table
 from models.study.label import Label, label_points
@@ -109,6 +110,8 @@ class Point:
         Means over the runs and folds in which the tag was scored.
     tag_losses : dict of str to TagLoss
         Against the baseline; empty for itself.
+    confusion : Confusion or None
+        Of a classification, over all runs and folds; None of a tagging.
     """
 
     label: Label
@@ -146,10 +149,17 @@ class Point:
     roc_auc_per_tag: dict[str, float]
     pr_auc_per_tag: dict[str, float]
     tag_losses: dict[str, TagLoss]
+    confusion: Confusion | None = None
 
     def json(self) -> dict[str, Any]:
         """All of it as plain values; label and spec as their names."""
-        return dataclasses.asdict(self) | {"label": str(self.label), "spec": self.spec.name}
+        fields = dataclasses.asdict(self) | {"label": str(self.label), "spec": self.spec.name}
+        if self.confusion is not None:
+            fields |= {
+                "accuracy": self.confusion.accuracy,
+                "accuracy_interval": self.confusion.interval,
+            }
+        return fields
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -372,7 +382,16 @@ def _point(
         roc_auc_per_tag=table.per_tag("roc_auc_per_tag"),
         pr_auc_per_tag=table.per_tag("pr_auc_per_tag"),
         tag_losses=of_tags,
+        confusion=_confusion(table),
     )
+
+
+def _confusion(table: RunTable) -> Confusion | None:
+    classes = {tuple(row["classes"]) for row in table.rows if "confusion" in row}
+    if len(classes) != 1 or not all("confusion" in row for row in table.rows):
+        return None
+    parts = [row["confusion"] for row in table.rows]
+    return Confusion.summed(classes.pop(), parts, n_runs=len(table.runs))
 
 
 def _notes(

@@ -121,6 +121,23 @@ def runs(point: "Point") -> str:
     return text + (f" of {point.n_folds} folds" if point.n_folds > 1 else "")
 
 
+_MOST_ACCURACIES = 8
+"""Points whose accuracy is said in a sentence; the page has all."""
+
+
+def accuracies(comparison: "Comparison") -> list[str]:
+    """Accuracy of the points with its interval, a sentence; none of taggings."""
+    points = [point for point in comparison.points if point.confusion is not None]
+    if len(points) > _MOST_ACCURACIES:
+        points = [p for p in points if p in (comparison.recommended, comparison.baseline)]
+    found = [
+        f"{p.label} {p.confusion.accuracy:.3f} ({interval(p.confusion.interval)})"
+        for p in points
+        if p.confusion is not None
+    ]
+    return [f"Accuracy, with its 95 % interval over clips: {'; '.join(found)}."] if found else []
+
+
 def table(comparison: "Comparison") -> list[str]:
     """Lay the points out as text, 80 columns wide, cheapest first, and say which to take.
 
@@ -157,6 +174,7 @@ def table(comparison: "Comparison") -> list[str]:
             label = ""
         text.append(f"{label:<{left}}{columns}".rstrip())
     said = [f"Take {comparison.recommended.label}: {comparison.recommended_why}."]
+    said += accuracies(comparison)
     for sentence in (*said, *comparison.notes):
         text += textwrap.wrap(sentence, _WIDTH)
     return text

@@ -20,7 +20,7 @@ from models.tuning.outcome import TrialOutcome, Tuning, options_of, short
 _COMPLETE, _PRUNED = 0, 1
 """Marks."""
 
-_ACROSS = 3
+_ACROSS = 2
 """Panels of settings side by side."""
 
 _KEYS = {
@@ -199,6 +199,7 @@ def _dot(tuning: Tuning, trial: TrialOutcome, x: float) -> Dot:
 
 def _drawn(figure: Figure) -> dict[str, str]:
     """A figure for wide windows and for narrow ones; the style sheet shows one of them."""
+    figure = dataclasses.replace(figure, title="")  # the page has it as a heading
     wide = dataclasses.replace(WIDE, panel_height=3.4)
     if figure.rows[0][0].name == "importance":
         n_names = len(figure.rows[0][0].y.ticks)

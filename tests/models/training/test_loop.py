@@ -52,6 +52,30 @@ def test_the_same_seed_gives_the_same_numbers_and_another_seed_others(data, trai
     assert other.training.losses != trained.training.losses
 
 
+@pytest.mark.parametrize("number", ["weight_decay", "warm_up"])
+def test_a_number_that_is_given_takes_the_place_of_the_recipes(data, number):
+    given = {"width": 0.03, "epochs": 2, "batch_size": 6, "recipe": "modern", "amp": "off"}
+    own = getattr(RECIPES["modern"], number)
+    losses = [
+        train(data, TrainSettings(**given | changed), progress=False).training.losses
+        for changed in ({}, {number: own}, {number: 0.5})
+    ]
+    assert losses[0] == losses[1] != losses[2]
+
+
+def test_each_epoch_is_told_and_what_that_raises_ends_the_training(data):
+    told = []
+
+    def after_epoch(epoch):
+        told.append(epoch["epoch"])
+        if epoch["epoch"] == 2:
+            raise KeyError("enough")
+
+    with pytest.raises(KeyError, match="enough"):
+        train(data, SETTINGS, progress=False, after_epoch=after_epoch)
+    assert told == [1, 2]
+
+
 def test_the_callers_random_numbers_are_left_alone(data):
     torch.manual_seed(3)
     expected = torch.rand(1)

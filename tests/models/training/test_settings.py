@@ -41,6 +41,11 @@ def test_the_recipe_normalises_unless_the_network_needs_the_values_unit(model, r
         ({"width": "wide"}, "width is 'wide'; it must be a number"),
         ({"learning_rate": 2}, "learning_rate is 2.0; it must be above 0 and at most 1"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
+        ({"weight_decay": -0.1}, "weight_decay is -0.1; it must be 0 or more"),
+        ({"weight_decay": float("inf")}, "weight_decay is inf"),
+        ({"warm_up": 1.5}, "warm_up is 1.5; it must be a share of all steps, from 0 to 1"),
+        ({"warm_up": "long"}, "warm_up is 'long'; it must be a number"),
+        ({"class_weights": "rare"}, "class_weights is 'rare'; it must be one of none, balanced"),
         ({"recipe": "old"}, "recipe is 'old'; it must be one of ferraro2020, modern"),
         ({"augment": "noise"}, "augment is 'noise'; it must be one of none, specaugment, mixup"),
         ({"adapter": "dora"}, "adapter is 'dora'; it must be an Adapter, or None"),
@@ -88,3 +93,7 @@ def test_a_recipe_gives_what_is_left_out_and_yields_to_what_is_given():
     assert modern.epochs == RECIPES["modern"].epochs
     assert modern.batch_size == RECIPES["modern"].batch_size
     assert modern.learning_rate == 0.5
+    assert modern.schedule == dataclasses.replace(RECIPES["modern"], learning_rate=0.5)
+    other = TrainSettings(weight_decay=0.3, warm_up=0.25).schedule
+    assert (other.weight_decay, other.warm_up) == (0.3, 0.25)
+    assert TrainSettings().schedule == RECIPES["ferraro2020"]
