@@ -12,7 +12,6 @@ import hashlib
 import json
 import os
 import re
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,9 @@ import numpy.typing as npt
 import torch
 from safetensors import safe_open
 from safetensors.torch import save
-from tqdm import tqdm
 
 from featurestore.errors import TrainingError
+from featurestore.process.progress import Progress
 from featurestore.storage.atomic import atomic_write, output_errors
 from models.data import CACHE_LIMIT, Unlabelled
 from models.training import distributed
@@ -82,14 +81,8 @@ def soft_labels(
     # All are looked at before the first is written, so that all processes find the same.
     parts = [_read(path, of) for path, of in zip(paths, said, strict=True)]
     settings = dataclasses.replace(teacher.settings, device=device)
-    with tqdm(
-        total=len(clips),
-        desc="teacher",
-        unit="clip",
-        disable=not (progress and distributed.rank() == 0),
-        file=sys.stderr,
-        leave=False,
-    ) as bar:
+    quiet = not (progress and distributed.rank() == 0)
+    with Progress(len(clips), unit="clips", what="teacher", quiet=quiet, stays=False) as bar:
         for number, start in enumerate(starts):
             found = parts[number]
             if found is None:

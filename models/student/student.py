@@ -143,8 +143,9 @@ def train_student(
         elsewhere=teacher.unlabelled is not None,
         perturber=perturber,
     )
-    say(_summary(clips, data, settings))
     with distributed.process_group(settings.device):
+        if distributed.rank() == 0:
+            say(_summary(clips, data, settings))
         labels = soft_labels(
             Path(checkpoint).with_name(f"{Path(checkpoint).name}.labels"),
             known,
@@ -152,17 +153,17 @@ def train_student(
             device=settings.device,
             progress=progress,
         )
-    columns = [known.tags.index(tag) for tag in data.tags]
-    return train_to_checkpoint(
-        checkpoint,
-        data,
-        settings,
-        initial=initial,
-        adapter_only=adapter_only,
-        unlabelled=_taught(known, clips, labels[:, columns], teacher.mixing),
-        tensorboard=tensorboard,
-        progress=progress,
-    )
+        columns = [known.tags.index(tag) for tag in data.tags]
+        return train_to_checkpoint(
+            checkpoint,
+            data,
+            settings,
+            initial=initial,
+            adapter_only=adapter_only,
+            unlabelled=_taught(known, clips, labels[:, columns], teacher.mixing),
+            tensorboard=tensorboard,
+            progress=progress,
+        )
 
 
 def _require_fitting(

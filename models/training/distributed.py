@@ -15,13 +15,16 @@ from torch.nn.parallel import DistributedDataParallel
 def process_group(device: str) -> Iterator[None]:
     """Join the processes that torchrun started with this one, for as long as the context lasts.
 
+    Within such a context another one changes nothing: to leave the group and join it again is not
+    sound, as what processes tell each other the first time is still there the second time.
+
     Parameters
     ----------
     device : str
         As in `models.training.settings.TrainSettings`. Each process takes a GPU of its own where
         that is ``auto`` or ``cuda`` and there are GPUs.
     """
-    if not distributed.is_torchelastic_launched():
+    if not distributed.is_torchelastic_launched() or distributed.is_initialized():
         yield
         return
     on_gpu = device in ("auto", "cuda") and torch.cuda.is_available()
