@@ -104,6 +104,10 @@ def train_to_checkpoint(
     path = Path(checkpoint)
     if path.is_dir():
         raise TrainingError(f"the checkpoint {path} is a folder; name a file")
+    if initial is not None and initial.path.resolve() == path.resolve():
+        raise TrainingError(
+            f"the checkpoint {path} would replace what it starts from; name another"
+        )
     if adapter_only and (settings.adapter is None or initial is None):
         raise TrainingSettingsError(
             "what an adapter learnt can be saved alone where there are an adapter and a checkpoint "

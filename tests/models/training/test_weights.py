@@ -123,6 +123,14 @@ def test_ast_of_other_bands_or_longer_clips_is_refused(tmp_path):
             import_weights(tmp_path / f"{file}.safetensors", model="ast-layers1", tags=TAGS)
 
 
+def test_a_checkpoint_does_not_replace_the_weights_that_it_is_made_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ast.safetensors").write_bytes(b"weights")
+    with pytest.raises(TrainingError, match=r"ast\.safetensors would replace the weights; name"):
+        import_weights("ast.safetensors", model="ast", tags=TAGS)
+    assert (tmp_path / "ast.safetensors").read_bytes() == b"weights"
+
+
 def test_ast_of_other_layers_or_another_head_is_refused(tmp_path):
     _, state = ast_state()
     save_file(state, tmp_path / "model.safetensors")
