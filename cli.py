@@ -102,6 +102,12 @@ class Command(Program):
             click.echo(f"Error: {_one_line(str(error))}", err=True)
             usage = (CatalogError, SettingsError, SpecError, StoreMismatchError)
             ctx.exit(2 if isinstance(error, usage) else 1)
+        except ModuleNotFoundError as error:
+            if error.name not in ("torch", "safetensors", "sklearn"):
+                raise
+            click.echo(f"Error: {ctx.command_path} needs PyTorch, which is not installed: "
+                       "pip install 'melgrid[train]'", err=True)  # fmt: skip
+            ctx.exit(1)
         except BrokenPipeError:  # click ends in silence when nobody reads on
             raise
         except OSError as error:  # what the machine refuses: permission, space, a lost disk
@@ -165,17 +171,19 @@ def _progress(
     what: str, *, quiet: bool, unit: str = "clips"
 ) -> Iterator[Callable[[int, int], None]]:
     """A bar on stderr, and what moves it: called with clips done and their total."""
-    from tqdm import tqdm
+    from featurestore.process.progress import Progress
 
     with contextlib.ExitStack() as stack:
-        shown: list[Any] = []
+        shown: list[Progress] = []
+        n_done = 0
 
         def progress(done: int, total: int) -> None:
+            nonlocal n_done
             if not shown:  # there is something to count
-                bar = tqdm(unit=f" {unit}", desc=what, disable=quiet, dynamic_ncols=True)
+                bar = Progress(total, unit=unit, what=what, quiet=quiet)
                 shown.append(stack.enter_context(bar))
-            shown[0].total = total
-            shown[0].update(done - shown[0].n)
+            shown[0].update(done - n_done)
+            n_done = done
 
         yield progress
 

@@ -82,9 +82,7 @@ class Tagger:
 
         if batch_size is not None and batch_size < 1:
             raise SettingsError(f"invalid batch_size {batch_size}: must be at least 1")
-        self._predictor = Predictor(
-            checkpoint, device=device, batch_size=batch_size, shares_cores=workers != 0
-        )
+        self._predictor = Predictor(checkpoint, device=device, batch_size=batch_size)
         self._spec = checkpoint.spec.under(CLEAN)
         self._n_frames = checkpoint.n_frames
         window = checkpoint.window
@@ -239,6 +237,7 @@ class Tagger:
         failures: dict[int, AudioError] = {}
         predict = self._clips if windows is None else self._windows
         n_done = 0
+        self._predictor.begin(shares_cores=workers != 0)
         report = progress or (lambda done, total: None)
         report(0, len(paths))
         with contextlib.closing(outcomes):

@@ -1,5 +1,6 @@
 """Tagging files in two processes with a narrow network, against decoding alone and a script."""
 
+import contextlib
 from collections.abc import Callable
 
 import click
@@ -67,7 +68,10 @@ def share(make: Callable[[], Callable[[str], object]], files: list[str]) -> None
 def cpu_time() -> float:
     """CPU time so far of this process and of all that it has started [s]."""
     me = psutil.Process()
-    times = [process.cpu_times() for process in (me, *me.children(recursive=True))]
+    times = []
+    for process in (*me.children(recursive=True), me):
+        with contextlib.suppress(psutil.NoSuchProcess):  # it ended, and its parent's holds its time
+            times.append(process.cpu_times())
     return sum(t.user + t.system + t.children_user + t.children_system for t in times)
 
 

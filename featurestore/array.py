@@ -1,5 +1,6 @@
 """One spec's values, read by rows."""
 
+import contextlib
 import itertools
 import operator
 import os
@@ -208,6 +209,14 @@ class FeatureArray:
         """
         numbers = self._parse_rows(rows)
         starts, length = self._parse_segment(start, length, len(numbers))
+        for _ in range(1, self._files.n_tries):
+            with contextlib.suppress(CorruptDataError):
+                return self._read(numbers, starts, length)
+        return self._read(numbers, starts, length)
+
+    def _read(
+        self, numbers: Sequence[int], starts: Sequence[int], length: int
+    ) -> npt.NDArray[np.float32]:
         out = np.empty((len(numbers), self.spec.n_bands, length), np.float32)
         wanted: dict[int, list[Place]] = {}
         for row, first in zip(numbers, starts, strict=True):

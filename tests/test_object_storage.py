@@ -3,8 +3,10 @@
 import contextlib
 import dataclasses
 import os
+import random
 import re
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -32,6 +34,9 @@ from featurestore.errors import (
     StorageError,
     StoreLockedError,
 )
+from featurestore.export import export
+from featurestore.export.selection import Selection
+from featurestore.integrity.verify import verify
 from featurestore.specs.encoding import Codec
 from featurestore.specs.excerpt import Excerpt
 from featurestore.specs.grid import grid
@@ -63,6 +68,7 @@ class Endpoint:
     url: str = ""
     requests: list[tuple[str, str]] = dataclasses.field(default_factory=list)
     before_write: Callable[[], None] = lambda: None
+    injury: Callable[[str, str], str] = lambda method, path: ""
 
     def __post_init__(self) -> None:
         self._s3 = DomainDispatcherApplication(create_backend_app)
@@ -75,11 +81,41 @@ class Endpoint:
         self.requests.append((method, path))
         if method in ("PUT", "POST", "DELETE"):
             self.before_write()
-        return self._s3(environ, start_response)
+        injury = self.injury(method, path)
+        if not injury:
+            return self._s3(environ, start_response)
+        return self._injured(injury, environ, start_response)
+
+    def _injured(self, injury, environ, start_response):
+        """An answer as networks and busy servers give it."""
+        if injury in ("500 Internal Server Error", "503 Slow Down"):
+            # What was sent is read, or the connection could not be used again.
+            environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+            start_response(injury, [("Content-Length", "0")])
+            return [b""]
+        if injury == "lost request":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return [b""]
+        said = []
+        body = b"".join(self._s3(environ, lambda *head: said.append(head)))
+        if injury == "lost answer":
+            environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
+            return [b""]
+        start_response(*said[0])
+        if injury == "half a body":
+            environ["werkzeug.socket"].settimeout(5)
+            return _cut(body, environ["werkzeug.socket"])
+        place = len(body) // 2
+        return [body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :] if body else b""]
 
     def asked(self, method: str, part: str) -> int:
         """How many requests there were of a kind, for paths with `part` in them."""
         return sum(m == method and part in path for m, path in self.requests)
+
+
+def _cut(body, connection):
+    yield body[: len(body) // 2]
+    connection.shutdown(socket.SHUT_RDWR)
 
 
 class Quiet(WSGIRequestHandler):
@@ -119,6 +155,7 @@ def s3() -> Iterator[Endpoint]:
 def bucket(s3) -> str:
     """URL of a new bucket."""
     s3.before_write = lambda: None
+    s3.injury = lambda method, path: ""
     s3.requests.clear()
     name = f"b{uuid.uuid4().hex}"
     disk().mkdir(name)
@@ -377,6 +414,84 @@ def test_damage_is_found(bucket, music, featurize):
     with pytest.raises(CorruptDataError, match="missing from"):
         array.read([8])
     assert np.isfinite(array[0]).all()
+
+
+@pytest.mark.slow
+def test_bytes_that_are_damaged_on_their_way_are_fetched_again(done, s3):
+    array = FeatureStore.open(f"{done}/store.zarr")[SPECS[0]]
+    expected = array.read([0, 9, 17])
+    for part in ("/values/c/1", "/store.zarr/"):
+        broken = {part}
+
+        def injury(method, path, part=part, broken=broken):
+            if method == "GET" and part in path and broken:
+                broken.clear()
+                return "a flipped bit"
+            return ""
+
+        s3.injury = injury
+        try:
+            again = FeatureStore.open(f"{done}/store.zarr")[SPECS[0]].read([0, 9, 17])
+        finally:
+            s3.injury = lambda method, path: ""
+        assert not broken
+        np.testing.assert_array_equal(again, expected)
+
+
+INJURIES = (
+    "500 Internal Server Error", "503 Slow Down", "lost request", "lost answer", "half a body",
+    "a flipped bit",
+)  # fmt: skip
+
+
+@pytest.mark.slow
+def test_through_a_network_that_injures_each_tenth_answer_all_is_the_same(
+    bucket, done, music, featurize, s3, tmp_path
+):
+    table = upload(music, bucket)
+    expected = values(f"{done}/store.zarr")
+    chance, injured = random.Random(0), []
+
+    def injury(method, path):
+        if chance.random() < 0.9:
+            return ""
+        injured.append(chance.choice(INJURIES))
+        # What is sent is told damaged by its own checksum, which moto does not look at.
+        return injured[-1] if method == "GET" or injured[-1] != "a flipped bit" else ""
+
+    s3.injury = injury
+    try:
+        summary = featurize(table, f"{bucket}/store.zarr")
+        assert summary.failures == ()
+        store = FeatureStore.open(f"{bucket}/store.zarr")
+        everything = [store[spec].read(range(20)) for spec in store.specs]
+        report = verify(store.files, store.metadata)
+        assert report.is_healthy, report.lines()
+        export(Selection.of(store), str(tmp_path / "all.h5"), "hdf5", quiet=True)
+    finally:
+        s3.injury = lambda method, path: ""
+    assert set(INJURIES) <= set(injured)
+    assert values(f"{bucket}/store.zarr") == expected
+    sound = FeatureStore.open(f"{done}/store.zarr")
+    for spec, read in zip(store.specs, everything, strict=True):
+        np.testing.assert_array_equal(read, sound[spec].read(range(20)))
+
+
+@pytest.mark.slow
+def test_a_track_that_always_arrives_damaged_fails_with_its_reason_and_the_run_goes_on(
+    bucket, music, featurize, s3
+):
+    table = upload(music, bucket)
+    s3.injury = lambda method, path: (
+        "a flipped bit" if method == "GET" and path.endswith("/07.wav") else ""
+    )
+    try:
+        summary = featurize(table, f"{bucket}/store.zarr")
+    finally:
+        s3.injury = lambda method, path: ""
+    assert [(f.clip_id, f.reason, f.detail) for f in summary.failures] == [
+        ("07", "Unreadable", "it arrives damaged each time")
+    ]
 
 
 def test_a_shard_that_was_replaced_is_read_anew(bucket, make_store, tmp_path):

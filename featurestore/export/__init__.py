@@ -8,12 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
-from tqdm import tqdm
-
 from featurestore import result
 from featurestore.errors import RunError, SettingsError
 from featurestore.export.manifest import Advance, Format, read_manifest
 from featurestore.export.selection import Selection
+from featurestore.process.progress import Progress
 from featurestore.specs.perturbation import split_name
 
 
@@ -128,7 +127,7 @@ def export(
     partial = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.partial")
     n_rows = len(selection.rows) * len(selection.arrays)
     try:
-        with tqdm(total=n_rows, unit=" rows", desc=form, disable=quiet) as bar:
+        with Progress(n_rows, unit="rows", what=form, quiet=quiet) as bar:
             write(selection, partial, bar.update)
         _refuse(target, force)  # again: this may have taken an hour
         _put(partial, target)

@@ -1,7 +1,6 @@
 """What two stores differ in: clips, labels, specs and values."""
 
 import dataclasses
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +9,7 @@ import numpy.typing as npt
 from featurestore import result
 from featurestore.export.selection import BATCH_NBYTES
 from featurestore.format.clips import ClipTable
+from featurestore.process.progress import Progress
 from featurestore.specs.spec import Spec
 
 if TYPE_CHECKING:
@@ -250,8 +250,6 @@ def _values(
     *,
     progress: bool,
 ) -> SpecDifference:
-    from tqdm import tqdm
-
     one, other = a[spec], b[spec]
     ready, ready_there = one.ready[here], other.ready[there]
     found = SpecDifference(
@@ -269,16 +267,17 @@ def _values(
     nbytes = 4 * one.shape[1] * one.shape[2]
     batch = max(1, BATCH_NBYTES // nbytes)
     n_differ, largest, total = 0, 0.0, 0.0
-    firsts: Iterable[int] = range(0, len(rows), batch)
-    for first in tqdm(firsts, desc=spec.name, disable=not progress, leave=False):
-        some = slice(first, first + batch)
-        values = one.read(rows[some])
-        values -= other.read(rows_there[some])
-        np.abs(values, out=values)
-        of_clips = values.max(axis=(1, 2))
-        n_differ += int(np.count_nonzero(of_clips))
-        largest = max(largest, float(of_clips.max()))
-        total += float(values.sum(dtype=np.float64))
+    with Progress(len(rows), unit="clips", what=spec.name, quiet=not progress, stays=False) as bar:
+        for first in range(0, len(rows), batch):
+            some = slice(first, first + batch)
+            values = one.read(rows[some])
+            values -= other.read(rows_there[some])
+            np.abs(values, out=values)
+            of_clips = values.max(axis=(1, 2))
+            n_differ += int(np.count_nonzero(of_clips))
+            largest = max(largest, float(of_clips.max()))
+            total += float(values.sum(dtype=np.float64))
+            bar.update(len(values))
     n_values = len(rows) * one.shape[1] * one.shape[2]
     return dataclasses.replace(
         found,

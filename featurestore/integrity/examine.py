@@ -1,6 +1,7 @@
 """Whether stored rows are those that were committed."""
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from typing import Literal
 
@@ -104,7 +105,8 @@ def examine(
 
     Bytes that are not committed, which killed runs leave, are nobody's: they are not looked at. Of
     a run that is at work, shards may be newer than a record read before them; where rows are not as
-    they should be, and the record has changed since, they are looked at again.
+    they should be, and the record has changed since, they are looked at again;
+    and as often as files may arrive damaged, see `Files`.
 
     Parameters
     ----------
@@ -121,7 +123,7 @@ def examine(
     length = division.clips_per_shard
     key = commit_key(division, shard)
     first = shard * length
-    while True:
+    for n_tries in itertools.count(1):
         commit = None
         damage: list[Damage] = []
         looked = [_Looked(files=files, layout=layout, shard=shard) for layout in layouts]
@@ -136,7 +138,9 @@ def examine(
             for shards in looked:
                 shards.look(commit, quick=quick)
             damage += [found for shards in looked for found in shards.damage]
-        if not damage or not _has_changed(files, division, shard, commit):
+        if not damage:
+            break
+        if n_tries >= files.n_tries and not _has_changed(files, division, shard, commit):
             break
     sound = None if damage and commit is None else commit
     record_damaged = any(found.key == key for found in damage)

@@ -28,6 +28,7 @@ from featurestore.format.status import (
     read_mirrored,
 )
 from featurestore.integrity.examine import Damage, ExaminedShard, examine
+from featurestore.process.progress import Progress
 from featurestore.storage.files import RUN_FOLDER, Files
 from featurestore.storage.journal import JOURNAL, read_journal
 
@@ -241,8 +242,6 @@ class RowCheck:
 def _examine_rows(
     files: Files, metadata: StoreMetadata, *, quick: bool, progress: bool
 ) -> RowCheck:
-    from tqdm import tqdm
-
     division, n_clips = metadata.division, metadata.n_clips
     todo = list(recorded(files, division, n_clips)) if metadata.layouts else []
     rows = RowCheck(
@@ -255,7 +254,7 @@ def _examine_rows(
 
     with (
         ThreadPoolExecutor(files.n_threads) as pool,
-        tqdm(total=len(todo), unit=" shards", disable=not progress, dynamic_ncols=True) as bar,
+        Progress(len(todo), unit="shards", quiet=not progress) as bar,
     ):
         for shard in pool.map(look, todo):
             rows.damage += shard.damage

@@ -35,9 +35,13 @@ class Files(abc.ABC):
     root : str
     n_threads : int
         How many threads are worth reading with at the same time.
+    n_tries : int
+        How often to read what does not match its checksum: the bytes may be sound, and have been
+        damaged on their way. Of ranges of a file, no client's checksum tells.
     """
 
     n_threads: int
+    n_tries: int = 1
 
     def __init__(self, root: str, run_id: str | None) -> None:
         self.root = root

@@ -31,6 +31,7 @@ class RemoteFiles(Files):
     """
 
     n_threads = 16
+    n_tries = 3
 
     def __init__(self, root: str, run_id: str | None = None) -> None:
         refuse_secrets(root)

@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator, Mapping
+from functools import cache
 from typing import TYPE_CHECKING
 
 from featurestore.errors import MelgridError, SettingsError, StorageError
@@ -43,6 +44,8 @@ def file_system(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
         raise SettingsError(f"{url} cannot be used: {error}; pip install {extra}") from None
     except ValueError as error:
         raise SettingsError(f"{url} cannot be used: {error}") from None
+    if "s3" in filesystem.protocol:
+        _fetch_again_what_arrives_damaged()
     try:
         yield filesystem, path
     except (MelgridError, FileNotFoundError, NotADirectoryError):
@@ -52,9 +55,31 @@ def file_system(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
     except Exception as error:
         message = " ".join(str(error).split()).rstrip(".")  # in one line
         reason = _without_secrets(message) or type(error).__name__
+        if is_damaged_transfer(error):
+            raise StorageError(
+                f"{url} arrives damaged each time it is fetched: {reason}; look at the network, "
+                "and run again to continue"
+            ) from None
         raise StorageError(
             f"{url} cannot be used: {reason}; look at the address, the credentials and the endpoint"
         ) from None
+
+
+@cache
+def _fetch_again_what_arrives_damaged() -> None:
+    """Have S3's library do so where a checksum tells, as it does after a 503: five times at most.
+
+    Left to itself it takes that for a mistake of the caller's.
+    """
+    from botocore.exceptions import FlexibleChecksumError
+    from s3fs.core import add_retryable_error
+
+    add_retryable_error(FlexibleChecksumError)
+
+
+def is_damaged_transfer(error: BaseException) -> bool:
+    """Whether the client found, by a checksum, that bytes are not those which were sent."""
+    return type(error).__name__ == "FlexibleChecksumError"
 
 
 def version_of(info: Mapping[str, object]) -> str:

@@ -18,7 +18,6 @@ import copy
 import dataclasses
 import math
 import os
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -28,9 +27,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from torch import nn
-from tqdm import tqdm
 
 from featurestore.errors import TrainingError
+from featurestore.process.progress import Progress
 from models.data import CACHE_LIMIT, Clip, TrainingData, loader
 from models.data.augment import augmented
 from models.data.sampler import seed_of
@@ -151,14 +150,13 @@ def train(
             training.load_state_dict(saved)
         with (
             EpochLog(*(log, tensorboard) if is_first else (None, None), training.epochs) as journal,
-            tqdm(
-                total=settings.epochs * len(training.batches),
-                initial=len(training.epochs) * len(training.batches),
-                desc=data.spec.name,
-                unit="batch",
-                disable=not (progress and is_first),
-                file=sys.stderr,
-                leave=False,
+            Progress(
+                settings.epochs * len(training.batches),
+                done=len(training.epochs) * len(training.batches),
+                what=data.spec.name,
+                unit="batches",
+                quiet=not (progress and is_first),
+                stays=False,
             ) as bar,
         ):
             while not training.done:
@@ -168,7 +166,7 @@ def train(
                     save_state(state, training.identity, training.state_dict())
                 monitored = training.task.scores.monitored
                 shown = {"loss": epoch["loss"], monitored: epoch[f"validation_{monitored}"]}
-                bar.set_postfix({name: f"{value:.3f}" for name, value in shown.items()})
+                bar.show({name: f"{value:.3f}" for name, value in shown.items()})
                 if after_epoch is not None:
                     after_epoch(epoch)
         return training.finish()

@@ -25,7 +25,7 @@ from pipeline.audio.tags import id3_nbytes
 
 T = TypeVar("T")
 
-DECODERS = "; ".join([libsndfile.DECODER, *([ffmpeg.decoder()] if ffmpeg.IS_THERE else [])])
+DECODERS = "; ".join([libsndfile.DECODER, *([ffmpeg.package()] if ffmpeg.IS_THERE else [])])
 """What is installed here: a clip that failed is tried again with another."""
 
 _MPEG_IN_WAV = (0x50, 0x55)

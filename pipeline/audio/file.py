@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, BinaryIO
 
 from featurestore.errors import AudioError, MelgridError, StorageError
-from featurestore.storage.urls import file_system, version_of
+from featurestore.storage.urls import file_system, is_damaged_transfer, version_of
 
 if TYPE_CHECKING:
     import fsspec
@@ -117,3 +117,7 @@ def _answers(url: str) -> Iterator[tuple["fsspec.AbstractFileSystem", str]]:
             raise AudioError("Unreadable", os.strerror(errno.ENOENT)) from None
         except PermissionError:
             raise AudioError("Unreadable", os.strerror(errno.EACCES)) from None
+        except Exception as error:
+            if is_damaged_transfer(error):
+                raise AudioError("Unreadable", "it arrives damaged each time") from None
+            raise

@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import cache
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
 from featurestore.errors import AudioError, StoreMismatchError
 from featurestore.format.clips import ClipTable
 from featurestore.format.layout import Layout
+from featurestore.process.progress import Progress, write_line
 from featurestore.specs.spec import Spec
 from featurestore.specs.views import best_source
 from featurestore.store import FeatureStore
@@ -87,7 +86,7 @@ def run(
 
         def notify(text: str) -> None:
             if not quiet:
-                tqdm.write(text, sys.stderr)
+                write_line(text)
 
         if writer.abandoned_by:
             notify(f"going on after {writer.abandoned_by}, which had died")
@@ -171,7 +170,7 @@ def complete(
     n_todo = sum(sum(shards.values()) for _, shards in todo)
     failures: dict[int, AudioError] = {}
     n_computed = 0
-    with tqdm(total=n_todo, unit=" clips", disable=quiet or not n_todo, dynamic_ncols=True) as bar:
+    with Progress(n_todo, unit="clips", quiet=quiet) as bar:
         for job, shards in todo:
             tasks = (task(store, shard, rows) for shard in shards)
             for result in do(job, tasks) if shards else ():
@@ -179,7 +178,7 @@ def complete(
                 first = result.shard * job.clips_per_shard
                 failures |= {first + p: e for p, e in result.failures.items()}
                 n_computed += result.n_computed
-                bar.set_postfix(failed=len(failures), refresh=False)
+                bar.show({"failed": len(failures)})
                 bar.update(result.n_computed)
     return failures, n_computed
 
@@ -236,7 +235,7 @@ def jobs_of(
         "melgrid": version("melgrid"),
         "resampler": RESAMPLER,
         "numpy": np.__version__,
-        "torch": version("torch"),
+        "scipy": version("scipy"),
     }
     for batch in batches([store.layouts[spec] for spec in specs]):
         yield Job(

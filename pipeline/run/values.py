@@ -4,7 +4,6 @@ import contextlib
 import dataclasses
 import functools
 import os
-import sys
 from collections.abc import Callable, Generator, Iterable
 from fractions import Fraction
 
@@ -224,9 +223,6 @@ def _in_process(request: _Request, timeout: float) -> Callable[[str], Values]:
     compute = request.worker()
 
     def limited(path: str) -> Values:
-        if "torch" in sys.modules:  # some kinds import it, as they begin
-            # A second thread makes nothing faster, and waits for the first by turning in a loop.
-            sys.modules["torch"].set_num_threads(1)
         with time_limit(timeout), memory_errors_told():
             return compute(path)
 
