@@ -129,6 +129,25 @@ def test_a_metric_may_be_one_of_which_less_is_better(data, tmp_path):
         run(data, tmp_path / "other.jsonl", metric="acc")
 
 
+def test_classes_are_tuned_for_accuracy_and_refused_where_there_are_none(
+    data, toy_store, write_store, tmp_path
+):
+    given = {**GIVEN, "task": "classification"}
+    with pytest.raises(TrainingError, match="of the 3 classes"):
+        run(data, tmp_path / "none.jsonl", given=given)
+    assert not (tmp_path / "none.jsonl").exists()
+    spec, loud = toy_store.specs[0], toy_store.clips["loud"][:35]
+    store = write_store(
+        {spec: toy_store[spec].read(range(35))},
+        tags={"loud": loud, "quiet": 1 - loud},
+        split=toy_store.clips["split"][:35],
+    )
+    spaces = [Space.parse("class_weights=none,balanced")]
+    found = run(training_data(store, spec), tmp_path / "tune.jsonl", spaces=spaces, given=given)
+    assert found.metric == "accuracy"
+    assert "accuracy" in found.best.test
+
+
 def test_less_than_one_trial_is_refused(data, tmp_path):
     with pytest.raises(TrainingSettingsError, match="trials is 0; it must be at least 1"):
         run(data, tmp_path / "tune.jsonl", trials=0)
