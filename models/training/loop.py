@@ -39,7 +39,6 @@ from models.data.augment import augmented
 from models.data.sampler import seed_of
 from models.networks.adapters import attach, hold_norms, learnt, merge, unfrozen
 from models.networks.own import user_errors
-from models.tasks.classification import Classification
 from models.tasks.task import Scores
 from models.training import distributed
 from models.training.checkpoint import Checkpoint, Training, new_network, save_checkpoint
@@ -230,9 +229,7 @@ class _Training:
                 f"draws is {settings.draws} in the settings, and the data were prepared otherwise: "
                 f"give training_data(draws={settings.draws})"
             )
-        if isinstance(self.task, Classification):
-            for split in (data.train, data.validation, data.test):
-                self.task.require(split.labels, split.clip_ids)
+        settings.require_learnable(data)
         self._recipe = settings.schedule
         self._device, self._bf16 = settings.torch_device(), settings.autocast()
         torch.manual_seed(settings.seed)

@@ -92,6 +92,7 @@ def tune(
         raise TrainingSettingsError(f"trials is {trials}; it must be at least 1")
     require_possible(spaces, given)
     settings = TrainSettings(**given)
+    settings.require_learnable(data)
     monitored = settings.new_task(data.tags).scores.monitored
     metric = metric or monitored
     about = {
