@@ -133,7 +133,6 @@ def test_a_metric_may_be_one_of_which_less_is_better(data, tmp_path):
         run(data, tmp_path / "other.jsonl", metric="acc")
 
 
-<<<<<<< HEAD
 def test_trials_start_from_a_checkpoint_and_a_file_is_of_one_start(data, tmp_path):
     settings = TrainSettings(**GIVEN)
     train_to_checkpoint(tmp_path / "base", data, settings, progress=False)
@@ -150,7 +149,8 @@ def test_trials_start_from_a_checkpoint_and_a_file_is_of_one_start(data, tmp_pat
 def test_what_is_best_is_said_in_options_of_train():
     settings = {"learning_rate": 0.001, "adapter.rank": 2, "adapter.layers": "10-11"}
     assert options_of(settings) == "--learning-rate 0.001 --rank 2 --adapt-layers 10-11"
-=======
+
+
 def test_classes_are_tuned_for_accuracy_and_refused_where_there_are_none(
     data, toy_store, write_store, tmp_path
 ):
@@ -168,7 +168,6 @@ def test_classes_are_tuned_for_accuracy_and_refused_where_there_are_none(
     found = run(training_data(store, spec), tmp_path / "tune.jsonl", spaces=spaces, given=given)
     assert found.metric == "accuracy"
     assert "accuracy" in found.best.test
->>>>>>> class
 
 
 def test_less_than_one_trial_is_refused(data, tmp_path):
