@@ -673,6 +673,11 @@ adapter_options = together(
 )  # fmt: skip
 """What alone is learnt, as `adapter`."""
 
+init_option = click.option(
+    "--init", metavar="CHECKPOINT",
+    help="Start from its weights; the head is new where tags differ.",
+)  # fmt: skip
+
 training_options = together(
     click.option("--task", type=click.Choice(["tagging", "classification"]), default="tagging",
                  show_default=True,
@@ -1166,11 +1171,7 @@ def _train_settings(perturber: "Perturber | None", settings: dict[str, Any]) -> 
 @model_option
 @click.option("--fold", type=int, help="Fold to test on.  [the store's own splits]")
 @click.option("-o", "--output", default="model.safetensors", show_default=True, help="Checkpoint.")
-@click.option(
-    "--init",
-    metavar="CHECKPOINT",
-    help="Start from its weights; the head is new where tags differ.",
-)
+@init_option
 @adapter_options
 @click.option(
     "--save-adapter",
@@ -1240,11 +1241,14 @@ def train(
     output = save_adapter or output
     if teacher is None:
         trained = train_to_checkpoint(
-            output, data, how, initial=initial, adapter_only=save_adapter is not None,
-            tensorboard=tensorboard, progress=not as_json,
-        )  # fmt: skip
-    elif initial is not None or how.adapter is not None:
-        raise click.UsageError("--teacher, and --init or --adapter: a student starts anew")
+            output,
+            data,
+            how,
+            initial=initial,
+            adapter_only=save_adapter is not None,
+            tensorboard=tensorboard,
+            progress=not as_json,
+        )
     else:
         from models.student.student import train_student
 
@@ -1254,6 +1258,8 @@ def train(
             how,
             teacher=teacher,
             store=store,
+            initial=initial,
+            adapter_only=save_adapter is not None,
             perturber=perturber,
             tensorboard=tensorboard,
             say=lambda text: None if as_json else print_lines([text], err=True),
@@ -1486,6 +1492,8 @@ def tag(
     show_default=True,
     help="Give trials up that are below the median of the others at an epoch.",
 )
+@init_option
+@adapter_options
 @training_options
 @json_option
 def tune(
@@ -1498,6 +1506,7 @@ def tune(
     preset: str | None,
     metric: str | None,
     prune: bool,
+    init: str | None,
     tags: list[str] | None,
     perturber: "Perturber | None",
     as_json: bool,
@@ -1509,11 +1518,14 @@ def tune(
     for train. A page and a picture are written beside the file of trials.
     """
     from models.data import clean_specs, training_data
+    from models.transfer.initial import Initial
     from models.tuning.page import write_page
     from models.tuning.presets import searched
     from models.tuning.tune import tune as search
 
     how = _train_settings(perturber, settings)
+    own_file = how.architecture.reference or None
+    initial = None if init is None else Initial.open(init, model=own_file)
     own = clean_specs(store, how.architecture.accepts)
     if spec is None and len(own) != 1:
         raise click.UsageError(f"say which --spec: {', '.join(map(str, own or store.specs))}")
@@ -1524,6 +1536,7 @@ def tune(
         output,
         spaces=chosen,
         given=settings,
+        initial=initial,
         trials=trials,
         metric=metric,
         prune=prune,

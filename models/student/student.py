@@ -46,6 +46,7 @@ from models.training.settings import TrainSettings
 
 if TYPE_CHECKING:
     from featurestore.store import FeatureStore
+    from models.transfer.initial import Initial
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -89,6 +90,8 @@ def train_student(
     *,
     teacher: TeacherSettings,
     store: "FeatureStore",
+    initial: "Initial | None" = None,
+    adapter_only: bool = False,
     perturber: Perturber | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
     say: Callable[[str], object] = lambda text: None,
@@ -107,6 +110,8 @@ def train_student(
     settings : TrainSettings
     teacher : TeacherSettings
     store : FeatureStore
+    initial, adapter_only
+        As `models.training.loop.train_to_checkpoint` has them.
     perturber : Perturber, optional
         What perturbs clips without labels while they are read, waveforms alone.
     tensorboard : path, optional
@@ -123,7 +128,13 @@ def train_student(
     _require_fitting(known, teacher, data, settings, Path(checkpoint))
     if teacher.mixing == 0:
         return train_to_checkpoint(
-            checkpoint, data, settings, tensorboard=tensorboard, progress=progress
+            checkpoint,
+            data,
+            settings,
+            initial=initial,
+            adapter_only=adapter_only,
+            tensorboard=tensorboard,
+            progress=progress,
         )
     clips = unlabelled_clips(
         data,
@@ -147,6 +158,8 @@ def train_student(
             checkpoint,
             data,
             settings,
+            initial=initial,
+            adapter_only=adapter_only,
             unlabelled=_taught(known, clips, labels[:, columns], teacher.mixing),
             tensorboard=tensorboard,
             progress=progress,

@@ -178,6 +178,7 @@ def list_runs(
         for spec, fold in product(_specs_of(store, stores, specs, networks), choices):
             taken = [t for t in trainings if isinstance(spec, t.architecture.accepts)]
             for training, data in _data_of(store, spec, fold, tags, taken, vary, draws):
+                training.require_learnable(data)
                 name = f"{data.spec.name} of {store.path}"
                 digests.setdefault(data.digest, []).append(name)
                 if data.note is not None and data.note not in notes:

@@ -39,7 +39,6 @@ from models.data.augment import augmented
 from models.data.sampler import seed_of
 from models.networks.adapters import attach, hold_norms, learnt, merge, unfrozen
 from models.networks.own import user_errors
-from models.tasks.classification import Classification
 from models.tasks.task import Scores
 from models.training import distributed
 from models.training.checkpoint import Checkpoint, Training, new_network, save_checkpoint
@@ -104,6 +103,10 @@ def train_to_checkpoint(
     path = Path(checkpoint)
     if path.is_dir():
         raise TrainingError(f"the checkpoint {path} is a folder; name a file")
+    if initial is not None and initial.path.resolve() == path.resolve():
+        raise TrainingError(
+            f"the checkpoint {path} would replace what it starts from; name another"
+        )
     if adapter_only and (settings.adapter is None or initial is None):
         raise TrainingSettingsError(
             "what an adapter learnt can be saved alone where there are an adapter and a checkpoint "
@@ -176,7 +179,7 @@ def train(
     devices = [torch.cuda.current_device()] if device.type == "cuda" else []
     is_first = distributed.rank() == 0
     with torch.random.fork_rng(devices):  # the caller's random numbers stay as they were
-        training = _Training(data, settings, initial=initial, unlabelled=unlabelled)
+        training = _Training(data, settings, unlabelled, initial=initial)
         saved = None if state is None else load_state(state, training.identity)
         if saved is not None:
             training.load_state_dict(saved)
@@ -211,9 +214,9 @@ class _Training:
         self,
         data: TrainingData,
         settings: TrainSettings,
+        unlabelled: SoftLabelled | None = None,
         *,
         initial: "Initial | None" = None,
-        unlabelled: SoftLabelled | None = None,
     ) -> None:
         self.epochs: list[Epoch] = []
         self._unlabelled = unlabelled
@@ -226,9 +229,7 @@ class _Training:
                 f"draws is {settings.draws} in the settings, and the data were prepared otherwise: "
                 f"give training_data(draws={settings.draws})"
             )
-        if isinstance(self.task, Classification):
-            for split in (data.train, data.validation, data.test):
-                self.task.require(split.labels, split.clip_ids)
+        settings.require_learnable(data)
         self._recipe = settings.schedule
         self._device, self._bf16 = settings.torch_device(), settings.autocast()
         torch.manual_seed(settings.seed)

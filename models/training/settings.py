@@ -9,6 +9,7 @@ import numpy.typing as npt
 import torch
 
 from featurestore.errors import TrainingSettingsError
+from models.data import TrainingData
 from models.data.augment import AUGMENTS, Augment
 from models.networks import parse_architecture
 from models.networks.adapters import Adapter
@@ -191,6 +192,19 @@ class TrainSettings:
             assert isinstance(task, Classification)
             return task.balanced(labels)
         return task
+
+    def require_learnable(self, data: TrainingData) -> None:
+        """Refuse data that the task cannot learn, before anything is trained.
+
+        Raises
+        ------
+        TrainingError
+            If a clip has not exactly one class, where a classification is to be learnt.
+        """
+        task = parse_task(self.task)(tags=data.tags)
+        if isinstance(task, Classification):
+            for split in (data.train, data.validation, data.test):
+                task.require(split.labels, split.clip_ids)
 
     def torch_device(self) -> torch.device:
         """Name the device to train on, once torch has found it."""

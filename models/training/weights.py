@@ -100,6 +100,9 @@ def import_weights(
             "there are"
         )
     path = Path(path)
+    output = Path(f"{architecture.name}.safetensors" if output is None else output)
+    if output.resolve() == path.resolve():
+        raise TrainingError(f"the checkpoint {output} would replace the weights; name another")
     weights = convert(read_state_dict(path))
     n_outputs = len(weights.get(f"{architecture.head}.bias", tags))
     if n_outputs != len(tags):
@@ -128,7 +131,6 @@ def import_weights(
         training=None,
         source=f"{path.name}, sha256 {hashlib.sha256(path.read_bytes()).hexdigest()}",
     )
-    output = Path(f"{architecture.name}.safetensors" if output is None else output)
     save_checkpoint(output, checkpoint)
     return ImportedWeights(
         checkpoint=str(output),

@@ -44,14 +44,14 @@ class Initial:
     Attributes
     ----------
     checkpoint : Checkpoint
-    name : str
-        Of its file.
+    path : Path
+        Its file.
     sha256 : str
         Of the file.
     """
 
     checkpoint: Checkpoint
-    name: str
+    path: Path
     sha256: str
 
     @classmethod
@@ -61,7 +61,12 @@ class Initial:
         checkpoint = load_checkpoint(path, model=model)
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        return cls(checkpoint=checkpoint, name=path.name, sha256=digest)
+        return cls(checkpoint=checkpoint, path=path, sha256=digest)
+
+    @property
+    def name(self) -> str:
+        """Of the file."""
+        return self.path.name
 
     @property
     def source(self) -> str:

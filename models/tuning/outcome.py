@@ -230,11 +230,15 @@ def outcome(
     )
 
 
+_OPTIONS = {"adapter.layers": "adapt-layers", "adapter.modules": "adapt-modules"}
+"""Of settings whose options are called otherwise."""
+
+
 def options_of(settings: Mapping[str, Value]) -> str:
     """As a command takes them: ``--learning-rate 0.00132 --batch-size 4``."""
     options = []
     for name, value in settings.items():
-        option = f"--{name.rpartition('.')[2].replace('_', '-')}"
+        option = "--" + _OPTIONS.get(name, name.rpartition(".")[2].replace("_", "-"))
         if isinstance(value, bool):
             options += [option] if value else []
         else:

@@ -20,6 +20,8 @@ from models.tuning.space import Space, require_possible, settings_with
 if TYPE_CHECKING:
     from optuna.trial import Trial
 
+    from models.transfer.initial import Initial
+
 SMALLER_IS_BETTER = ("loss",)
 """Metrics of which less is better."""
 
@@ -36,6 +38,7 @@ def tune(
     *,
     spaces: Sequence[Space],
     given: Mapping[str, Any],
+    initial: "Initial | None" = None,
     trials: int = 20,
     metric: str | None = None,
     prune: bool = True,
@@ -63,6 +66,8 @@ def tune(
     spaces : sequence of Space
     given : mapping of str to object
         Fields of `models.training.settings.TrainSettings` that all trials share.
+    initial : models.transfer.initial.Initial or None
+        A checkpoint that each trial starts from.
     trials : int
     metric : str, optional
         Of the validation split; None is what the task monitors.
@@ -87,6 +92,7 @@ def tune(
         raise TrainingSettingsError(f"trials is {trials}; it must be at least 1")
     require_possible(spaces, given)
     settings = TrainSettings(**given)
+    settings.require_learnable(data)
     monitored = settings.new_task(data.tags).scores.monitored
     metric = metric or monitored
     about = {
@@ -99,12 +105,15 @@ def tune(
         "spaces": ", ".join(map(str, spaces)),
         **{f: v for f, v in settings.json().items() if f not in {"device", *_searched(spaces)}},
         "draws": data.draws,
+        **({} if initial is None else {"initial": initial.sha256}),
     }
     maximise = metric not in SMALLER_IS_BETTER
     with Journal(Path(path), maximise=maximise, about=about) as journal:
         while (trial := _asked(journal, trials, spaces, settings.seed, prune)) is not None:
             say(f"trial {trial.number}: {_values(trial)}")
-            done = _tried(journal, trial, data, given, metric, prune=prune, progress=progress)
+            done = _tried(
+                journal, trial, data, given, metric, initial=initial, prune=prune, progress=progress
+            )
             say(f"trial {trial.number}: {done}")
         return outcome(journal.study, spaces, metric=metric, total=trials, path=os.fspath(path))
 
@@ -134,6 +143,7 @@ def _tried(
     given: Mapping[str, Any],
     metric: str,
     *,
+    initial: "Initial | None",
     prune: bool,
     progress: bool,
 ) -> str:
@@ -155,7 +165,7 @@ def _tried(
             raise _Pruned(epoch["epoch"], epoch[name])
 
     try:
-        trained = train(data, settings, progress=progress, after_epoch=after_epoch)
+        trained = train(data, settings, initial=initial, progress=progress, after_epoch=after_epoch)
     except _Pruned as pruned:
         return _given_up(journal, trial, str(pruned))
     except _UnknownMetricError:

@@ -146,11 +146,11 @@ class _Frontend(nn.Module):
 ARCHITECTURE = Architecture(
     name="mtt",
     build=MusicTaggingTransformer,
+    head="mlp_head.1",
     takes=FeatureSpec(sr=22050, n_mels=128, hop=2, n_fft=1024, htk=True, norm=None),
     window=10,
     is_centred=True,
     options={"conv": CONV, "attention": ATTENTION},
-    head="mlp_head.1",
 )
 
 

@@ -69,6 +69,8 @@ def test_a_study_of_classes_is_compared_as_any_other_and_keeps_what_is_confused(
     assert {"classification", "class weights balanced"} <= {*comparison.common}
     assert run(store, path, settings=settings, say=said.append) == rows  # not done again
     assert said[-1] == "2 of 2 runs were done before"
+    with pytest.raises(TrainingError, match=r"clip 'clip \d+' has .* of the 3 classes"):
+        run(toy_store, path, settings=settings)
 
 
 def test_each_run_is_a_row_that_says_what_was_done_and_what_came_out(toy_store, path):

@@ -91,23 +91,6 @@ def test_ast_is_imported_with_any_number_of_outputs(tmp_path):
         torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
 
 
-@pytest.mark.parametrize("model", ["mtt", "mtt-attention64"])
-def test_weights_of_a_teacher_and_a_student_become_a_checkpoint(model, tmp_path):
-    assert {model, *MODULES} <= set(PUBLISHED)
-    architecture = parse_architecture(model)
-    torch.manual_seed(0)
-    network = architecture.new(architecture.takes, n_frames=1254, n_outputs=3).eval()
-    state = {f"network.{name}": values for name, values in network.state_dict().items()}
-    torch.save(state | {"teacher.cls_token": torch.zeros(2)}, tmp_path / "weights.pth")
-    made = import_weights(tmp_path / "weights.pth", model=model, tags=TAGS, output=tmp_path / "m")
-    assert (made.spec, made.n_tags) == ("sr22050-mel128-x2-db-fft1024-htk-nonorm", 3)
-    loaded = load_checkpoint(tmp_path / "m")
-    assert (loaded.settings.model, loaded.settings.recipe) == (model, "won2021")
-    values = torch.randn(1, 128, 431)
-    with torch.inference_mode():
-        torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
-
-
 @pytest.mark.parametrize(("n_frames", "of_clip"), [(512, 515), (128, 135)])
 def test_ast_that_was_made_for_less_takes_clips_of_that_length(tmp_path, n_frames, of_clip):
     network = parse_architecture("ast-layers1").new(
@@ -140,6 +123,14 @@ def test_ast_of_other_bands_or_longer_clips_is_refused(tmp_path):
             import_weights(tmp_path / f"{file}.safetensors", model="ast-layers1", tags=TAGS)
 
 
+def test_a_checkpoint_does_not_replace_the_weights_that_it_is_made_of(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "ast.safetensors").write_bytes(b"weights")
+    with pytest.raises(TrainingError, match=r"ast\.safetensors would replace the weights; name"):
+        import_weights("ast.safetensors", model="ast", tags=TAGS)
+    assert (tmp_path / "ast.safetensors").read_bytes() == b"weights"
+
+
 def test_ast_of_other_layers_or_another_head_is_refused(tmp_path):
     _, state = ast_state()
     save_file(state, tmp_path / "model.safetensors")
@@ -151,6 +142,23 @@ def test_ast_of_other_layers_or_another_head_is_refused(tmp_path):
             import_weights(tmp_path / "model.safetensors", model=model, tags=TAGS)
     with pytest.raises(TrainingError, match="has 3 outputs, and there are 2 tags"):
         import_weights(tmp_path / "model.safetensors", model="ast-layers1", tags=TAGS[:2])
+
+
+@pytest.mark.parametrize("model", ["mtt", "mtt-attention64"])
+def test_weights_of_a_teacher_and_a_student_become_a_checkpoint(model, tmp_path):
+    assert {model, *MODULES} <= set(PUBLISHED)
+    architecture = parse_architecture(model)
+    torch.manual_seed(0)
+    network = architecture.new(architecture.takes, n_frames=1254, n_outputs=3).eval()
+    state = {f"network.{name}": values for name, values in network.state_dict().items()}
+    torch.save(state | {"teacher.cls_token": torch.zeros(2)}, tmp_path / "weights.pth")
+    made = import_weights(tmp_path / "weights.pth", model=model, tags=TAGS, output=tmp_path / "m")
+    assert (made.spec, made.n_tags) == ("sr22050-mel128-x2-db-fft1024-htk-nonorm", 3)
+    loaded = load_checkpoint(tmp_path / "m")
+    assert (loaded.settings.model, loaded.settings.recipe) == (model, "won2021")
+    values = torch.randn(1, 128, 431)
+    with torch.inference_mode():
+        torch.testing.assert_close(loaded.network(values), network(values), rtol=0, atol=1e-5)
 
 
 def test_what_is_imported_is_evaluated(write_store, tmp_path):

@@ -185,6 +185,13 @@ def test_a_training_begins_with_the_weights_and_says_where_they_are_from(base, d
     assert trained.training.losses[0] < fresh.training.losses[0]
 
 
+def test_a_checkpoint_does_not_replace_what_it_starts_from(base, data):
+    before = base.read_bytes()
+    with pytest.raises(TrainingError, match="would replace what it starts from; name another"):
+        train_to_checkpoint(base, data, SETTINGS, initial=Initial.open(base), progress=False)
+    assert base.read_bytes() == before
+
+
 def test_a_state_of_another_start_is_not_gone_on_from(base, data, tmp_path):
     state = tmp_path / "state"
     _ended_after_one_epoch(data, SETTINGS, Initial.open(base), state)

@@ -11,6 +11,10 @@ import pytest
 
 from featurestore.errors import TrainingError, TrainingSettingsError
 from models.data import training_data
+from models.training.loop import train_to_checkpoint
+from models.training.settings import TrainSettings
+from models.transfer.initial import Initial
+from models.tuning.outcome import options_of
 from models.tuning.space import Space
 from models.tuning.tune import tune
 
@@ -127,6 +131,43 @@ def test_a_metric_may_be_one_of_which_less_is_better(data, tmp_path):
         TrainingSettingsError, match=r"metric is 'acc'; .* scored by roc_auc, pr_au"
     ):
         run(data, tmp_path / "other.jsonl", metric="acc")
+
+
+def test_trials_start_from_a_checkpoint_and_a_file_is_of_one_start(data, tmp_path):
+    settings = TrainSettings(**GIVEN)
+    train_to_checkpoint(tmp_path / "base", data, settings, progress=False)
+    initial = Initial.open(tmp_path / "base")
+    given = GIVEN | {"learning_rate": 1e-8, "epochs": 1}
+    chosen = {"spaces": [Space.parse("batch_size=6,9")], "given": given, "trials": 1}
+    found = run(data, tmp_path / "tune.jsonl", initial=initial, **chosen)
+    begun = run(data, tmp_path / "fresh.jsonl", **chosen)
+    assert found.best.test != begun.best.test
+    with pytest.raises(TrainingError, match="initial"):
+        run(data, tmp_path / "tune.jsonl", **chosen)
+
+
+def test_what_is_best_is_said_in_options_of_train():
+    settings = {"learning_rate": 0.001, "adapter.rank": 2, "adapter.layers": "10-11"}
+    assert options_of(settings) == "--learning-rate 0.001 --rank 2 --adapt-layers 10-11"
+
+
+def test_classes_are_tuned_for_accuracy_and_refused_where_there_are_none(
+    data, toy_store, write_store, tmp_path
+):
+    given = {**GIVEN, "task": "classification"}
+    with pytest.raises(TrainingError, match="of the 3 classes"):
+        run(data, tmp_path / "none.jsonl", given=given)
+    assert not (tmp_path / "none.jsonl").exists()
+    spec, loud = toy_store.specs[0], toy_store.clips["loud"][:35]
+    store = write_store(
+        {spec: toy_store[spec].read(range(35))},
+        tags={"loud": loud, "quiet": 1 - loud},
+        split=toy_store.clips["split"][:35],
+    )
+    spaces = [Space.parse("class_weights=none,balanced")]
+    found = run(training_data(store, spec), tmp_path / "tune.jsonl", spaces=spaces, given=given)
+    assert found.metric == "accuracy"
+    assert "accuracy" in found.best.test
 
 
 def test_less_than_one_trial_is_refused(data, tmp_path):
