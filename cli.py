@@ -1517,6 +1517,8 @@ def tune(
     By Optuna, an extra: pip install 'melgrid[tune]'. What --space does not search is as
     for train. A page and a picture are written beside the file of trials.
     """
+    if os.path.splitext(output)[1] in (".html", ".png"):
+        raise click.UsageError(f"{output} is where the page and picture go: name it tune.jsonl")
     from models.data import clean_specs, training_data
     from models.transfer.initial import Initial
     from models.tuning.page import write_page

@@ -103,7 +103,7 @@ def tune(
         "metric": metric,
         "prune": prune,
         "spaces": ", ".join(map(str, spaces)),
-        **{f: v for f, v in settings.json().items() if f not in {"device", *_searched(spaces)}},
+        **_shared(settings.json(), spaces),
         "draws": data.draws,
         **({} if initial is None else {"initial": initial.sha256}),
     }
@@ -199,9 +199,15 @@ class _Pruned(Exception):  # noqa: N818, it is no error
         super().__init__(f"given up after epoch {epoch}, at {value:.4f}")
 
 
-def _searched(spaces: Sequence[Space]) -> set[str]:
-    """Settings that are searched, or parts of which are."""
-    return {space.name.partition(".")[0] for space in spaces}
+def _shared(settings: Mapping[str, Any], spaces: Sequence[Space]) -> dict[str, Any]:
+    """Settings that all trials have; of one that is searched in part, the other parts."""
+    searched = {space.name for space in spaces} | {"device"}
+    shared = {field: value for field, value in settings.items() if field not in searched}
+    for name in searched:
+        outer, _, inner = name.partition(".")
+        if isinstance(shared.get(outer), dict):
+            shared[outer] = {f: v for f, v in shared[outer].items() if f != inner}
+    return shared
 
 
 def _values(trial: "Trial") -> str:

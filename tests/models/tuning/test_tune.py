@@ -16,7 +16,7 @@ from models.training.settings import TrainSettings
 from models.transfer.initial import Initial
 from models.tuning.outcome import options_of
 from models.tuning.space import Space
-from models.tuning.tune import tune
+from models.tuning.tune import _shared, tune
 
 GIVEN = {"width": 0.03, "epochs": 2, "batch_size": 9, "device": "cpu", "amp": "off"}
 SPACES = [Space.parse("learning_rate=log:1e-4:1e-1"), Space.parse("batch_size=6,9")]
@@ -78,6 +78,12 @@ def test_a_file_is_of_one_tuning(data, toy_store, tmp_path):
         run(data, path, spaces=SPACES[:1])
     with pytest.raises(TrainingError, match=r"another tuning .*spec sr16000-mel8-x10-db, now sr"):
         run(training_data(toy_store, toy_store.specs[1]), path)
+
+
+def test_of_a_setting_that_is_searched_in_part_the_rest_is_common_to_all_trials():
+    settings = {"width": 1.0, "device": "cpu", "adapter": {"kind": "lora", "rank": 2}, "epochs": 3}
+    spaces = [Space.parse("adapter.rank=1,2"), Space.parse("epochs=1,2")]
+    assert _shared(settings, spaces) == {"width": 1.0, "adapter": {"kind": "lora"}}
 
 
 @pytest.mark.parametrize("content", [b"no journal\n", b"{}\n", b"[1]\n", b"\x00\xff\n{}\n"])
