@@ -88,7 +88,15 @@ class Run:
 
 
 def identity_fields(data: TrainingData, settings: TrainSettings) -> Row:
-    """The fields of a row that make a run what it is."""
+    """The fields of a row that make a run what it is.
+
+    Raises
+    ------
+    TrainingSettingsError
+        If there is an adapter: rows have no word for it.
+    """
+    if settings.adapter is not None:
+        raise TrainingSettingsError("a study trains whole networks: leave the adapter out")
     known = {
         **settings.json(),
         "data": data.digest,

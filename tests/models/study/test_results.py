@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from featurestore.errors import OutputError, RunError, TrainingError
+from featurestore.errors import OutputError, RunError, TrainingError, TrainingSettingsError
+from models.networks.adapters import Adapter
 from models.study.results import (
     IDENTITY,
     LATER,
@@ -13,6 +14,7 @@ from models.study.results import (
     is_as_trained,
     read_results,
 )
+from models.study.runs import identity_fields
 from models.training.settings import TrainSettings
 
 ROW = {
@@ -194,7 +196,7 @@ def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
     settings = {field.name for field in dataclasses.fields(TrainSettings)}
     of_data = {"data", "spec", "encoding", "fold"}
     of_run = of_data | {"partition", "condition"}
-    assert {*IDENTITY, *LATER} == settings - {"device"} | of_run
+    assert {*IDENTITY, *LATER} == settings - {"device", "adapter"} | of_run
     assert identity(ROW) == identity(ROW | {"roc_auc": 0.1, "gmac": 3})
     for field in IDENTITY:
         assert identity(ROW) != identity(ROW | {field: "other"})
@@ -206,6 +208,11 @@ def test_runs_are_the_same_if_they_agree_in_everything_but_their_outcome():
     assert identity(ROW) == identity(ROW | of_old)
     for field, value in (("task", "classification"), ("weight_decay", 0.1), ("warm_up", 0.1)):
         assert identity(ROW) != identity(ROW | {field: value})
+
+
+def test_a_study_of_adapters_is_refused():
+    with pytest.raises(TrainingSettingsError, match="a study trains whole networks"):
+        identity_fields(None, TrainSettings(adapter=Adapter(kind="lora")))
 
 
 def test_rows_without_a_condition_are_of_what_was_trained_on():
