@@ -184,8 +184,9 @@ def test_ctrl_c_ends_tagging_and_its_processes_with_one_line_and_no_table(music,
         preexec_fn=functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     said = ""
-    while "/64" not in said:  # the bar
-        said += process.stderr.read(1)
+    while "of 64 files" not in said:  # its first line
+        said += (line := process.stderr.readline())
+        assert line, said
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) >= 2
     os.killpg(process.pid, signal.SIGINT)

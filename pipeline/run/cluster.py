@@ -25,10 +25,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from featurestore.errors import RunError
-from featurestore.process.sockets import keep_sockets_short
-from featurestore.process.spawn import sigint_blocked, start_resource_tracker
+from featurestore.process.spawn import sigint_blocked
 from featurestore.storage.atomic import output_errors
 from pipeline.kernels import COMPILED
+from pipeline.run.processes import begin
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -36,6 +36,23 @@ if TYPE_CHECKING:
 
 _PRELOADED = ["distributed", "pipeline.run.task", *COMPILED]
 """What workers are forked with."""
+
+_ENVIRONMENT = {
+    # Dask has glibc give memory back at once: a clip then costs 5,000 page faults, and twice the
+    # time. Left to itself glibc gives some back: 400. Told to keep it: none.
+    "MALLOC_TRIM_THRESHOLD_": str(2**28),
+    "MALLOC_MMAP_THRESHOLD_": str(2**25),
+    # As Dask has it: processes share the cores, not threads of each.
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+}
+"""Of the process that workers are forked from, which is started before Dask could set them."""
+
+
+def preload() -> None:
+    """Begin to import what workers of this machine need, while this process goes on."""
+    begin(*_PRELOADED, environment=_ENVIRONMENT)
 
 
 @contextlib.contextmanager
@@ -74,6 +91,8 @@ def connect(
     OutputError
         If the report cannot be written.
     """
+    if scheduler is None:
+        preload()
     import dask
     from distributed.utils import silence_logging_cmgr
 
@@ -100,7 +119,6 @@ def _start(
     """A client of a new cluster on this machine; both end with `stack`."""
     import dask
     from distributed import Client, LocalCluster, Security
-    from distributed.utils import get_mp_context
 
     no_pages: list[str] = []
     stack.enter_context(
@@ -109,10 +127,6 @@ def _start(
                 # Forked from a process that has the imports done, a worker starts at once, as
                 # one that takes a dead one's place must.
                 "distributed.worker.multiprocessing-method": "forkserver",
-                # Dask has glibc give memory back at once: a clip then costs 5,000 page faults, and
-                # twice the time. Left to itself glibc gives some back: 400. Told to keep it: none.
-                "distributed.nanny.pre-spawn-environ.MALLOC_TRIM_THRESHOLD_": 2**28,
-                "distributed.nanny.pre-spawn-environ.MALLOC_MMAP_THRESHOLD_": 2**25,
                 # Dask looks at each worker's stack a hundred times a second, for the report.
                 "distributed.worker.profile.enabled": profile,
                 # A dead worker is looked into (`compute`): Dask need not try again.
@@ -126,9 +140,6 @@ def _start(
             | ({} if dashboard else {"distributed.scheduler.http.routes": no_pages})
         )
     )
-    keep_sockets_short()
-    get_mp_context().set_forkserver_preload(_PRELOADED)
-    start_resource_tracker()
     with sigint_blocked():
         try:
             cluster = LocalCluster(

@@ -6,16 +6,18 @@ scheduler's connections. Threads are not, as a file may crash its decoder, or ha
 
 import contextlib
 import multiprocessing
+import os
 import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerProcess
 from queue import SimpleQueue
+from types import MappingProxyType
 from typing import Any, Generic, TypeVar
 
 from featurestore.errors import MelgridError, RunError
@@ -43,16 +45,31 @@ class ProcessDiedError(Exception):
         self.seconds = seconds
 
 
-def begin(*modules: str) -> None:
+def begin(*modules: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
     """Begin to start processes: modules are imported for all of them, while this one goes on.
 
     Does nothing the second time.
+
+    Parameters
+    ----------
+    *modules : str
+    environment : mapping of str to str
+        What all of them have in their environment, besides this process's own.
     """
     keep_sockets_short()
     forkserver.set_forkserver_preload(list(modules))
     start_resource_tracker()
-    with sigint_blocked():
-        forkserver.ensure_running()
+    before = {name: os.environ.get(name) for name in environment}
+    os.environ.update(environment)
+    try:
+        with sigint_blocked():
+            forkserver.ensure_running()
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 def in_order(

@@ -22,7 +22,7 @@ from featurestore.writer import StoreWriter
 from pipeline.audio.clip import RESAMPLER
 from pipeline.catalogs.split import draw_as_before
 from pipeline.features.plan import arrange
-from pipeline.run.cluster import connect
+from pipeline.run.cluster import connect, preload
 from pipeline.run.compute import compute
 from pipeline.run.layouts import batches, division_for, layouts, require_computable, stored_specs
 from pipeline.run.missing import incomplete, invalidate_changed, task
@@ -102,6 +102,8 @@ def run(
             return client
 
         store = writer.store()
+        if not store.specs and settings.scheduler is None:
+            preload()  # there is something to do
         # Their clips would be taken for others, and be invalidated.
         if any(layout.is_imported for layout in store.metadata.layouts):
             raise StoreMismatchError(
