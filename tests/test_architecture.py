@@ -196,6 +196,7 @@ def test_no_setting_comes_from_the_environment():
     wrong = [
         f"{path}:{node.lineno} {ast.unparse(node)}"
         for path, tree in TREES.items()
+        if path != Path("pipeline/run/processes.py")  # gives processes theirs, and takes none
         for node in ast.walk(tree)
         if isinstance(node, ast.Attribute | ast.Name)
         and (node.attr if isinstance(node, ast.Attribute) else node.id)
