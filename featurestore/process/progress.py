@@ -101,7 +101,9 @@ class Progress:
         seconds, n_done = self._said - self._began, self._done - self._begun_at
         said = [f"{self._done:,} of {self._total:,} {self._unit}"]
         if n_done and seconds > 0:
-            said.append(f"{n_done / seconds:.3g} {self._unit}/s")
+            rate = n_done / seconds
+            text = f"{rate:,.0f}" if rate >= 100 else f"{rate:.3g}"
+            said.append(f"{text} {self._unit}/s")
             left = (self._total - self._done) * seconds / n_done
             said.append(f"in {_clock(seconds)}" if ended else f"{_clock(left)} left")
         said += [f"{name} {value}" for name, value in self._facts.items()]
