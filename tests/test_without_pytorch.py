@@ -24,7 +24,8 @@ def record():
     with open(os.path.join(os.environ["LOADED"], str(os.getpid())), "w") as file:
         file.write(" ".join(found))
 
-HEAVY = ("librosa", "matplotlib", "scipy.signal", "IPython", "h5py", "pandas", "distributed")
+HEAVY = ("librosa", "matplotlib", "scipy.signal", "IPython", "h5py", "pandas", "distributed",
+         "av", "numba")
 atexit.register(record)
 """
 
@@ -105,7 +106,8 @@ def test_a_run_with_nothing_to_do_starts_no_cluster(place):
     assert "distributed" in loaded(place)
     again = run(place, *command, "--json")
     assert json.loads(again.stdout)["computed"] == 0
-    assert not loaded(place) & {"librosa", "matplotlib", "scipy.signal", "distributed"}
+    unused = {"librosa", "matplotlib", "scipy.signal", "distributed", "av", "numba"}
+    assert not loaded(place) & unused
 
 
 @pytest.mark.parametrize(

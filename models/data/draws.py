@@ -21,15 +21,21 @@ def draws_of(store: "FeatureStore", spec: Spec) -> list["FeatureArray"]:
     TrainingError
         If it has none, or the spec is of perturbed audio.
     """
-    if spec.condition:
-        raise TrainingError(f"{spec.name} is of perturbed audio; draws are of clean clips: "
-                            "train on the clean spec, or without draws")  # fmt: skip
-    conditions = dict.fromkeys(s.condition for s in store.specs if s.condition.is_draw)
-    found = [spec.under(condition) for condition in sorted(conditions, key=lambda c: c.draw or 0)]
-    if not any(draw in store for draw in found):
+    _require_clean(spec)
+    found = stored_draws(store, spec)
+    if not found:
         raise TrainingError(
             f"{store.path} holds no random draws of {spec.name}; featurize --draws 4 makes them"
         )
+    return found
+
+
+def stored_draws(store: "FeatureStore", spec: Spec) -> list["FeatureArray"]:
+    """The random draws of a spec that a store has, in order; none of one of perturbed audio."""
+    if spec.condition:
+        return []
+    conditions = dict.fromkeys(s.condition for s in store.specs if s.condition.is_draw)
+    found = [spec.under(condition) for condition in sorted(conditions, key=lambda c: c.draw or 0)]
     return [store[draw] for draw in found if draw in store]
 
 
@@ -48,10 +54,14 @@ def require_perturbable(spec: Spec, perturber: Perturber) -> None:
             f"{spec.name} cannot be perturbed while it is read, which waveforms alone can; "
             "featurize --draws stores draws of it"
         )
+    _require_clean(spec)
+    perturber.require(spec.sr)
+
+
+def _require_clean(spec: Spec) -> None:
     if spec.condition:
         raise TrainingError(f"{spec.name} is of perturbed audio; draws are of clean clips: "
                             "train on the clean spec, or without draws")  # fmt: skip
-    perturber.require(spec.sr)
 
 
 def draws_text(draws: Sequence["FeatureArray"], perturber: Perturber | None) -> str:

@@ -13,7 +13,7 @@ from featurestore.errors import TrainingError
 from featurestore.format.clips import UNLABELLED
 from featurestore.specs.spec import Spec
 from models.data.dataset import Clip, ClipDataset, Perturber
-from models.data.draws import draws_of, draws_text, require_perturbable
+from models.data.draws import draws_text, require_perturbable, stored_draws
 from models.data.loader import loader
 from models.data.sampler import seed_of
 from models.data.splits import TrainingData
@@ -140,8 +140,8 @@ def unlabelled_clips(
     drawn: list[FeatureArray] = []
     if perturber is not None:
         require_perturbable(data.spec, perturber)
-    elif _has_draws(store, data.spec):
-        drawn = draws_of(store, data.spec)
+    else:
+        drawn = stored_draws(store, data.spec)
     clips = table.iloc[rows]
     return Unlabelled(
         store=store.path,
@@ -156,11 +156,6 @@ def unlabelled_clips(
         _drawn=drawn,
         _perturber=perturber,
     )
-
-
-def _has_draws(store: "FeatureStore", spec: Spec) -> bool:
-    conditions = {s.condition for s in store.specs if s.condition.is_draw}
-    return not spec.condition and any(spec.under(c) in store for c in conditions)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)

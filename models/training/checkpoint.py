@@ -81,7 +81,6 @@ class Checkpoint:
     source : str
         Where weights that were not trained here are from, or what training started from; with its
         sha256.
-        Where weights that were not trained here are from.
     teacher : dict or None
         What a student learnt from a teacher, and from which, as JSON; None of one that had none.
     """
